@@ -1,0 +1,41 @@
+/* Every limit of the program, with its reason. */
+#ifndef USHER_BASE_LIMITS_H
+#define USHER_BASE_LIMITS_H
+
+/* Ids travel in commands, logs and URLs; 128 bytes hold any UUID scheme. */
+#define ID_BYTES_MAX         128
+/* A seat label is read by people. */
+#define SEAT_LABEL_BYTES_MAX 64
+/* Attributes and metadata are notes, not documents. */
+#define JSON_TEXT_BYTES_MAX  (64 * 1024)
+#define JSON_DEPTH_MAX       64
+/* A kv value: a policy's own record. */
+#define KV_VALUE_BYTES_MAX   (64 * 1024)
+/* One order: the largest party we accept at once. */
+#define ORDER_SEATS_MAX      1000
+/* A stadium has 100,000 seats; the aim of DESIGN 7 is 1,000,000. */
+#define CHART_SEATS_MAX      1000000
+/* One request as it arrives, chart JSON of a large stadium included. */
+#define REQUEST_BYTES_MAX    (16 * 1024 * 1024)
+#define REQUEST_ARGS_MAX     4096
+/* One log entry: a whole batch. A request that alone exceeds it is TOOBIG. */
+#define ENTRY_BYTES_MAX      (32 * 1024 * 1024)
+/* A batch stops growing here, so that one entry is written in about 1 ms. */
+#define BATCH_BYTES_SOFT     (256 * 1024)
+#define BATCH_REQUESTS_MAX   1024
+/* Entries in flight (DESIGN 2.1): one being written, one on its way, one spare. */
+#define PIPELINE_ENTRIES_MAX 3
+/* Requests that wait undecided on one node before BUSY. */
+#define QUEUE_REQUESTS_MAX   65536
+/* Remembered results (LUA.md 2). */
+#define RESULTS_MAX          1000000
+#define RESULTS_KEEP_MS      (24ull * 60 * 60 * 1000)
+/* Lists stop here and say how to go on. */
+#define LIST_MAX             1000
+/* A peer frame; larger things go in chunks. */
+#define FRAME_BYTES_MAX      (40 * 1024 * 1024)
+#define SNAPSHOT_CHUNK_BYTES (256 * 1024)
+/* Old policies kept for rollback. */
+#define POLICIES_KEPT        16
+
+#endif

@@ -1,0 +1,136 @@
+/* The cluster: the only user of <raft.h>.
+ *
+ * Drives libraft's raft_step() with the journal, the transport and the clock of an
+ * env; owns founding, proposals, speculation, reads, readiness, time, snapshots and
+ * quarantine (DESIGN 2 and 5, ENGINE.md). It applies committed entries to the store
+ * itself. Everything runs on the loop.
+ *
+ * Life: founding -> follower <-> candidate <-> leader(not ready) -> leader(ready);
+ * from any: quarantined (digest minority), removed, stopped.
+ *
+ * Invariants
+ *   C1 nothing is answered before its entry has committed in the term it was proposed in
+ *   C2 no message leaves before the term and vote of its step are durable
+ *   C3 a CHANGE is always the first entry of an AppendEntries given to the library
+ *   C4 speculation exists only while leader in the term it was opened in
+ *   C5 an entry is applied only if its digest matches the store's */
+#ifndef USHER_CLUSTER_CLUSTER_H
+#define USHER_CLUSTER_CLUSTER_H
+
+#include "base/buf.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "raftio/transport.h"
+#include "store/store.h"
+
+struct cluster;
+
+enum cluster_role {
+    ROLE_FOUNDING,
+    ROLE_FOLLOWER,
+    ROLE_CANDIDATE,
+    ROLE_LEADER,
+    ROLE_QUARANTINED,
+    ROLE_REMOVED
+};
+const char *cluster_role_name(int role); /* "leader"; founding shows as "founding" */
+
+struct cluster_options {
+    const char *dir;          /* data directory of this node */
+    const char *address;      /* own advertised address, one of `nodes` or a joiner's */
+    const char *const *nodes; /* the profile's list, NULL-ended */
+    struct span secret;
+    unsigned election_timeout_ms; /* 0: 500; heartbeat is a tenth */
+    bool found;                   /* --found: a majority of the list is enough */
+    uint32_t version;             /* program version number */
+    uint64_t snapshot_bytes;      /* log bytes that trigger a snapshot; 0: 64 MiB or the
+                                     size of the last snapshot, whichever is more */
+    /* All on the loop, never from inside a call into the cluster. */
+    struct cluster_events {
+        /* Role, leader or term changed. leader may be "". */
+        void (*role)(void *arg, int role, const char *leader, uint64_t term);
+        /* A batch may be opened now (leader, ready, a place in the pipeline free). */
+        void (*ready)(void *arg);
+        /* A group committed and is in the store: the leader's own (mine: its answers may
+         * leave) or applied here. Before the undo records are dropped, so that
+         * store_changes() works inside. entry may be NULL for barriers. */
+        void (*committed)(void *arg, uint64_t index, uint64_t term, struct span entry, bool mine);
+        /* Speculation was undone: groups with index >= first are gone; their outcome is
+         * unknown (they may still commit elsewhere). */
+        void (*undone)(void *arg, uint64_t first);
+        /* The store was replaced by a received snapshot: re-read everything. */
+        void (*restored)(void *arg, struct store *store);
+        /* A frame of CHANNEL_SERVICE. */
+        void (*frame)(void *arg, const struct transport_peer *peer, const uint8_t *data,
+                      size_t len);
+        /* The node can no longer go on (disk error, removed, quarantine, ...). */
+        void (*fatal)(void *arg, const struct error *e, bool stop_process);
+    } on;
+    void *arg;
+};
+
+/* Opens the journal, restores the store from snapshot and log (blocking), and starts
+ * founding or raft. Errors name what to do (locked directory, other cluster's or
+ * other address's data, damaged files). */
+int cluster_start(struct env *env, const struct cluster_options *o, struct cluster **out,
+                  struct error *e);
+/* Hands over leadership if leader (bounded time), stops, frees, then cb. */
+void cluster_stop(struct cluster *c, void (*cb)(void *arg), void *arg);
+void cluster_accept(struct cluster *c, struct env_stream *stream); /* a sniffed peer connection */
+
+struct store *cluster_store(struct cluster *c);
+
+/* ---- Proposing (leader) ------------------------------------------------- */
+
+/* Opens the next group in the store: 0 with its index and fixed time, or
+ * ERR_NOTLEADER, ERR_NOTREADY (barrier not applied, clock disagreement), ERR_BUSY
+ * (pipeline full), ERR_NOSPACE. After 0 the caller evaluates transactions and ends
+ * with exactly one of propose or abandon, before returning to the loop. */
+int cluster_batch_open(struct cluster *c, uint64_t *index, uint64_t *time_ms, struct error *e);
+/* Seals the group and submits the entry; takes entry's bytes. On error (leadership
+ * just lost) the group is undone and the requests may be retried elsewhere. */
+int cluster_batch_propose(struct cluster *c, struct buf *entry, struct error *e);
+void cluster_batch_abandon(struct cluster *c);
+
+/* ---- Reading ------------------------------------------------------------ */
+
+/* Linearizable: calls cb on the loop once leadership is proved by a round (or an entry
+ * of this term) that began after this call, and everything committed at arrival is in
+ * the store; or with ERR_NOTLEADER (forward it), ERR_NOQUORUM, ERR_CANCELED. */
+typedef void (*cluster_read_cb)(void *arg, int status);
+void cluster_read(struct cluster *c, cluster_read_cb cb, void *arg);
+/* 0 when local reads may be answered here (a commit index learned from a leader in this
+ * run has been applied), else ERR_NOTREADY / quarantined text. */
+int cluster_local_ready(const struct cluster *c, struct error *e);
+/* cb once the store holds index (for --min-index); ERR_UNKNOWN after timeout_ms. */
+void cluster_wait_index(struct cluster *c, uint64_t index, uint64_t timeout_ms, cluster_read_cb cb,
+                        void *arg);
+
+/* ---- Everything else ----------------------------------------------------- */
+
+/* Sends on CHANNEL_SERVICE to a member; false when the link is down. */
+bool cluster_send(struct cluster *c, const char *address, struct buf *b);
+
+struct cluster_member {
+    const char *address;
+    uint64_t node_id;
+    bool voter, leader, reachable, self;
+    uint64_t match; /* leader only, else 0 */
+};
+struct cluster_status {
+    const char *address, *leader; /* leader "" when unknown */
+    uint64_t node_id, cluster_id, term, commit, applied, last, digest, snapshot_index;
+    int role;
+    bool ready;
+    const char *waiting;                  /* founding: whom it waits for, else "" */
+    const struct cluster_member *members; /* valid until the next call */
+    size_t members_count;
+    uint64_t log_bytes, entries_in_flight;
+};
+void cluster_status(struct cluster *c, struct cluster_status *out);
+/* Starts a snapshot now; cb with 0 or an error. */
+void cluster_snapshot(struct cluster *c, cluster_read_cb cb, void *arg);
+/* Moves leadership to a voter ("" : the most caught-up one). */
+void cluster_transfer(struct cluster *c, const char *address, cluster_read_cb cb, void *arg);
+
+#endif

@@ -1,0 +1,31 @@
+/* The one address of a node: accepts, peeks at the first bytes with a deadline, decides
+ * once who speaks, and hands the connection over: TRANSPORT_MAGIC -> peer link, a RESP
+ * type byte or a word -> RESP, "GET "/"POST " -> HTTP (its own issue, later: a clear
+ * answer until then). */
+#ifndef USHER_NET_LISTENER_H
+#define USHER_NET_LISTENER_H
+
+#include <uv.h>
+
+#include "base/error.h"
+#include "script/script.h"
+#include "service/service.h"
+
+struct listener;
+
+struct listener_options {
+    uv_loop_t *loop;
+    struct env *env;     /* env_uv of the same loop */
+    const char *address; /* "localhost:6000" */
+    bool loopback_only;  /* no users and no secret in the profile */
+    struct service *service;
+    struct scripts *scripts;
+    struct cluster *cluster;     /* peer connections; may be set later */
+    const struct access *access; /* users of the profile (net/access.h), NULL: everybody */
+};
+/* Binds and listens at once: ERR_CONFLICT when the port is in use. */
+int listener_start(const struct listener_options *o, struct listener **out, struct error *e);
+void listener_set_cluster(struct listener *l, struct cluster *c);
+void listener_close(struct listener *l, void (*cb)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,105 @@
+/* Command definitions and the argument grammar: one definition feeds console,
+ * one-shot, RESP, HTTP, scripts and OpenAPI (DESIGN 4.3, LUA.md 2).
+ *
+ * Definitions are made in Lua (`command{...}`) by the policy VM (kind
+ * "transaction") and the script VM (kind "node") and collected in one registry. */
+#ifndef USHER_POLICY_COMMAND_H
+#define USHER_POLICY_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+enum arg_type {
+    ARG_STRING,
+    ARG_INT,
+    ARG_BOOL,
+    ARG_JSON,
+    ARG_DURATION,
+    ARG_TIME,
+    ARG_MONEY,
+    ARG_EVENT,
+    ARG_SEAT,
+    ARG_ORDER,
+    ARG_CHART,
+    ARG_CUSTOMER,
+    ARG_CATEGORY,
+    ARG_NODE,
+    ARG_FILE,
+    ARG_ONE_OF,
+};
+const char *arg_type_name(int type);
+int arg_type_parse(struct span name); /* -1 when unknown */
+
+enum access_level { ACCESS_PUBLIC, ACCESS_CLIENT, ACCESS_OPERATOR, ACCESS_ADMIN };
+const char *access_name(int level);
+int access_parse(struct span name); /* -1 when unknown */
+
+enum command_kind { COMMAND_TRANSACTION, COMMAND_NODE };
+/* How a transaction command that never writes is read by default (DESIGN 2.2). */
+enum command_read { READ_NONE /* it writes */, READ_LOCAL, READ_LINEARIZABLE };
+
+struct arg_def {
+    char *name, *help, *dflt; /* dflt, help may be NULL */
+    int type;                 /* enum arg_type */
+    char **choices;           /* ARG_ONE_OF: NULL-ended */
+    bool many;                /* last positional, or a repeatable option */
+    bool optional;
+    bool option; /* --name; ARG_BOOL options are flags without a value */
+};
+
+struct command_def {
+    char *name, *group, *summary, *example;
+    char **aliases; /* NULL-ended */
+    int kind, access, read;
+    struct arg_def *args; /* positionals first, then options */
+    size_t args_count;
+};
+
+/* The registry: name or alias -> definition. Later definitions of the same name
+ * replace earlier ones of the same kind; a name of the other kind is refused. */
+struct registry;
+struct registry *registry_new(void);
+void registry_free(struct registry *r);
+int registry_add(struct registry *r, struct command_def *def /* owned on 0 */, struct error *e);
+void registry_remove_kind(struct registry *r, int kind);
+/* Case-insensitive. */
+const struct command_def *registry_find(const struct registry *r, struct span name);
+const char *registry_nearest(const struct registry *r, struct span name); /* or NULL */
+/* Sorted by name. */
+size_t registry_count(const struct registry *r);
+const struct command_def *registry_at(const struct registry *r, size_t i);
+/* "hold EVENT CUSTOMER SEAT... [--ttl D] [--code C]... [--metadata J]" */
+void command_usage(const struct command_def *def, struct buf *out);
+/* Definition as a JSON object (help, completion, docs, OpenAPI). */
+void command_json(const struct command_def *def, struct buf *out);
+
+/* One request in normal form. Positional and option values as text, checked for
+ * form (int, duration, id ...) but not yet resolved against the store. All memory
+ * is in `arena`; spans of the caller's argv are copied. */
+struct call_value {
+    const struct arg_def *def;
+    struct span text; /* a flag given: "true" */
+};
+struct call {
+    const struct command_def *def;
+    struct call_value *values; /* in definition order; many: repeated */
+    size_t values_count;
+    struct span request; /* --request, may be empty */
+    bool dry_run;
+    uint64_t min_index;   /* --min-index of reads */
+    int read;             /* enum command_read, after --local/--linearizable */
+    uint64_t args_digest; /* of command and values, for request ids */
+    struct buf arena;
+    struct buf argv; /* encoded: varint count, then bytes each; without --request */
+};
+/* argv[0] is the command. ERR_NOTFOUND (unknown command, with the nearest) or
+ * ERR_BADARG that says which argument, what is wrong, and the usage. */
+int call_parse(const struct registry *r, size_t argc, const struct span *argv, struct call *out,
+               struct error *e);
+void call_free(struct call *c);
+
+#endif

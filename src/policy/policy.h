@@ -1,0 +1,74 @@
+/* The policy VM: runs transaction commands, written in Lua, over `tx`.
+ *
+ * One Lua state per node, sandboxed (ENGINE.md's table), with an instruction
+ * budget per transaction and a memory cap. Only text chunks, an allow-list of
+ * globals, ordered pairs, seeded random. A transaction never yields to anybody:
+ * it ends with an answer, a refusal or an error, and on anything but an answer
+ * its effects are undone. */
+#ifndef USHER_POLICY_POLICY_H
+#define USHER_POLICY_POLICY_H
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "policy/command.h"
+#include "store/store.h"
+
+struct policy;
+
+struct policy_options {
+    uint64_t seed[2];          /* randomness of order ids and tx:random: unguessable */
+    uint64_t instructions_max; /* per transaction; 0: default 10,000,000 */
+    size_t memory_max;         /* bytes; 0: default 256 MiB */
+    const char *lua_dir;       /* overrides of compiled-in files, NULL for none */
+};
+
+/* Builds the VM with the compiled-in commands and the default policy and adds
+ * their definitions to `registry` (which must outlive it). */
+int policy_new(const struct policy_options *o, struct registry *registry, struct policy **out,
+               struct error *e);
+void policy_free(struct policy *p);
+
+/* Compiles a bundle (policy_bundle_* below) beside the active one and swaps it in,
+ * commands included; on error nothing changes and e says file and line. */
+int policy_load(struct policy *p, uint32_t version, struct span bundle, struct error *e);
+uint32_t policy_version(const struct policy *p); /* 0: the compiled-in default */
+
+struct policy_user {
+    struct span name;         /* "" without authentication */
+    int access;               /* enum access_level */
+    const char *const *roles; /* NULL-ended, may be NULL */
+};
+
+struct policy_answer {
+    int code; /* 0, or the refusal/error (then `error` is set) */
+    struct error error;
+    struct buf fields; /* refusal: extra JSON members `"rule":"x","seat":"A1"` without braces */
+    struct buf json;   /* code 0: the answer as JSON text */
+    struct span order, order2; /* order ids of the answer, for the result; may be empty */
+    bool wrote;                /* effects were recorded */
+};
+void policy_answer_free(struct policy_answer *a);
+
+/* Evaluates one call against the store. Must run inside store_tx_begin(); leaves
+ * the effects in the open transaction when code is 0 (and not dry_run), undoes
+ * them otherwise. Never fails: every error becomes a code. For reads (def->read)
+ * no transaction is needed and any effect is refused. */
+void policy_evaluate(struct policy *p, struct store *s, const struct call *call,
+                     const struct policy_user *user, uint64_t now_ms, uint64_t index,
+                     struct policy_answer *out);
+/* The answer of an earlier request rendered again from its result. */
+void policy_answer_again(struct policy *p, struct store *s, const struct call *call,
+                         const struct result *r, uint64_t index, struct policy_answer *out);
+/* Expires every held order whose time has come (hook `expire`, then the effect), at
+ * most `most`; returns how many. Each is one transaction of the open group: the
+ * callback gets its effects to log. Expiry always happens, whatever the hook does. */
+size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
+                     size_t most, void (*cb)(void *arg, struct span effects), void *arg);
+
+/* Bundles: a set of named Lua files as bytes: what EFFECT_POLICY_PUT carries. */
+void policy_bundle_begin(struct buf *out);
+void policy_bundle_add(struct buf *out, struct span name, struct span text);
+int policy_bundle_next(struct reader *r, struct span *name,
+                       struct span *text); /* 0, or -1 at the end */
+
+#endif

@@ -1,0 +1,57 @@
+/* Node scripts: admin scripts, console statements and node commands, in Lua.
+ *
+ * Every script is a coroutine in one sandboxed Lua state of the node. It runs in slices
+ * (an instruction quantum, then back to the loop), has a total budget and a memory cap,
+ * can be listed and killed, and changes state only through commands. Output streams to
+ * its owner while it runs, bounded by flow control. */
+#ifndef USHER_SCRIPT_SCRIPT_H
+#define USHER_SCRIPT_SCRIPT_H
+
+#include "base/env.h"
+#include "base/error.h"
+#include "service/service.h"
+
+struct scripts;
+struct task;
+
+struct scripts_options {
+    struct env *env;
+    struct registry *registry;
+    const char *lua_dir;      /* overrides, NULL for none */
+    const char *const *files; /* the profile's `scripts`, NULL-ended, may be NULL */
+    struct span config_json;  /* what `config` shows: profile without secrets */
+    const char *profile;
+    const char *version;
+};
+int scripts_new(const struct scripts_options *o, struct scripts **out, struct error *e);
+void scripts_free(struct scripts *s);
+void scripts_attach(struct scripts *s, struct service *service);
+/* service_options.node_command; arg is the struct scripts. */
+void scripts_node_command(void *arg, struct request *r, const struct call *call);
+
+/* A task's output. kind: "out" (printed text), "value" (JSON of an echoed or returned
+ * value, `columns` a JSON list or empty), "progress". done comes last, exactly once. */
+struct task_events {
+    void (*output)(void *arg, const char *kind, struct span text, struct span columns);
+    /* status: what exit(n) said, 0, or 1 with e set (CODE, message with file:line, traceback) */
+    void (*done)(void *arg, int status, const struct error *e, struct span traceback);
+};
+
+/* A console session: keeps globals and `_` of one client between statements. */
+struct session;
+struct session *scripts_session_new(struct scripts *s, const struct policy_user *user);
+void scripts_session_free(struct session *x); /* kills its tasks silently */
+
+/* One console line (LUA.md 4: command unless `= ( . [ : ,` follows; `=` forces Lua). An
+ * incomplete Lua statement ends with done(status 2) and e->code 0: give more lines. */
+struct task *scripts_line(struct session *x, struct span line, const struct task_events *on,
+                          void *arg);
+/* A whole script with arguments (an @FILE argument arrives as its text). */
+struct task *scripts_run(struct session *x, struct span name, struct span text,
+                         const struct span *args, size_t args_count, const struct task_events *on,
+                         void *arg);
+void scripts_kill(struct task *t, const char *why); /* done() follows */
+/* Flow control: while paused the task runs until its next output, then waits. */
+void scripts_pause(struct task *t, bool paused);
+
+#endif
