@@ -37,5 +37,11 @@
 #define SNAPSHOT_CHUNK_BYTES (256 * 1024)
 /* Old policies kept for rollback. */
 #define POLICIES_KEPT        16
+/* Servers in one configuration: far above the 3 to 7 voters that make sense. */
+#define CLUSTER_MEMBERS_MAX  64
+/* Entries in one AppendEntries; the library itself sends at most 32 at once. */
+#define MESSAGE_ENTRIES_MAX  1024
+/* "host:port" as people type it: a DNS name has at most 253 bytes. */
+#define ADDRESS_BYTES_MAX    255
 
 #endif
