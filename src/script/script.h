@@ -9,7 +9,8 @@
 
 #include "base/env.h"
 #include "base/error.h"
-#include "service/service.h"
+#include "cluster/cluster.h"
+#include "policy/request.h"
 
 struct scripts;
 struct task;
@@ -25,8 +26,9 @@ struct scripts_options {
 };
 int scripts_new(const struct scripts_options *o, struct scripts **out, struct error *e);
 void scripts_free(struct scripts *s);
-void scripts_attach(struct scripts *s, struct service *service);
-/* service_options.node_command; arg is the struct scripts. */
+/* The way to the service and the cluster, once both exist (before any task runs). */
+void scripts_attach(struct scripts *s, const struct request_sink *sink, struct cluster *cluster);
+/* What the service calls for node commands; arg is the struct scripts. */
 void scripts_node_command(void *arg, struct request *r, const struct call *call);
 
 /* A task's output. kind: "out" (printed text), "value" (JSON of an echoed or returned

@@ -12,27 +12,9 @@
 #include "cluster/cluster.h"
 #include "policy/command.h"
 #include "policy/policy.h"
+#include "policy/request.h"
 
 struct service;
-struct request;
-
-/* Exactly once per request, on the loop, maybe from inside service_submit. code 0: json
- * is the answer; else e (and `fields`, extra JSON members of the error). */
-typedef void (*request_cb)(struct request *r, int code, const struct error *e, struct span fields,
-                           struct span json);
-
-/* Owned by the surface, alive until cb. Fill the first part; the rest is ours. */
-struct request {
-    const struct span *argv; /* must stay valid until cb */
-    size_t argc;
-    struct policy_user user;
-    uint64_t deadline_ms; /* mono time; 0: 30 s from now */
-    request_cb cb;
-    void *arg;
-    uint64_t client; /* connection or task id, for monitor and cancel */
-    void *impl;
-};
-
 /* Node commands (kind "node") are run by the script module through this hook; it must
  * call the request's answer function exactly once, later or at once. */
 typedef void (*service_node_cb)(void *arg, struct request *r, const struct call *call);
