@@ -33,6 +33,16 @@ struct env_job {
     void *impl[16]; /* the implementation's own */
 };
 
+/* Something to run once at the end of this turn of the loop, after all that arrived in
+ * it has been delivered: that is how a turn's requests become one batch and its answers
+ * one write. The caller owns it, zeroes it, fills cb and arg; the rest is ours. */
+struct env_defer {
+    void (*cb)(void *arg);
+    void *arg;
+    struct env_defer *next;
+    bool pending;
+};
+
 enum env_open {
     ENV_READ = 1,
     ENV_WRITE = 2,
@@ -66,6 +76,13 @@ struct env_ops {
     void (*timer_start)(struct env_timer *t, uint64_t after_ms);
     void (*timer_stop)(struct env_timer *t);
     void (*timer_free)(struct env_timer *t);
+
+    /* Runs d->cb at the end of this turn, in the order of the calls; what a callback
+     * defers runs in the same turn, after it. Nothing happens when d is pending. Works
+     * from every callback (I/O, timer, job, deferred) and before the loop runs.
+     * undefer takes it back (no-op when not pending). */
+    void (*defer)(struct env *env, struct env_defer *d);
+    void (*undefer)(struct env *env, struct env_defer *d);
 
     /* Jobs run concurrently and finish in any order. */
     void (*job)(struct env *env, struct env_job *job);
