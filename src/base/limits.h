@@ -3,45 +3,55 @@
 #define USHER_BASE_LIMITS_H
 
 /* Ids travel in commands, logs and URLs; 128 bytes hold any UUID scheme. */
-#define ID_BYTES_MAX         128
+#define ID_BYTES_MAX            128
 /* A seat label is read by people. */
-#define SEAT_LABEL_BYTES_MAX 64
+#define SEAT_LABEL_BYTES_MAX    64
 /* Attributes and metadata are notes, not documents. */
-#define JSON_TEXT_BYTES_MAX  (64 * 1024)
-#define JSON_DEPTH_MAX       64
+#define JSON_TEXT_BYTES_MAX     (64 * 1024)
+#define JSON_DEPTH_MAX          64
 /* A kv value: a policy's own record. */
-#define KV_VALUE_BYTES_MAX   (64 * 1024)
+#define KV_VALUE_BYTES_MAX      (64 * 1024)
 /* One order: the largest party we accept at once. */
-#define ORDER_SEATS_MAX      1000
+#define ORDER_SEATS_MAX         1000
 /* A stadium has 100,000 seats; the aim of DESIGN 7 is 1,000,000. */
-#define CHART_SEATS_MAX      1000000
+#define CHART_SEATS_MAX         1000000
+/* Category and flags of a seat share 16 bits; a house has a few dozen at most. */
+#define CHART_CATEGORIES_MAX    1000
+/* Seats and areas are numbered below 2^20 in a chart's index. */
+#define CHART_AREAS_MAX         10000
+/* An area: the largest square of a city. */
+#define CHART_AREA_CAPACITY_MAX 10000000
 /* One request as it arrives, chart JSON of a large stadium included. */
-#define REQUEST_BYTES_MAX    (16 * 1024 * 1024)
-#define REQUEST_ARGS_MAX     4096
+#define REQUEST_BYTES_MAX       (16 * 1024 * 1024)
+#define REQUEST_ARGS_MAX        4096
 /* One log entry: a whole batch. A request that alone exceeds it is TOOBIG. */
-#define ENTRY_BYTES_MAX      (32 * 1024 * 1024)
+#define ENTRY_BYTES_MAX         (32 * 1024 * 1024)
 /* A batch stops growing here, so that one entry is written in about 1 ms. */
-#define BATCH_BYTES_SOFT     (256 * 1024)
-#define BATCH_REQUESTS_MAX   1024
+#define BATCH_BYTES_SOFT        (256 * 1024)
+#define BATCH_REQUESTS_MAX      1024
 /* Entries in flight (DESIGN 2.1): one being written, one on its way, one spare. */
-#define PIPELINE_ENTRIES_MAX 3
+#define PIPELINE_ENTRIES_MAX    3
 /* Requests that wait undecided on one node before BUSY. */
-#define QUEUE_REQUESTS_MAX   65536
+#define QUEUE_REQUESTS_MAX      65536
 /* Remembered results (LUA.md 2). */
-#define RESULTS_MAX          1000000
-#define RESULTS_KEEP_MS      (24ull * 60 * 60 * 1000)
+#define RESULTS_MAX             1000000
+#define RESULTS_KEEP_MS         (24ull * 60 * 60 * 1000)
 /* Lists stop here and say how to go on. */
-#define LIST_MAX             1000
+#define LIST_MAX                1000
 /* A peer frame; larger things go in chunks. */
-#define FRAME_BYTES_MAX      (40 * 1024 * 1024)
-#define SNAPSHOT_CHUNK_BYTES (256 * 1024)
+#define FRAME_BYTES_MAX         (40 * 1024 * 1024)
+#define SNAPSHOT_CHUNK_BYTES    (256 * 1024)
 /* Old policies kept for rollback. */
-#define POLICIES_KEPT        16
+#define POLICIES_KEPT           16
 /* Servers in one configuration: far above the 3 to 7 voters that make sense. */
-#define CLUSTER_MEMBERS_MAX  64
+#define CLUSTER_MEMBERS_MAX     64
 /* Entries in one AppendEntries; the library itself sends at most 32 at once. */
-#define MESSAGE_ENTRIES_MAX  1024
+#define MESSAGE_ENTRIES_MAX     1024
 /* "host:port" as people type it: a DNS name has at most 253 bytes. */
-#define ADDRESS_BYTES_MAX    255
+#define ADDRESS_BYTES_MAX       255
+/* One TCP connect: a dead address must not hide a working one for long. */
+#define CONNECT_TIMEOUT_MS      2000
+/* A name look-up: resolvers give up by themselves after 5 to 10 s. */
+#define LOOKUP_TIMEOUT_MS       5000
 
 #endif

@@ -6,9 +6,10 @@
 
 #include "base/env.h"
 
-/* The env is owned by the caller through env_uv_free, which must come after every
- * timer, job, file and stream of it has ended. */
 int env_uv_new(uv_loop_t *loop, struct env **out, struct error *e);
+/* Must come after every timer, job, file, connect and stream of it has ended. The loop
+ * must run once more (uv_run(loop, UV_RUN_DEFAULT)) before uv_loop_close: handles close
+ * on the loop, and the env's memory goes with the last of them. */
 void env_uv_free(struct env *env);
 /* Wraps a connected socket (from the listener). On error the caller still owns fd. */
 int env_uv_adopt(struct env *env, int fd, struct env_stream **out, struct error *e);

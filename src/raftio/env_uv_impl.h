@@ -1,0 +1,52 @@
+/* Shared by the files of the libuv env; nobody else includes it. */
+#ifndef USHER_RAFTIO_ENV_UV_IMPL_H
+#define USHER_RAFTIO_ENV_UV_IMPL_H
+
+#include "raftio/env_uv.h"
+
+/* libuv suggests 64 KiB per read; entries come in batches of up to 256 KiB, and one
+ * buffer serves all streams of the env, so the larger size is free. */
+#define READ_BYTES ((size_t)256 * 1024)
+
+struct env_uv {
+    struct env env; /* first: an env_uv is its env */
+    uv_loop_t *loop;
+    uv_prepare_t prepare; /* end of a turn: before the loop sleeps ... */
+    uv_check_t check;     /* ... and after it has delivered what woke it */
+    int handles;          /* still open of the two above */
+    struct env_defer *defer_head, **defer_tail;
+    struct env_stream *dirty; /* streams with bytes to flush at the end of the turn */
+    char *read_buffer;        /* READ_BYTES; filled and consumed within one callback */
+};
+
+/* env_uv_stream.c */
+/* Sends what was written to the streams; may call drained, which may do anything. */
+void env_uv_flush(struct env_uv *u);
+void env_uv_connect(struct env *env, const char *address, env_connect_cb cb, void *arg);
+void env_uv_stream_start(struct env_stream *s, const struct env_stream_events *events, void *arg);
+void env_uv_stream_write(struct env_stream *s, struct buf *b);
+size_t env_uv_stream_queued(struct env_stream *s);
+void env_uv_stream_close(struct env_stream *s);
+struct env_stream *env_uv_stream_new(struct env_uv *u); /* NULL: out of memory */
+
+/* env_uv_file.c */
+int env_uv_file_open(struct env *env, const char *path, int flags, struct env_file **out,
+                     struct error *e);
+void env_uv_file_close(struct env_file *f);
+int env_uv_file_read(struct env_file *f, uint64_t at, void *out, size_t len, size_t *got,
+                     struct error *e);
+int env_uv_file_write(struct env_file *f, uint64_t at, const void *data, size_t len,
+                      struct error *e);
+int env_uv_file_sync(struct env_file *f, struct error *e);
+int env_uv_file_size(struct env_file *f, uint64_t *bytes, struct error *e);
+int env_uv_file_truncate(struct env_file *f, uint64_t bytes, struct error *e);
+int env_uv_file_allocate(struct env_file *f, uint64_t bytes, struct error *e);
+int env_uv_file_lock(struct env_file *f, struct error *e);
+int env_uv_rename(struct env *env, const char *from, const char *to, struct error *e);
+int env_uv_remove(struct env *env, const char *path, struct error *e);
+int env_uv_make_dir(struct env *env, const char *path, struct error *e);
+int env_uv_sync_dir(struct env *env, const char *path, struct error *e);
+int env_uv_list_dir(struct env *env, const char *path, env_names_cb cb, void *arg, struct error *e);
+int env_uv_free_bytes(struct env *env, const char *path, uint64_t *bytes, struct error *e);
+
+#endif
