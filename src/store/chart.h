@@ -53,6 +53,7 @@ void chart_seat(const struct chart *c, uint32_t seat, struct chart_seat *out);
 struct chart_row chart_row(const struct chart *c, uint32_t row);
 struct span chart_section_name(const struct chart *c, uint32_t section);
 struct span chart_category_name(const struct chart *c, uint32_t category);
+struct span chart_table_name(const struct chart *c, uint32_t table);
 struct chart_area chart_area(const struct chart *c, uint32_t area);
 /* Cheap parts of chart_seat, for searches. */
 struct span chart_label(const struct chart *c, uint32_t seat);
@@ -63,13 +64,15 @@ uint8_t chart_seat_flags(const struct chart *c, uint32_t seat);
 int64_t chart_find(const struct chart *c, struct span label);
 int64_t chart_find_area(const struct chart *c, struct span name);
 int64_t chart_find_category(const struct chart *c, struct span name);
-/* Nearest existing label, for "did you mean"; empty when none is near. */
+/* Nearest existing label (one edit away), for "did you mean"; empty when none is near. */
 struct span chart_nearest(const struct chart *c, struct span label);
 uint64_t chart_bytes(const struct chart *c);
 
-/* Building: the add-chart command parses JSON in Lua and calls these in order.
- * Strings are copied. Every add returns the new number or -1 with e set (BADARG:
- * duplicate label, bad label, too many). */
+/* Building: the add-chart command parses JSON in Lua and calls these in order: rows
+ * section by section, seats row by row in physical order. Strings are copied; a seat's
+ * `position` is ignored (it follows from the order), x = y = 0 means "not given", and
+ * its category and row must have been added before. Every add returns the new number
+ * or -1 with e set (BADARG: duplicate label, bad label, too many) and nothing added. */
 struct chart_builder;
 struct chart_builder *chart_builder_new(void);
 void chart_builder_free(struct chart_builder *b);
