@@ -12,10 +12,10 @@ local function distance(a, b)
     local row = {}
     for j = 0, #b do row[j] = j end
     for i = 1, #a do
-        local diagonal, current = row[0], nil
+        local diagonal = row[0]
         row[0] = i
         for j = 1, #b do
-            current = math.min(row[j] + 1, row[j - 1] + 1,
+            local current = math.min(row[j] + 1, row[j - 1] + 1,
                 diagonal + (a:byte(i) == b:byte(j) and 0 or 1))
             diagonal, row[j] = row[j], current
         end

@@ -92,11 +92,14 @@ void error_prefix(struct error *e, const char *fmt, ...)
     va_start(args, fmt);
     int n = vsnprintf(e->message, sizeof e->message, fmt, args);
     va_end(args);
-    size_t used = n < 0 ? 0 : (size_t)n;
-    if (used >= sizeof e->message) {
-        used = sizeof e->message - 1;
+    size_t used = n < 0 ? 0 : strlen(e->message);
+    size_t room = sizeof e->message - 1 - used;
+    for (const char *part = ": "; *part != 0 && room > 0; part++, room--) {
+        e->message[used++] = *part;
     }
-    (void)snprintf(e->message + used, sizeof e->message - used, ": %s", old);
+    size_t more = strnlen(old, room);
+    memcpy(e->message + used, old, more);
+    e->message[used + more] = 0;
     flatten(e->message);
 }
 

@@ -1,0 +1,246 @@
+--- Turns answers (decoded JSON) into text for people and programs: table, json, lua, csv.
+--- Runs in the client; pure.
+local M = {}
+
+M.FORMATS = { "table", "json", "lua", "csv" }
+
+local function is_list(value) return type(value) == "table" and (#value > 0 or next(value) == nil) end
+
+local function sorted_keys(t)
+    local keys = {}
+    for k in pairs(t) do keys[#keys + 1] = k end
+    table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+    return keys
+end
+
+--- Columns of a printed text: UTF-8 characters count one each.
+local function width_of(text) return utf8.len(text) or #text end
+
+local function pad(text, width) return text .. (" "):rep(width - width_of(text)) end
+
+local function is_time(key)
+    return key == "time" or key == "expires_at" or key == "since" or key:match("_at$") ~= nil
+end
+
+--- One value as one cell.
+local function cell(context, key, value)
+    if value == nil then return "" end
+    if type(value) == "number" and is_time(key) and value > 1e11 then
+        local whole = value // 1000
+        if context.piped then return os.date("!%Y-%m-%dT%H:%M:%SZ", whole) end
+        return os.date("%Y-%m-%d %H:%M:%S", whole)
+    end
+    if type(value) ~= "table" then return (tostring(value):gsub("[%c\127]", "?")) end
+    if is_list(value) then
+        local parts = {}
+        for i, item in ipairs(value) do
+            local seat = type(item) == "table" and (item.seat or item.area)
+            parts[i] = seat and (item.count and seat .. "*" .. item.count or seat) or cell(context, "", item)
+        end
+        return table.concat(parts, " ")
+    end
+    local parts = {}
+    for _, k in ipairs(sorted_keys(value)) do
+        parts[#parts + 1] = ("%s=%s"):format(k, cell(context, tostring(k), value[k]))
+    end
+    return table.concat(parts, " ")
+end
+
+-- Columns that a reader looks for first.
+local FIRST = { "order", "event", "id", "address", "name", "status", "role", "leader", "customer", "seats",
+    "expires_at", "price", "currency" }
+
+local function columns_of(rows, wanted)
+    if wanted and #wanted > 0 then return wanted end
+    local seen, names = {}, {}
+    for _, row in ipairs(rows) do
+        for key in pairs(row) do
+            if not seen[key] then
+                seen[key] = true
+                names[#names + 1] = tostring(key)
+            end
+        end
+    end
+    table.sort(names)
+    local out = {}
+    for _, name in ipairs(FIRST) do
+        if seen[name] then out[#out + 1] = name end
+    end
+    local first = {}
+    for _, name in ipairs(out) do first[name] = true end
+    for _, name in ipairs(names) do
+        if not first[name] then out[#out + 1] = name end
+    end
+    return out
+end
+
+local function grid(context, rows, columns)
+    local widths, lines = {}, {}
+    local cells = {}
+    for j, name in ipairs(columns) do widths[j] = width_of(name) end
+    for i, row in ipairs(rows) do
+        cells[i] = {}
+        for j, name in ipairs(columns) do
+            cells[i][j] = cell(context, name, row[name])
+            widths[j] = math.max(widths[j], width_of(cells[i][j]))
+        end
+    end
+    local function line(list)
+        local parts = {}
+        for j, text in ipairs(list) do parts[j] = pad(text, widths[j]) end
+        lines[#lines + 1] = (table.concat(parts, "  "):gsub("%s+$", ""))
+    end
+    line(columns)
+    for _, list in ipairs(cells) do line(list) end
+    return table.concat(lines, "\n")
+end
+
+local function pairs_table(context, value)
+    local columns, width, lines = columns_of({ value }), 0, {}
+    for _, name in ipairs(columns) do width = math.max(width, width_of(name)) end
+    for _, name in ipairs(columns) do
+        lines[#lines + 1] = (pad(name, width) .. "  " .. cell(context, name, value[name])):gsub("%s+$", "")
+    end
+    return table.concat(lines, "\n")
+end
+
+-- ---- Seat maps ------------------------------------------------------------------
+
+local MARKS = { free = ".", held = "h", booked = "X", blocked = "#" }
+local COLOURS = { free = "32", held = "33", booked = "31", blocked = "90" }
+
+local function mark(context, status)
+    local text = MARKS[status] or "?"
+    if not context.colour then return text end
+    return ("\27[%sm%s\27[0m"):format(COLOURS[status] or "0", text)
+end
+
+local function seat_row(context, row, name_width)
+    local parts = { pad(row.row, name_width), " " }
+    local room = math.max(10, (context.width or 80) - name_width - 2)
+    local used = 0
+    for _, seat in ipairs(row.seats) do
+        if used + 2 > room then
+            parts[#parts + 1] = "\n" .. (" "):rep(name_width + 1)
+            used = 0
+        end
+        parts[#parts + 1] = " " .. mark(context, seat.status)
+        used = used + 2
+        if seat.aisle then
+            parts[#parts + 1] = "  "
+            used = used + 2
+        end
+    end
+    return table.concat(parts)
+end
+
+local function counts_line(counts)
+    return ("free %d   held %d   booked %d   blocked %d"):format(counts.free or 0, counts.held or 0,
+        counts.booked or 0, counts.blocked or 0)
+end
+
+local function seat_map(context, value)
+    local lines = { ("event %s   %s"):format(value.event, counts_line(value.counts)) }
+    if not value.rows then
+        local names = sorted_keys(value.taken or {})
+        local rows = {}
+        for _, name in ipairs(names) do rows[#rows + 1] = { seat = name, status = value.taken[name] } end
+        if #rows == 0 then
+            lines[#lines + 1] = "every seat is free; `seats " .. value.event .. " --full` draws the map"
+        else
+            lines[#lines + 1] = grid(context, rows, { "seat", "status" })
+        end
+        return table.concat(lines, "\n")
+    end
+    local width, section = 1, nil
+    for _, row in ipairs(value.rows) do width = math.max(width, width_of(row.row)) end
+    for _, row in ipairs(value.rows) do
+        if row.section and row.section ~= "" and row.section ~= section then
+            section = row.section
+            lines[#lines + 1] = section
+        end
+        lines[#lines + 1] = seat_row(context, row, width)
+    end
+    for _, area in ipairs(value.areas or {}) do
+        lines[#lines + 1] = ("%s: %d of %d free"):format(area.area,
+            area.capacity - (area.held or 0) - (area.booked or 0), area.capacity)
+    end
+    lines[#lines + 1] = ("%s free  %s held  %s booked  %s blocked"):format(mark(context, "free"),
+        mark(context, "held"), mark(context, "booked"), mark(context, "blocked"))
+    return table.concat(lines, "\n")
+end
+
+-- ---- Formats ----------------------------------------------------------------------
+
+local function as_table(context, value, columns)
+    if type(value) ~= "table" then return cell(context, "", value) end
+    if value.event and value.counts and (value.taken or value.rows) then return seat_map(context, value) end
+    if is_list(value) then
+        if #value == 0 then return "(none)" end
+        if type(value[1]) == "table" and not is_list(value[1]) then
+            return grid(context, value, columns_of(value, columns))
+        end
+        local lines = {}
+        for i, item in ipairs(value) do lines[i] = cell(context, "", item) end
+        return table.concat(lines, "\n")
+    end
+    local inner = value.orders
+    if type(inner) == "table" and is_list(inner) then return as_table(context, inner, columns) end
+    return pairs_table(context, value)
+end
+
+local function csv_cell(text)
+    if text:find('[",\n\r]') then return '"' .. text:gsub('"', '""') .. '"' end
+    return text
+end
+
+local function as_csv(context, value, columns)
+    local rows = is_list(value) and value or { value }
+    if type(rows[1]) ~= "table" then
+        local lines = {}
+        for i, item in ipairs(rows) do lines[i] = csv_cell(cell(context, "", item)) end
+        return table.concat(lines, "\n")
+    end
+    columns = columns_of(rows, columns)
+    local function line(get)
+        local parts = {}
+        for j, name in ipairs(columns) do parts[j] = csv_cell(get(name)) end
+        return table.concat(parts, ",")
+    end
+    local lines = { line(function(name) return name end) }
+    for _, row in ipairs(rows) do
+        lines[#lines + 1] = line(function(name) return cell(context, name, row[name]) end)
+    end
+    return table.concat(lines, "\n")
+end
+
+local function as_lua(value, indent)
+    if type(value) == "string" then return ("%q"):format(value):gsub("\\\n", "\\n") end
+    if type(value) ~= "table" then return tostring(value) end
+    if next(value) == nil then return "{}" end
+    local inner, lines = indent .. "  ", {}
+    if is_list(value) then
+        for _, item in ipairs(value) do lines[#lines + 1] = inner .. as_lua(item, inner) end
+    else
+        for _, key in ipairs(sorted_keys(value)) do
+            local name = type(key) == "string" and key:match("^[%a_][%w_]*$") or ("[%q]"):format(key)
+            lines[#lines + 1] = ("%s%s = %s"):format(inner, name, as_lua(value[key], inner))
+        end
+    end
+    return "{\n" .. table.concat(lines, ",\n") .. "\n" .. indent .. "}"
+end
+
+--- Renders one answer.
+---@param text string the answer as JSON
+---@param value any the same, decoded
+---@param columns string[] wanted columns, may be empty
+---@param context { format: string, width: integer, colour: boolean, piped: boolean }
+---@return string # without a final newline
+function M.render(text, value, columns, context)
+    if context.format == "json" then return text end
+    if context.format == "lua" then return as_lua(value, "") end
+    if context.format == "csv" then return as_csv(context, value, columns) end
+    return as_table(context, value, columns)
+end
+
+return M

@@ -1,0 +1,355 @@
+/* usher: the program. Wiring only: options, configuration, and which part runs. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "console/client.h"
+#include "console/console.h"
+#include "console/render.h"
+#include "net/node.h"
+#include "script/config.h"
+
+static const char usage_text[] =
+    "usher node --id N [--config PROFILE] [--file config.lua] [--data DIR] [--no-console] "
+    "[--found]\n"
+    "usher console [ADDR] [-c COMMAND]... [-w table|json|lua|csv]\n"
+    "usher run SCRIPT.lua [ARG...] [--at ADDR]\n"
+    "usher COMMAND [ARG...] [--at ADDR] [-w FORMAT]   any command, once: usher help lists them\n"
+    "usher demo                    three nodes on localhost, a cinema, a console\n"
+    "usher bench [--help]          load generator\n"
+    "usher config check|show [PROFILE] [--file config.lua]\n"
+    "usher version\n"
+    "\n"
+    "ADDR is one address or several with commas; without it $USHER_ADDR, else the nodes of the\n"
+    "profile (--config, else default). --user NAME takes the password from $USHER_PASSWORD.\n";
+
+/* Options that stand before or after the words; the rest is left in argv order. */
+struct options {
+    const char *at, *profile, *file, *data, *format, *user, *id;
+    const char **commands; /* -c, NULL-ended */
+    size_t commands_count;
+    bool no_console, found, help;
+    int argc;
+    char **argv;
+};
+
+static int usage_error(const char *text, const char *what)
+{
+    (void)fprintf(stderr, "usher: %s%s\n\n%s", text, what, usage_text);
+    return EXIT_USAGE;
+}
+
+struct option_def {
+    const char *name;
+    const char **value; /* NULL: a flag */
+    bool *flag;
+};
+
+/* Takes the options that this kind of program knows; words after `--`, and everything it
+ * does not know, stay (they belong to the command). Returns 0 or EXIT_USAGE. */
+static int take_options(struct options *o, int argc, char **argv, const struct option_def *defs)
+{
+    o->argv = mem_must_alloc(((size_t)argc + 1) * sizeof *o->argv);
+    for (int i = 0; i < argc; i++) {
+        const struct option_def *found = NULL;
+        for (const struct option_def *d = defs; d->name != NULL; d++) {
+            if (strcmp(argv[i], d->name) == 0) {
+                found = d;
+            }
+        }
+        if (found == NULL) {
+            o->argv[o->argc++] = argv[i];
+            if (strcmp(argv[i], "--") == 0) {
+                while (++i < argc) {
+                    o->argv[o->argc++] = argv[i];
+                }
+            }
+        } else if (found->flag != NULL) {
+            *found->flag = true;
+        } else if (i + 1 == argc) {
+            return usage_error(argv[i], " needs a value");
+        } else if (found->value == NULL) { /* -c, repeatable */
+            o->commands =
+                mem_must_realloc(o->commands, (o->commands_count + 2) * sizeof *o->commands);
+            o->commands[o->commands_count++] = argv[++i];
+            o->commands[o->commands_count] = NULL;
+        } else {
+            *found->value = argv[++i];
+        }
+    }
+    o->argv[o->argc] = NULL;
+    return 0;
+}
+
+static int fail(const struct error *e)
+{
+    render_error(e, span_make("", 0));
+    return e->code == ERR_BADARG || e->code == ERR_NOTFOUND ? EXIT_USAGE : EXIT_REFUSED;
+}
+
+/* Addresses to talk to: --at, $USHER_ADDR, the profile. */
+static char **find_addresses(const struct options *o, struct error *e)
+{
+    const char *text = o->at != NULL ? o->at : o->profile == NULL ? getenv("USHER_ADDR") : NULL;
+    if (text != NULL && text[0] != 0) {
+        char **list = client_addresses(text);
+        if (list[0] == NULL) {
+            error_set(e, ERR_BADARG, "`%s` holds no address", text);
+        }
+        return list;
+    }
+    struct config config;
+    if (config_load(o->file, o->profile, &config, e) != 0) {
+        return NULL;
+    }
+    char **list = config.nodes;
+    config.nodes = NULL;
+    config_free(&config);
+    return list;
+}
+
+typedef int (*client_main)(const struct console_options *co, int argc, char **argv);
+
+static int console_entry(const struct console_options *co, int argc, char **argv)
+{
+    if (argc > 0) {
+        return usage_error("console takes one ADDR, not ", argv[0]);
+    }
+    return console_main(co);
+}
+
+static int client_program(struct options *o, client_main run, int argc, char **argv)
+{
+    struct error e;
+    error_clear(&e);
+    char **addresses = find_addresses(o, &e);
+    if (addresses == NULL || e.code != 0) {
+        return fail(&e);
+    }
+    const struct console_options co = {
+        .addresses = (const char *const *)addresses,
+        .profile = o->profile != NULL ? o->profile
+                   : o->at != NULL    ? NULL
+                                      : "default",
+        .user = o->user,
+        .password = getenv("USHER_PASSWORD"),
+        .format = o->format,
+        .commands = o->commands,
+    };
+    int status = run(&co, argc, argv);
+    client_addresses_free(addresses);
+    return status;
+}
+
+/* ---- usher config --------------------------------------------------------------- */
+
+static int config_program(struct options *o)
+{
+    const char *verb = o->argc > 0 ? o->argv[0] : "";
+    bool show = strcmp(verb, "show") == 0;
+    if ((!show && strcmp(verb, "check") != 0) || o->argc > 2) {
+        return usage_error("config takes `check` or `show` and at most one profile", "");
+    }
+    struct error e;
+    struct config config;
+    if (config_load(o->file, o->argc == 2 ? o->argv[1] : o->profile, &config, &e) != 0) {
+        render_error(&e, span_make("", 0));
+        return EXIT_REFUSED;
+    }
+    if (show) {
+        struct render *render;
+        if (render_new(o->format, stdout, &render, &e) != 0) {
+            config_free(&config);
+            return fail(&e);
+        }
+        render_answer(render, span_make((const char *)config.json.data, config.json.len),
+                      span_make("", 0));
+        render_free(render);
+    } else {
+        (void)printf("%s is right: profile %s has %zu node%s\n", config.file, config.profile,
+                     config.nodes_count, config.nodes_count == 1 ? "" : "s");
+    }
+    config_free(&config);
+    return EXIT_DONE;
+}
+
+/* ---- usher node ----------------------------------------------------------------- */
+
+struct console_thread {
+    pthread_t thread;
+    char *address;
+    const char *profile;
+    volatile sig_atomic_t stop;
+};
+
+static void *console_run(void *arg)
+{
+    struct console_thread *t = arg;
+    const char *addresses[] = { t->address, NULL };
+    const struct console_options co = {
+        .addresses = addresses, .profile = t->profile, .stop = &t->stop, .in_node = true
+    };
+    (void)console_main(&co);
+    (void)printf("The console is closed; node %s goes on. Ctrl-C stops it.\n", t->address);
+    (void)fflush(stdout);
+    return NULL;
+}
+
+static int node_data_dir(const struct options *o, const struct config *config, const char *address,
+                         char *out, size_t cap)
+{
+    if (o->data != NULL) {
+        return snprintf(out, cap, "%s", o->data);
+    }
+    const char *root = config->data != NULL ? config->data : "data";
+    return snprintf(out, cap, "%s/%s/%s", root, config->profile, address);
+}
+
+static int node_with_config(const struct options *o, const struct config *config, size_t id)
+{
+    char dir[4096];
+    struct error e;
+    const char *address = config->nodes[id];
+    int n = node_data_dir(o, config, address, dir, sizeof dir);
+    if (n < 0 || (size_t)n >= sizeof dir) {
+        return usage_error("the data directory's path is too long", "");
+    }
+    struct node_options no = { .config = config,
+                               .address = address,
+                               .dir = dir,
+                               .found = o->found,
+                               .version = USHER_VERSION };
+    struct node *node;
+    if (node_start(&no, &node, &e) != 0) {
+        render_error(&e, span_make("", 0));
+        return EXIT_REFUSED;
+    }
+    struct console_thread console = { .address = mem_strndup(address, strlen(address)),
+                                      .profile = config->profile };
+    bool with_console = !o->no_console && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+    if (with_console && pthread_create(&console.thread, NULL, console_run, &console) == 0) {
+        (void)pthread_detach(console.thread);
+    }
+    int status = node_run(node, &e);
+    console.stop = 1;
+    if (status != 0) {
+        render_error(&e, span_make("", 0));
+    }
+    return status != 0 ? EXIT_REFUSED : EXIT_DONE;
+}
+
+static int node_program(struct options *o)
+{
+    struct error e;
+    struct config config;
+    int64_t id;
+    if (o->argc > 0) {
+        return usage_error("node does not take the word ", o->argv[0]);
+    }
+    if (o->id == NULL) {
+        return usage_error("node needs --id N, the place of its address in the profile's list", "");
+    }
+    if (config_load(o->file, o->profile, &config, &e) != 0) {
+        return fail(&e);
+    }
+    int status = EXIT_USAGE;
+    if (!text_int64(span_of(o->id), &id) || id < 0 || (uint64_t)id >= config.nodes_count) {
+        error_set(&e, ERR_BADARG, "--id %s: profile %s in %s has %zu nodes", o->id, config.profile,
+                  config.file, config.nodes_count);
+        error_hint(&e, "give a number from 0 to %zu, or add the address to the profile",
+                   config.nodes_count - 1);
+        (void)fail(&e);
+    } else {
+        status = node_with_config(o, &config, (size_t)id);
+    }
+    config_free(&config);
+    return status;
+}
+
+/* ---- Which program ---------------------------------------------------------------- */
+
+static bool is_address(const char *text) { return strchr(text, ':') != NULL; }
+
+static int dispatch(struct options *o, const char *word, int argc, char **argv)
+{
+    const struct option_def node_defs[] = { { "--id", &o->id, NULL },
+                                            { "--config", &o->profile, NULL },
+                                            { "--file", &o->file, NULL },
+                                            { "--data", &o->data, NULL },
+                                            { "--no-console", NULL, &o->no_console },
+                                            { "--found", NULL, &o->found },
+                                            { NULL, NULL, NULL } };
+    const struct option_def client_defs[] = {
+        { "--at", &o->at, NULL },   { "--config", &o->profile, NULL }, { "--file", &o->file, NULL },
+        { "-w", &o->format, NULL }, { "--user", &o->user, NULL },      { NULL, NULL, NULL }
+    };
+    const struct option_def console_defs[] = {
+        { "--at", &o->at, NULL },   { "--config", &o->profile, NULL }, { "--file", &o->file, NULL },
+        { "-w", &o->format, NULL }, { "--user", &o->user, NULL },      { "-c", NULL, NULL },
+        { NULL, NULL, NULL }
+    };
+    if (strcmp(word, "node") == 0) {
+        return take_options(o, argc, argv, node_defs) != 0 ? EXIT_USAGE : node_program(o);
+    }
+    if (take_options(o, argc, argv, strcmp(word, "console") == 0 ? console_defs : client_defs) !=
+        0) {
+        return EXIT_USAGE;
+    }
+    if (strcmp(word, "config") == 0 && o->argc > 0 && o->argv[0][0] != '-') {
+        return config_program(o);
+    }
+    if (strcmp(word, "console") == 0) {
+        bool given = o->at == NULL && o->argc > 0 && is_address(o->argv[0]);
+        o->at = given ? o->argv[0] : o->at;
+        return client_program(o, console_entry, o->argc - given, o->argv + given);
+    }
+    if (strcmp(word, "run") == 0) {
+        return client_program(o, run_main, o->argc, o->argv);
+    }
+    char **words = mem_must_alloc(((size_t)o->argc + 2) * sizeof *words);
+    words[0] = (char *)(uintptr_t)word;
+    memcpy(words + 1, o->argv, ((size_t)o->argc + 1) * sizeof *words);
+    int status = client_program(o, oneshot_main, o->argc + 1, words);
+    mem_free(words);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not our end */
+    if (argc < 2) {
+        (void)fputs(usage_text, stderr);
+        return EXIT_USAGE;
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "version") == 0 || strcmp(word, "--version") == 0) {
+        (void)printf("usher %s\n", USHER_VERSION);
+        return EXIT_DONE;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        (void)fputs(usage_text, stdout);
+        return EXIT_DONE;
+    }
+    if (strcmp(word, "demo") == 0) {
+        return demo_main(argv[0], argc - 2, argv + 2);
+    }
+    if (strcmp(word, "bench") == 0) {
+        return bench_main(argc - 2, argv + 2);
+    }
+    if (word[0] == '-') {
+        return usage_error("unknown option ", word);
+    }
+    struct options o = { 0 };
+    int status = dispatch(&o, word, argc - 2, argv + 2);
+    mem_free(o.argv);
+    mem_free(o.commands);
+    return status;
+}
