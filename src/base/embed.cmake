@@ -1,4 +1,4 @@
-# Makes a C file with every Lua file of FILES as a byte array: embed_files[].
+# Makes a C file with every file of FILES (names lose a final .lua) as a byte array: embed_files[].
 # Run as: cmake -DOUT=... -DROOT=... -DFILES=a;b -P embed.cmake
 set(body "/* Made by src/base/embed.cmake from lua/. */\n#include \"base/embed.h\"\n\n")
 set(rows "")
