@@ -46,6 +46,7 @@ struct connection {
     struct buf in;      /* bytes of an unfinished reply */
     uint64_t *started;  /* ring of `pipeline` start times, ns */
     size_t head, count; /* oldest outstanding, how many */
+    bool blocked;       /* waits for room to send */
 };
 
 struct bench {
@@ -146,17 +147,30 @@ static void fill(struct bench *b, struct connection *c)
     }
 }
 
-static int flush_out(struct connection *c)
+/* Sends what it can; asks to be told when there is room only while something is left. */
+static int flush_out(int poll_fd, struct connection *c)
 {
     while (c->out_at < c->out.len) {
         ssize_t n = write(c->fd, c->out.data + c->out_at, c->out.len - c->out_at);
+        if (n < 0 && errno != EAGAIN) {
+            return -1;
+        }
         if (n < 0) {
-            return errno == EAGAIN ? 0 : -1;
+            break;
         }
         c->out_at += (size_t)n;
     }
-    buf_clear(&c->out);
-    c->out_at = 0;
+    bool blocked = c->out_at < c->out.len;
+    if (!blocked) {
+        buf_clear(&c->out);
+        c->out_at = 0;
+    }
+    if (blocked != c->blocked) {
+        struct epoll_event on = { .events = EPOLLIN | (blocked ? (uint32_t)EPOLLOUT : 0),
+                                  .data.ptr = c };
+        (void)epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &on);
+        c->blocked = blocked;
+    }
     return 0;
 }
 
@@ -313,15 +327,21 @@ static int run_load(struct bench *b, int poll_fd)
 {
     struct epoll_event events[256];
     size_t outstanding = 0;
+    for (size_t i = 0; i < b->clients; i++) {
+        fill(b, &b->connections[i]);
+        if (flush_out(poll_fd, &b->connections[i]) != 0) {
+            return -1;
+        }
+    }
     do {
         int n = epoll_wait(poll_fd, events, 256, 1000);
         for (int i = 0; i < n; i++) {
             struct connection *c = events[i].data.ptr;
-            if (take_replies(b, c) != 0) {
+            if ((events[i].events & ~(uint32_t)EPOLLOUT) != 0 && take_replies(b, c) != 0) {
                 return -1;
             }
             fill(b, c);
-            if (flush_out(c) != 0) {
+            if (flush_out(poll_fd, c) != 0) {
                 return -1;
             }
         }
@@ -346,7 +366,7 @@ static int connect_all(struct bench *b, const char *address, int poll_fd, struct
         if (c->fd < 0 || c->started == NULL) {
             return error_set(e, ERR_IO, "cannot connect client %zu to %s", i + 1, address);
         }
-        struct epoll_event on = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c };
+        struct epoll_event on = { .events = EPOLLIN, .data.ptr = c };
         (void)epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &on);
     }
     return 0;
