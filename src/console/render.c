@@ -96,11 +96,10 @@ struct job {
 /* Decodes `text`; nothing to decode is an empty table. [-0, +1] MAY_RAISE */
 static void push_json(lua_State *L, struct span text)
 {
-    struct error e;
     if (text.len == 0) {
         lua_newtable(L);
-    } else if (lua_json_decode(L, text, &e) != 0) {
-        luaL_error(L, "%s", e.message);
+    } else {
+        lua_json_decode(L, text);
     }
 }
 
