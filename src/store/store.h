@@ -62,7 +62,9 @@ struct place {
 #define PLACE_AREA 0x80000000u
 
 /* An order as everybody reads it; owned by the store, valid until the next
- * store_do/undo/commit/rewind/replay. A change makes a new version. */
+ * store_do/undo/commit/rewind/replay. A change makes a new version. Id and metadata
+ * follow the places in memory (order_id, order_metadata): with pointers to them, an
+ * order of two seats would not fit into 200 bytes. */
 struct order {
     uint64_t expires_ms;    /* held: end of the hold; else 0 */
     uint64_t first_held_ms; /* when its first hold began; booked at once: creation */
@@ -70,16 +72,29 @@ struct order {
     uint64_t index;         /* log index of the last change */
     int64_t price;          /* total, minor units */
     uint32_t policy;        /* version that judged the last take or reseat */
-    uint32_t places_count;
-    uint32_t customer_len, metadata_len;
-    uint8_t status;   /* enum order_status */
-    uint8_t unjudged; /* 1: granted with rules=false */
-    uint8_t id_len;
-    const char *id;             /* id_len bytes */
-    const char *customer;       /* customer_len bytes */
-    const char *metadata;       /* JSON text as given, metadata_len bytes, may be empty */
-    const struct place *places; /* kept after the order has ended, for the record */
+    uint32_t metadata_len;
+    uint16_t places_count;
+    uint8_t customer_len, id_len;
+    uint8_t status;        /* enum order_status */
+    uint8_t unjudged;      /* 1: granted with rules=false */
+    uint8_t overbook;      /* 1: was allowed to exceed an area's capacity */
+    uint8_t spare;         /* 0 */
+    const char *customer;  /* customer_len bytes */
+    struct place places[]; /* kept after the order has ended, for the record */
 };
+static inline struct span order_id(const struct order *o)
+{
+    return (struct span){ (const char *)(o->places + o->places_count), o->id_len };
+}
+/* JSON text as given; may be empty. */
+static inline struct span order_metadata(const struct order *o)
+{
+    return (struct span){ order_id(o).data + o->id_len, o->metadata_len };
+}
+static inline struct span order_customer(const struct order *o)
+{
+    return (struct span){ o->customer, o->customer_len };
+}
 static inline bool order_live(const struct order *o) { return o->status <= ORDER_BOOKED; }
 
 struct event {
