@@ -44,6 +44,7 @@ enum command_read { READ_NONE /* it writes */, READ_LOCAL, READ_LINEARIZABLE };
 
 struct arg_def {
     char *name, *help, *dflt; /* dflt, help may be NULL */
+    char *meta;               /* the word in the usage; NULL: made from name and type */
     int type;                 /* enum arg_type */
     char **choices;           /* ARG_ONE_OF: NULL-ended */
     bool many;                /* last positional, or a repeatable option */
@@ -57,10 +58,20 @@ struct command_def {
     int kind, access, read;
     struct arg_def *args; /* positionals first, then options */
     size_t args_count;
+    unsigned refs; /* further holders (calls in progress); 0 in a new definition */
 };
+/* Gives up one hold; frees with mem_free everything (strings, arrays and `def` come from
+ * mem_*) when it was the last. NULL is allowed. */
+void command_def_free(struct command_def *def);
+/* 0 when the definition makes sense (registry_add asks); else ERR_BADARG. */
+int command_def_check(const struct command_def *def, struct error *e);
+/* Options that every command has: no definition may use these names. */
+bool command_option_reserved(struct span name);
 
 /* The registry: name or alias -> definition. Later definitions of the same name
- * replace earlier ones of the same kind; a name of the other kind is refused. */
+ * replace earlier ones of the same kind; a name of the other kind is refused (CONFLICT),
+ * and so is an alias that is another command's name. A definition that makes no sense
+ * (an argument after the one that repeats, a default of the wrong form) is BADARG. */
 struct registry;
 struct registry *registry_new(void);
 void registry_free(struct registry *r);
@@ -82,7 +93,10 @@ void command_json(const struct command_def *def, struct buf *out);
  * is in `arena`; spans of the caller's argv are copied. */
 struct call_value {
     const struct arg_def *def;
-    struct span text; /* a flag given: "true" */
+    struct span text; /* a flag given: "true"; a choice in its defined spelling */
+    int64_t number;   /* int, money; duration and time in ms; bool 0 or 1 */
+    bool plain;       /* seat: nothing but a label, no need for seat_word_parse() */
+    bool given;       /* false: the default */
 };
 struct call {
     const struct command_def *def;
@@ -94,12 +108,35 @@ struct call {
     int read;             /* enum command_read, after --local/--linearizable */
     uint64_t args_digest; /* of command and values, for request ids */
     struct buf arena;
-    struct buf argv; /* encoded: varint count, then bytes each; without --request */
+    struct buf argv; /* encoded: varint count, then bytes each; the command by its own name
+                        first, without --request. values point into it. */
 };
 /* argv[0] is the command. ERR_NOTFOUND (unknown command, with the nearest) or
- * ERR_BADARG that says which argument, what is wrong, and the usage. */
+ * ERR_BADARG that says which argument, what is wrong, and the usage; TOOBIG over
+ * REQUEST_ARGS_MAX or REQUEST_BYTES_MAX. `out` need not be initialised and is freed with
+ * call_free() only after 0. Its definition stays alive until then, whatever happens to
+ * the registry; where it matters, compare with registry_find(). */
 int call_parse(const struct registry *r, size_t argc, const struct span *argv, struct call *out,
                struct error *e);
 void call_free(struct call *c);
+/* The first value of an argument or option by name, NULL when absent. */
+const struct call_value *call_value(const struct call *c, const char *name);
+
+/* One value checked for its type's form, as call_parse does: fills number, plain and,
+ * for choices and bools, text. ERR_BADARG says what is expected, not for which argument. */
+int arg_check(const struct arg_def *def, struct call_value *v, struct error *e);
+
+/* A seat as a word (LUA.md 1): [EVENT:]LABEL | LABEL..LABEL | AREA*COUNT, then [=TYPE]; or
+ * the JSON form {"seat":,"event":,"type":,"count":,"data":}. Spans point into `text`, or
+ * into `scratch` when a JSON string has escapes. Only the form is checked. */
+struct seat_word {
+    struct span event; /* empty: the command's own */
+    struct span label;
+    struct span to;   /* end of a range, else empty */
+    uint32_t count;   /* 0: no count was given */
+    struct span type; /* ticket type, may be empty */
+    struct span data; /* JSON text, may be empty */
+};
+int seat_word_parse(struct span text, struct buf *scratch, struct seat_word *out, struct error *e);
 
 #endif
