@@ -403,6 +403,7 @@ static void read_all(const struct chart *c)
         assert_true(s.table < (int64_t)chart_tables(c));
         struct chart_row row = chart_row(c, s.row);
         assert_true(s.position < row.count && row.first + s.position == i);
+        assert_true(row.section < chart_sections(c));
         assert_int_equal(chart_find(c, s.label), i);
         assert_true(s.alias.len == 0 || chart_find(c, s.alias) == i);
     }
