@@ -121,6 +121,56 @@ struct event *sim_post(struct sim *sim, struct node *node, uint64_t after_ns, co
     return e;
 }
 
+/* ---- The end of a turn: one event is one turn of the node's loop --------------- */
+
+static void node_undefer(struct env *env, struct env_defer *d)
+{
+    struct node *n = (struct node *)env;
+    if (!d->pending) {
+        return;
+    }
+    struct env_defer **at = &n->defer;
+    while (*at != d) {
+        at = &(*at)->next;
+    }
+    *at = d->next;
+    if (n->defer_tail == &d->next) {
+        n->defer_tail = at;
+    }
+    d->pending = false;
+}
+
+static void turn_end(struct node *n)
+{
+    while (n->defer != NULL) {
+        struct env_defer *d = n->defer;
+        node_undefer(&n->env, d);
+        d->cb(d->arg);
+    }
+}
+
+static void empty_turn(struct node *node, void *a, uint64_t b)
+{
+    (void)node;
+    (void)a;
+    (void)b;
+}
+
+static void node_defer(struct env *env, struct env_defer *d)
+{
+    struct node *n = (struct node *)env;
+    if (d->pending) {
+        return;
+    }
+    if (n->defer == NULL && n->sim->turn != n) {
+        sim_post(n->sim, n, 0, "turn", empty_turn, NULL, 0);
+    }
+    d->pending = true;
+    d->next = NULL;
+    *n->defer_tail = d;
+    n->defer_tail = &d->next;
+}
+
 static void dispatch(struct sim *sim, struct event *e)
 {
     ASSERT(e->at_ns >= sim->now_ns);
@@ -132,7 +182,12 @@ static void dispatch(struct sim *sim, struct event *e)
     }
     if (!e->canceled) {
         sim_trace(sim, e->node, e->what, e->sequence, e->b);
+        sim->turn = e->node;
         e->cb(e->node, e->a, e->b);
+        if (e->node != NULL) {
+            turn_end(e->node);
+        }
+        sim->turn = NULL;
     }
     free(e);
 }
@@ -285,6 +340,8 @@ static struct env_ops ops = {
     .timer_start = node_timer_start,
     .timer_stop = node_timer_stop,
     .timer_free = node_timer_free,
+    .defer = node_defer,
+    .undefer = node_undefer,
     .job = node_job,
     .connect = net_connect,
     .stream_start = net_start,
@@ -349,6 +406,7 @@ struct env *sim_env(struct sim *sim, const char *address)
     n->host = h;
     n->sim = sim;
     n->deferred_tail = &n->deferred;
+    n->defer_tail = &n->defer;
     n->random = hash64_seed(address, strlen(address), sim->seed + h->lives);
     n->next = sim->nodes;
     sim->nodes = n;

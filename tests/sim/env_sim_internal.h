@@ -34,6 +34,7 @@ struct node {
     struct sim *sim;
     bool ghost, paused;
     struct event *deferred, **deferred_tail; /* while paused */
+    struct env_defer *defer, **defer_tail;
     uint64_t random;
     sim_accept_cb accept;
     void *accept_arg;
@@ -64,6 +65,7 @@ struct sim {
     struct host *hosts[NODES_MAX];
     unsigned hosts_count;
     struct node *nodes; /* newest first, ghosts included */
+    struct node *turn;  /* whose event is being dispatched */
     bool blocked[NODES_MAX][NODES_MAX];
     struct sim_network network;
     uint64_t job_min_us, job_max_us;

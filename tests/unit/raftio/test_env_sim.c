@@ -265,6 +265,65 @@ static void timers_fire_in_order(void **state)
     sim_free(sim);
 }
 
+struct turn {
+    struct log *log;
+    struct env_defer one, two, three;
+};
+
+static void defer_one(void *arg)
+{
+    struct turn *t = arg;
+    struct mark m = { t->log, '1' };
+    put_mark(&m);
+    t->log->env->ops->defer(t->log->env, &t->three);
+}
+static void defer_two(void *arg)
+{
+    struct mark m = { ((struct turn *)arg)->log, '2' };
+    put_mark(&m);
+}
+static void defer_three(void *arg)
+{
+    struct mark m = { ((struct turn *)arg)->log, '3' };
+    put_mark(&m);
+}
+static void turn_timer(void *arg)
+{
+    struct turn *t = arg;
+    struct env *env = t->log->env;
+    env->ops->defer(env, &t->two);
+    env->ops->defer(env, &t->one);
+    env->ops->defer(env, &t->two);
+    assert_true(t->two.pending);
+}
+
+/* Deferred calls run at the end of the turn that asked, in order, those they defer after
+ * them, and none that was taken back; also when asked for before the loop runs. */
+static void deferred_calls_end_the_turn(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(5);
+    struct env *a = sim_env(sim, "a:1");
+    struct log log = { "", a };
+    struct turn t = { &log, { .cb = defer_one }, { .cb = defer_two }, { .cb = defer_three } };
+    t.one.arg = t.two.arg = t.three.arg = &t;
+    struct mark later = { &log, 'x' };
+    struct env_timer *first = a->ops->timer_new(a, turn_timer, &t);
+    struct env_timer *second = a->ops->timer_new(a, put_mark, &later);
+    a->ops->timer_start(first, 1);
+    a->ops->timer_start(second, 1);
+    sim_run(sim, 10);
+    assert_string_equal(log.text, "213x");
+    a->ops->defer(a, &t.one);
+    a->ops->defer(a, &t.two);
+    a->ops->undefer(a, &t.one);
+    assert_false(t.one.pending);
+    assert_string_equal(log.text, "213x");
+    sim_run(sim, 1);
+    assert_string_equal(log.text, "213x2");
+    sim_free(sim);
+}
+
 struct job_state {
     struct env_job job;
     int ran, done;
@@ -508,6 +567,7 @@ int main(void)
         cmocka_unit_test(crash_at_the_nth_write),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(timers_fire_in_order),
+        cmocka_unit_test(deferred_calls_end_the_turn),
         cmocka_unit_test(jobs_run_then_report),
         cmocka_unit_test(streams_keep_order),
         cmocka_unit_test(seeds_replay),
