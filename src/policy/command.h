@@ -113,8 +113,9 @@ struct call {
 };
 /* argv[0] is the command. ERR_NOTFOUND (unknown command, with the nearest) or
  * ERR_BADARG that says which argument, what is wrong, and the usage; TOOBIG over
- * REQUEST_ARGS_MAX or REQUEST_BYTES_MAX. `out` need not be initialised and is freed with
- * call_free() only after 0. Its definition stays alive until then, whatever happens to
+ * REQUEST_ARGS_MAX or REQUEST_BYTES_MAX. `out` is zeroed, or was used before: then what it
+ * held is given up and its memory is used again (the service parses without allocating).
+ * On error it is empty. Its definition stays alive while it holds it, whatever happens to
  * the registry; where it matters, compare with registry_find(). */
 int call_parse(const struct registry *r, size_t argc, const struct span *argv, struct call *out,
                struct error *e);

@@ -445,11 +445,21 @@ static int reserve(struct parse *p, size_t bytes)
     return 0;
 }
 
+/* Empty, but with its memory. */
+static void call_clear(struct call *c)
+{
+    struct buf arena = c->arena, argv = c->argv;
+    command_def_free((struct command_def *)(uintptr_t)c->def);
+    buf_clear(&arena);
+    buf_clear(&argv);
+    *c = (struct call){ .arena = arena, .argv = argv };
+}
+
 int call_parse(const struct registry *r, size_t argc, const struct span *argv, struct call *out,
                struct error *e)
 {
     size_t bytes;
-    memset(out, 0, sizeof *out);
+    call_clear(out);
     int rc = check_size(argc, argv, &bytes, e);
     if (rc != 0) {
         return rc;
@@ -467,9 +477,8 @@ int call_parse(const struct registry *r, size_t argc, const struct span *argv, s
     rc = reserve(&p, bytes);
     rc = rc != 0 ? rc : parse_words(&p);
     if (rc != 0) {
-        buf_free(&out->arena);
-        buf_free(&out->argv);
-        memset(out, 0, sizeof *out);
+        out->def = NULL; /* not held yet */
+        call_clear(out);
         return rc;
     }
     put_count(&p);
@@ -486,7 +495,7 @@ int call_parse(const struct registry *r, size_t argc, const struct span *argv, s
 
 void call_free(struct call *c)
 {
-    command_def_free((struct command_def *)(uintptr_t)c->def);
+    call_clear(c);
     buf_free(&c->arena);
     buf_free(&c->argv);
     memset(c, 0, sizeof *c);

@@ -209,7 +209,7 @@ static void test_round_trip(void **state)
     run("assert(json.encode(nil) == 'null')");
     run("assert(json.encode{b=1, a=2, ['']=3, ['a b']=4} == '{\"\":3,\"a\":2,\"a b\":4,\"b\":1}')");
     run("local t = {} for i = 1, 40 do t[('k%02d'):format(41 - i)] = i end\n"
-        "local text = json.encode(t) assert(text:sub(1, 20) == '{\"k01\":40,\"k02\":39,', text)");
+        "local text = json.encode(t) assert(text:sub(1, 19) == '{\"k01\":40,\"k02\":39,', text)");
     run("assert(json.encode(json.list()) == '[]' and json.encode(json.list{}) == '[]')");
     run("assert(json.encode(json.list{1}) == '[1]' and json.encode{} == '{}')");
     run("assert(json.encode{user(1)} == '[{\"u\":1}]')");
