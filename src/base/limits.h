@@ -33,6 +33,24 @@
 #define PIPELINE_ENTRIES_MAX    3
 /* Requests that wait undecided on one node before BUSY. */
 #define QUEUE_REQUESTS_MAX      65536
+/* A batch also stops after this long, or slow rules would hold up heartbeats. */
+#define BATCH_TIME_NS           (5ull * 1000 * 1000)
+/* The same for reads in one loop turn. */
+#define READS_TIME_NS           (5ull * 1000 * 1000)
+/* Housekeeping in one batch: holds expired, ended orders dropped. */
+#define BATCH_EXPIRE_MAX        256
+/* A request without a deadline of its own; the console's and most clients' patience. */
+#define REQUEST_DEADLINE_MS     30000
+/* An election takes at most two timeouts; after this long without a leader people are told. */
+#define LEADERLESS_MS           1500
+/* Pause before a forwarded request is sent again to the same leader; doubles. */
+#define RESEND_MS               2000
+/* Forwarded requests are packed; a frame leaves early when this full. */
+#define FORWARD_BYTES_SOFT      (1024 * 1024)
+/* Main, script hooks and one for an embedding program. */
+#define SERVICE_LISTENERS_MAX   4
+/* Ended orders are kept this long for `order` and `explain` (LUA.md 2). */
+#define ENDED_KEEP_MS           (30ull * 24 * 60 * 60 * 1000)
 /* Remembered results (LUA.md 2). */
 #define RESULTS_MAX             1000000
 #define RESULTS_KEEP_MS         (24ull * 60 * 60 * 1000)
@@ -53,5 +71,35 @@
 #define CONNECT_TIMEOUT_MS      2000
 /* A name look-up: resolvers give up by themselves after 5 to 10 s. */
 #define LOOKUP_TIMEOUT_MS       5000
+
+/* One block a script may allocate: twice the largest request (a buffer that doubles),
+ * so that no single copy or comparison of a string takes over a few milliseconds. */
+#define SANDBOX_BLOCK_BYTES_MAX (64u * 1024 * 1024)
+/* CPU time of one script run, the last line of defence behind its instruction budget. */
+#define SANDBOX_CPU_MS_MAX   5000
+/* Values that unpack, byte and the like may put on the stack at once. */
+#define SANDBOX_UNPACK_MAX   10000
+/* Default budget and memory of the policy VM: a booking takes about 300 instructions. */
+#define POLICY_INSTRUCTIONS  10000000ull
+#define POLICY_MEMORY_BYTES  (256u * 1024 * 1024)
+/* Extra instructions per byte of a request: a chart comes with its command. */
+#define POLICY_INSTRUCTIONS_PER_BYTE 50
+/* Candidates that tx:best puts before the rules and the score function. */
+#define BEST_CANDIDATES_MAX  1000
+/* Hooks that make effects run hooks again; deeper is a loop. */
+#define POLICY_HOOK_DEPTH_MAX 8
+/* Bytes waiting on one link; beyond it frames are dropped and their senders retry. */
+#define LINK_QUEUE_BYTES_MAX (64 * 1024 * 1024)
+/* Accepted peer connections that have not proved the secret yet; the oldest goes. */
+#define HANDSHAKES_MAX       64
+/* A handshake takes two round trips; a silent client is cut off after this. */
+#define HANDSHAKE_MS         5000
+/* Both ends of a link say something this often, and give it up after that silence: TCP
+ * alone would notice a peer without power only after a quarter of an hour. */
+#define LINK_KEEP_MS         1000
+#define LINK_SILENT_MS       10000
+/* Redialling: from/to, doubled each time, with jitter. */
+#define LINK_RETRY_MIN_MS    20
+#define LINK_RETRY_MAX_MS    1000
 
 #endif

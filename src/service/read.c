@@ -1,0 +1,186 @@
+/* Reads (DESIGN 2.2): evaluated over the committed view, in one window per loop turn.
+ *
+ * store_rewind() and store_replay() cost what the entries in flight cost, so all reads that
+ * wait share one window; their answers are gathered and leave after it (V5).
+ *
+ *   local         this node's committed view, once it is known to be of this run
+ *   --min-index   waits for that index first
+ *   linearizable  on the leader: one cluster_read for all of a turn, then the window;
+ *                 elsewhere: forwarded
+ *
+ * How it fails: no leader -> waits in the queue (service.c refuses it in time); a proof that
+ * fails -> routed again; deadline -> NOQUORUM, nothing was done. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "service/service_impl.h"
+
+/* A window stops growing here: its answers are copied. */
+#define WINDOW_BYTES_MAX ((size_t)64 * 1024 * 1024)
+
+struct window {
+    struct store *store;
+    struct group *answers, *proving;
+    struct items waiting; /* for an index */
+    bool open;
+};
+
+static void window_open(struct window *w)
+{
+    if (!w->open) {
+        store_rewind(w->store);
+        w->open = true;
+    }
+}
+
+static void on_proof(void *arg, int status) { reads_proved(arg, status); }
+
+static void on_index(void *arg, int status)
+{
+    struct item *it = arg;
+    struct service *s = it->service;
+    struct error e;
+    if (status == 0 && !it->answered) {
+        it->reached = true;
+        item_move(it, ITEM_READ);
+        items_push(&s->reads, it);
+        service_wake(s);
+        return;
+    }
+    (void)error_set(&e, ERR_NOTREADY, "this node has not reached the index asked for in time");
+    error_hint(&e, "ask another node, or without --min-index");
+    item_refuse(it, &e);
+    item_free(it);
+}
+
+static void evaluate(struct service *s, struct window *w, struct item *it)
+{
+    window_open(w);
+    policy_evaluate(s->policy, w->store, &s->call, &it->user, store_time_ms(w->store),
+                    store_index(w->store), &s->answer);
+    item_move(it, ITEM_FLIGHT);
+    group_keep(w->answers, it, &s->answer);
+}
+
+static void refuse(struct window *w, struct item *it, const struct error *e)
+{
+    item_move(it, ITEM_FLIGHT);
+    group_keep_error(w->answers, it, e);
+}
+
+static void read_linearizable(struct service *s, struct window *w, struct item *it)
+{
+    if (service_leads(s)) {
+        if (w->proving == NULL) {
+            w->proving = group_new(s, GROUP_READS);
+        }
+        item_move(it, ITEM_PROVING);
+        items_push(&w->proving->items, it);
+    } else if (it->peer != NULL) {
+        forward_bounce(it);
+        item_free(it);
+    } else if (s->leader[0] != 0) {
+        forward_send(it);
+    } else {
+        item_move(it, ITEM_QUEUED);
+        items_push(&s->queue, it);
+    }
+}
+
+static void read_one(struct service *s, struct window *w, struct item *it)
+{
+    struct error e;
+    error_clear(&e);
+    if (service_parse(s, it, &e) != 0 || service_allowed(s->call.def, &it->user, &e) != 0) {
+        refuse(w, it, &e);
+    } else if (s->call.read == READ_LINEARIZABLE && !it->proved) {
+        read_linearizable(s, w, it);
+    } else if (!it->proved && cluster_local_ready(s->cluster, &e) != 0) {
+        refuse(w, it, &e);
+    } else {
+        if (s->call.min_index > 0 && !it->reached) {
+            window_open(w);
+            if (store_index(w->store) < s->call.min_index) {
+                it->min_index = s->call.min_index;
+                item_move(it, ITEM_INDEX);
+                items_push(&w->waiting, it);
+                return;
+            }
+        }
+        if (it->proved) {
+            s->counters.reads_linearizable++;
+        } else {
+            s->counters.reads_local++;
+        }
+        evaluate(s, w, it);
+    }
+}
+
+static void window_close(struct service *s, struct window *w)
+{
+    struct item *it;
+    if (w->open) {
+        store_replay(w->store);
+    }
+    groups_push(&s->ready, w->answers);
+    while ((it = items_pop(&w->waiting)) != NULL) {
+        uint64_t now = service_now(s);
+        uint64_t left = it->deadline_ms > now ? it->deadline_ms - now : 1;
+        cluster_wait_index(s->cluster, it->min_index, left, on_index, it);
+    }
+    if (w->proving != NULL) {
+        w->proving->reading = true;
+        groups_push(&s->reading, w->proving);
+        cluster_read(s->cluster, on_proof, w->proving);
+    }
+}
+
+void reads_run(struct service *s)
+{
+    if (s->reads.head == NULL) {
+        return;
+    }
+    struct window w = { .store = cluster_store(s->cluster), .answers = group_new(s, GROUP_READS) };
+    uint64_t stop_ns = s->env->ops->mono_ns(s->env) + READS_TIME_NS;
+    struct item *it;
+    while ((it = items_pop(&s->reads)) != NULL) {
+        if (it->answered) {
+            item_free(it);
+        } else {
+            read_one(s, &w, it);
+        }
+        if (w.answers->text.len > WINDOW_BYTES_MAX ||
+            (s->reads.head != NULL && s->env->ops->mono_ns(s->env) >= stop_ns)) {
+            service_resume(s);
+            break;
+        }
+    }
+    window_close(s, &w);
+}
+
+void reads_proved(struct group *g, int status)
+{
+    struct service *s = g->service;
+    struct item *it;
+    struct error e;
+    g->reading = false;
+    groups_remove(&s->reading, g);
+    while ((it = items_pop(&g->items)) != NULL) {
+        if (it->answered) {
+            item_free(it);
+        } else if (status == 0) {
+            it->proved = true;
+            item_move(it, ITEM_READ);
+            items_push(&s->reads, it);
+        } else if (status == ERR_NOQUORUM) {
+            service_error_no_leader(s, &e);
+            item_refuse(it, &e);
+            item_free(it);
+        } else {
+            item_move(it, ITEM_QUEUED);
+            items_push(&s->queue, it);
+        }
+    }
+    group_free(g);
+    service_wake(s);
+}

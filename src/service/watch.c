@@ -1,0 +1,231 @@
+/* Watches: committed seat changes of an event as JSON (DESIGN 4.4), built once per event and
+ * commit, and only while somebody watches.
+ *
+ *   {"event":"1","index":42,"changes":[{"seat":"A1","status":"held"},
+ *                                      {"area":"FLOOR","status":"booked","count":3,"was":"held"}]}
+ *
+ * A watcher may end any watch from inside its callback: dead ones are freed afterwards. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "service/service_impl.h"
+
+static struct watch **bucket(struct service *s, struct span event)
+{
+    return event.len == 0 ? &s->watch_all
+                          : &s->watches[hash64(event.data, event.len) % WATCH_BUCKETS];
+}
+
+struct watch *service_watch(struct service *s, struct span event, watch_cb cb, void *arg)
+{
+    if (event.len > ID_BYTES_MAX) {
+        return NULL;
+    }
+    struct watch *w = mem_zalloc(sizeof *w);
+    if (w == NULL) {
+        return NULL;
+    }
+    w->service = s;
+    w->cb = cb;
+    w->arg = arg;
+    w->id_len = (uint32_t)event.len;
+    memcpy(w->id, event.data, event.len);
+    w->at = bucket(s, event);
+    w->next = *w->at;
+    *w->at = w;
+    s->watch_count++;
+    return w;
+}
+
+static void unlink_watch(struct watch *w)
+{
+    struct watch **at = w->at;
+    while (*at != w) {
+        at = &(*at)->next;
+    }
+    *at = w->next;
+    mem_free(w);
+}
+
+void service_unwatch(struct watch *w)
+{
+    struct service *s = w->service;
+    ASSERT(!w->dead);
+    s->watch_count--;
+    w->dead = true;
+    if (s->telling) {
+        s->watch_dead = true;
+    } else {
+        unlink_watch(w);
+    }
+}
+
+static void bury(struct service *s)
+{
+    for (size_t i = 0; i <= WATCH_BUCKETS; i++) {
+        struct watch *next;
+        for (struct watch *w = i < WATCH_BUCKETS ? s->watches[i] : s->watch_all; w != NULL;
+             w = next) {
+            next = w->next;
+            if (w->dead) {
+                unlink_watch(w);
+            }
+        }
+    }
+    s->watch_dead = false;
+}
+
+/* One change, copied: sorted by event, in their old order within it. */
+struct told {
+    uint32_t event, at, number, count;
+    uint8_t from, to;
+};
+
+struct gather {
+    struct service *s;
+    struct buf all;   /* struct told */
+    uint32_t event;   /* of the last change seen */
+    bool any, wanted; /* ... and whether somebody watches it */
+};
+
+static bool matches(const struct watch *w, struct span event)
+{
+    return !w->dead && (w->id_len == 0 || span_eq(span_make(w->id, w->id_len), event));
+}
+
+static bool watched(struct service *s, struct span event)
+{
+    for (const struct watch *w = *bucket(s, event); w != NULL; w = w->next) {
+        if (matches(w, event)) {
+            return true;
+        }
+    }
+    return s->watch_all != NULL;
+}
+
+static void on_change(void *arg, const struct change *c)
+{
+    struct gather *g = arg;
+    if (c->event == NULL) {
+        return;
+    }
+    if (!g->any || g->event != c->event->number) {
+        g->any = true;
+        g->event = c->event->number;
+        g->wanted = watched(g->s, c->event->id);
+    }
+    if (g->wanted) {
+        struct told t = { .event = g->event,
+                          .at = (uint32_t)g->all.len,
+                          .number = c->number,
+                          .count = c->count,
+                          .from = c->from,
+                          .to = c->to };
+        buf_put(&g->all, &t, sizeof t);
+    }
+}
+
+static int by_event(const void *a, const void *b)
+{
+    const struct told *x = a, *y = b;
+    if (x->event != y->event) {
+        return x->event < y->event ? -1 : 1;
+    }
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* The numbers are of the chart at that moment; the event may have another one by now. */
+static bool in_chart(const struct chart *chart, const struct told *t)
+{
+    return (t->number & PLACE_AREA) != 0 ? (t->number & ~PLACE_AREA) < chart_areas(chart)
+                                         : t->number < chart_seats(chart);
+}
+
+static void put_change(struct buf *b, const struct chart *chart, const struct told *t)
+{
+    if (!in_chart(chart, t)) {
+        return;
+    }
+    json_put_comma(b);
+    buf_put_u8(b, '{');
+    if ((t->number & PLACE_AREA) != 0) {
+        json_field_string(b, "area", chart_area(chart, t->number & ~PLACE_AREA).name);
+        json_field_string(b, "status", span_of(seat_status_name(t->to)));
+        json_field_int(b, "count", t->count);
+        json_field_string(b, "was", span_of(seat_status_name(t->from)));
+    } else {
+        json_field_string(b, "seat", chart_label(chart, t->number));
+        json_field_string(b, "status", span_of(seat_status_name(t->to)));
+    }
+    buf_put_u8(b, '}');
+}
+
+static void tell_list(struct watch *list, struct span event, uint64_t index, struct span json)
+{
+    for (struct watch *w = list; w != NULL; w = w->next) {
+        if (matches(w, event)) {
+            w->cb(w->arg, event, index, json);
+        }
+    }
+}
+
+static void tell_event(struct service *s, uint64_t index, const struct told *t, size_t count)
+{
+    const struct event *ev = store_event_number(cluster_store(s->cluster), t->event);
+    struct buf out = BUF_INIT;
+    if (ev == NULL || ev->chart == NULL) {
+        return; /* removed by the same entry */
+    }
+    buf_put_u8(&out, '{');
+    json_field_string(&out, "event", ev->id);
+    json_field_int(&out, "index", (int64_t)index);
+    json_put_key(&out, "changes");
+    buf_put_u8(&out, '[');
+    for (size_t i = 0; i < count; i++) {
+        put_change(&out, ev->chart, &t[i]);
+    }
+    buf_put_str(&out, "]}");
+    if (!out.failed) {
+        struct span json = span_make((const char *)out.data, out.len);
+        tell_list(*bucket(s, ev->id), ev->id, index, json);
+        tell_list(s->watch_all, ev->id, index, json);
+    }
+    buf_free(&out);
+}
+
+void watch_tell(struct service *s, uint64_t index)
+{
+    struct gather g = { .s = s };
+    store_changes(cluster_store(s->cluster), on_change, &g);
+    size_t count = g.all.failed ? 0 : g.all.len / sizeof(struct told);
+    /* malloc alignment suits struct told: the array starts the buffer. */
+    struct told *all = (struct told *)(void *)g.all.data;
+    if (count > 1) {
+        qsort(all, count, sizeof *all, by_event);
+    }
+    s->telling = true;
+    for (size_t from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && all[to].event == all[from].event; to++) {
+        }
+        tell_event(s, index, all + from, to - from);
+    }
+    s->telling = false;
+    if (s->watch_dead) {
+        bury(s);
+    }
+    buf_free(&g.all);
+}
+
+void watch_free_all(struct service *s)
+{
+    for (size_t i = 0; i <= WATCH_BUCKETS; i++) {
+        struct watch **list = i < WATCH_BUCKETS ? &s->watches[i] : &s->watch_all;
+        while (*list != NULL) {
+            unlink_watch(*list);
+        }
+    }
+}
