@@ -30,6 +30,8 @@ void scripts_free(struct scripts *s);
 void scripts_attach(struct scripts *s, const struct request_sink *sink, struct cluster *cluster);
 /* What the service calls for node commands; arg is the struct scripts. */
 void scripts_node_command(void *arg, struct request *r, const struct call *call);
+/* The client of a node command is gone: it ends soon (and still answers). */
+void scripts_node_cancel(void *arg, struct request *r);
 
 /* A task's output. kind: "out" (printed text), "value" (JSON of an echoed or returned
  * value, `columns` a JSON list or empty), "progress". done comes last, exactly once. */

@@ -1,0 +1,274 @@
+/* The `node` table: what the node commands (lua/commands/node) are written over. Only those
+ * files get it; scripts reach the same through the commands, under their access levels. */
+#include <string.h>
+
+#include "policy/lua_json.h"
+#include "script/script_impl.h"
+
+static struct cluster *cluster_of(lua_State *L)
+{
+    struct scripts *vm = script_vm(L);
+    if (vm->cluster == NULL) {
+        luaL_error(L, "the node is starting");
+    }
+    return vm->cluster;
+}
+
+static void set_string(lua_State *L, const char *key, const char *value)
+{
+    lua_pushstring(L, value != NULL ? value : "");
+    lua_setfield(L, -2, key);
+}
+
+static void set_integer(lua_State *L, const char *key, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, key);
+}
+
+static void set_hex(lua_State *L, const char *key, uint64_t value)
+{
+    char text[17];
+    (void)snprintf(text, sizeof text, "%016llx", (unsigned long long)value);
+    set_string(L, key, text);
+}
+
+static void push_members(lua_State *L, const struct cluster_status *s)
+{
+    lua_createtable(L, (int)s->members_count, 0);
+    for (size_t i = 0; i < s->members_count; i++) {
+        const struct cluster_member *m = &s->members[i];
+        lua_createtable(L, 0, 6);
+        set_string(L, "address", m->address);
+        set_hex(L, "id", m->node_id);
+        set_string(L, "role", m->voter ? "voter" : "learner");
+        set_integer(L, "match", m->match);
+        lua_pushboolean(L, m->leader);
+        lua_setfield(L, -2, "leader");
+        lua_pushboolean(L, m->reachable);
+        lua_setfield(L, -2, "reachable");
+        lua_pushboolean(L, m->self);
+        lua_setfield(L, -2, "self");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_json_mark_list(L);
+}
+
+/* node.status() -> everything this node knows of itself and its cluster */
+static int node_status(lua_State *L)
+{
+    struct scripts *vm = script_vm(L);
+    struct cluster_status s;
+    cluster_status(cluster_of(L), &s);
+    lua_newtable(L);
+    set_string(L, "address", s.address);
+    set_string(L, "leader", s.leader);
+    set_string(L, "role", cluster_role_name(s.role));
+    set_string(L, "waiting", s.waiting);
+    set_string(L, "version", vm->version);
+    set_string(L, "profile", vm->profile);
+    set_hex(L, "id", s.node_id);
+    set_hex(L, "cluster", s.cluster_id);
+    set_hex(L, "digest", s.digest);
+    set_integer(L, "term", s.term);
+    set_integer(L, "commit", s.commit);
+    set_integer(L, "applied", s.applied);
+    set_integer(L, "last", s.last);
+    set_integer(L, "snapshot", s.snapshot_index);
+    set_integer(L, "log_bytes", s.log_bytes);
+    set_integer(L, "in_flight", s.entries_in_flight);
+    set_integer(L, "uptime_ms", vm->env->ops->mono_ms(vm->env) - vm->started_ms);
+    lua_pushboolean(L, s.ready);
+    lua_setfield(L, -2, "ready");
+    push_members(L, &s);
+    lua_setfield(L, -2, "members");
+    return 1;
+}
+
+/* node.policy() -> { version, hash, author, time } of the active policy; version 0 is the
+ * one compiled in */
+static int node_policy(lua_State *L)
+{
+    struct policy_record p;
+    lua_newtable(L);
+    if (!store_policy(cluster_store(cluster_of(L)), 0, &p)) {
+        set_integer(L, "version", 0);
+        set_string(L, "hash", "");
+        return 1;
+    }
+    set_integer(L, "version", p.version);
+    set_integer(L, "time", p.time_ms);
+    lua_pushlstring(L, p.sha256.data, p.sha256.len);
+    lua_setfield(L, -2, "hash");
+    lua_pushlstring(L, p.author.data, p.author.len);
+    lua_setfield(L, -2, "author");
+    return 1;
+}
+
+/* node.counts() -> how much the store holds */
+static int node_counts(lua_State *L)
+{
+    struct store_stats s;
+    store_stats(cluster_store(cluster_of(L)), &s);
+    lua_newtable(L);
+    set_integer(L, "charts", s.charts);
+    set_integer(L, "events", s.events);
+    set_integer(L, "seats", s.seats);
+    set_integer(L, "orders_live", s.orders_live);
+    set_integer(L, "orders_ended", s.orders_ended);
+    set_integer(L, "kv", s.kv);
+    set_integer(L, "results", s.results);
+    set_integer(L, "bytes", s.bytes);
+    return 1;
+}
+
+static int node_config(lua_State *L)
+{
+    struct scripts *vm = script_vm(L);
+    lua_json_decode(L, span_of(vm->config_json));
+    return 1;
+}
+
+/* node.commands() -> every definition, sorted by name */
+static int node_commands(lua_State *L)
+{
+    struct scripts *vm = script_vm(L);
+    size_t n = registry_count(vm->registry);
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        script_push_definition(L, registry_at(vm->registry, i));
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_json_mark_list(L);
+    return 1;
+}
+
+/* node.tasks() -> scripts and statements at work */
+static int node_tasks(lua_State *L)
+{
+    struct scripts *vm = script_vm(L);
+    uint64_t now = vm->env->ops->mono_ms(vm->env);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (const struct task *t = vm->tasks; t != NULL; t = t->next) {
+        if (t == vm->running) {
+            continue; /* the one that asks */
+        }
+        lua_createtable(L, 0, 5);
+        set_integer(L, "id", t->id);
+        set_string(L, "name", t->name);
+        set_string(L, "state", task_state_name(t->state));
+        set_integer(L, "age_ms", now - t->started_ms);
+        lua_pushlstring(L, t->user.name.data != NULL ? t->user.name.data : "", t->user.name.len);
+        lua_setfield(L, -2, "user");
+        lua_rawseti(L, -2, ++n);
+    }
+    lua_json_mark_list(L);
+    return 1;
+}
+
+/* node.kill(id) -> whether there was such a task */
+static int node_kill(lua_State *L)
+{
+    struct scripts *vm = script_vm(L);
+    uint64_t id = (uint64_t)luaL_checkinteger(L, 1);
+    for (struct task *t = vm->tasks; t != NULL; t = t->next) {
+        if (t->id == id && t != vm->running) {
+            task_kill(t, "killed by an operator");
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+    }
+    lua_pushboolean(L, 0);
+    return 1;
+}
+
+/* ---- What the cluster finishes later --------------------------------------------- */
+
+static void on_cluster(void *arg, int status)
+{
+    struct await *a = arg;
+    a->pending = false;
+    a->code = status;
+    if (a->task == NULL) {
+        await_free(a);
+    } else if (a->task->state == TASK_CALLING) {
+        task_wake(a->task);
+    }
+}
+
+/* -> true | nil, message, code */
+static int cluster_done(lua_State *L, int status, lua_KContext context)
+{
+    struct task *t = task_current(L);
+    struct await *a = t->await;
+    int code = a->code;
+    (void)status, (void)context;
+    t->await = NULL;
+    await_free(a);
+    lua_settop(L, 0);
+    if (code == 0) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, error_text(code));
+    lua_pushstring(L, error_wire(code));
+    return 3;
+}
+
+static struct await *cluster_await(lua_State *L)
+{
+    struct await *a = await_new(task_current(L));
+    if (a == NULL) {
+        luaL_error(L, "out of memory");
+    }
+    return a;
+}
+
+/* node.snapshot(): writes one now */
+static int node_snapshot(lua_State *L)
+{
+    struct cluster *c = cluster_of(L);
+    struct await *a = cluster_await(L);
+    cluster_snapshot(c, on_cluster, a);
+    return await_yield(L, a, cluster_done);
+}
+
+/* node.transfer(address): hands leadership over, to the most advanced node when "" */
+static int node_transfer(lua_State *L)
+{
+    struct cluster *c = cluster_of(L);
+    const char *address = luaL_optstring(L, 1, "");
+    struct await *a = cluster_await(L);
+    cluster_transfer(c, address, on_cluster, a);
+    return await_yield(L, a, cluster_done);
+}
+
+/* node.read(): waits until a linearizable read would be answered here */
+static int node_read(lua_State *L)
+{
+    struct cluster *c = cluster_of(L);
+    struct await *a = cluster_await(L);
+    cluster_read(c, on_cluster, a);
+    return await_yield(L, a, cluster_done);
+}
+
+int script_push_node(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "status", node_status },
+        { "policy", node_policy },
+        { "counts", node_counts },
+        { "config", node_config },
+        { "commands", node_commands },
+        { "tasks", node_tasks },
+        { "kill", node_kill },
+        { "snapshot", node_snapshot },
+        { "transfer", node_transfer },
+        { "read", node_read },
+        { NULL, NULL },
+    };
+    luaL_newlib(L, functions);
+    return 1;
+}
