@@ -1,0 +1,341 @@
+/* A whole node, wired together (node.h).
+ *
+ * Start: env, registry, policy, scripts, service, listener (the port is taken before the
+ * data directory is touched), cluster; then the parts learn of each other.
+ * Stop, in the opposite order and within STOP_MS: no new connections, leadership handed
+ * over and the journal closed by the cluster, then everything is freed. A node that cannot
+ * go on (disk error) goes the same way with the error in hand. */
+#define LOG_MODULE "node"
+#include "net/node.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/access.h"
+#include "net/listener.h"
+#include "net/policy_files.h"
+#include "raftio/env_uv.h"
+
+#define STOP_MS 5000
+
+struct node {
+    const struct node_options *o;
+    uv_loop_t loop;
+    struct env *env;
+    struct registry *registry;
+    struct policy *policy;
+    struct scripts *scripts;
+    struct access *access;
+    struct service *service;
+    struct listener *listener;
+    struct cluster *cluster;
+    struct buf first_policy;
+    uv_signal_t signals[2];
+    uv_timer_t deadline;
+    struct error failed; /* why the node cannot go on; code 0: it was asked to stop */
+    bool stopping, loop_ready;
+};
+
+/* ---- Stopping ------------------------------------------------------------------------- */
+
+static void cluster_stopped(void *arg)
+{
+    struct node *n = arg;
+    n->cluster = NULL;
+    uv_stop(&n->loop);
+}
+
+static void listener_closed(void *arg)
+{
+    struct node *n = arg;
+    n->listener = NULL;
+    cluster_stop(n->cluster, cluster_stopped, n);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct node *n = timer->data;
+    log_warn("did not come to an end within %d ms: stopping at once (nothing acknowledged is lost)",
+             STOP_MS);
+    uv_stop(&n->loop);
+}
+
+static void stop(struct node *n)
+{
+    if (n->stopping) {
+        return;
+    }
+    n->stopping = true;
+    (void)uv_timer_start(&n->deadline, on_deadline, STOP_MS, 0);
+    listener_close(n->listener, listener_closed, n);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct node *n = handle->data;
+    if (n->stopping) {
+        uv_stop(&n->loop); /* a second signal does not wait */
+        return;
+    }
+    log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+    stop(n);
+}
+
+static void on_fatal(void *arg, const struct error *e, bool stop_process)
+{
+    struct node *n = arg;
+    char line[ERROR_MESSAGE_BYTES + ERROR_HINT_BYTES + 32];
+    (void)error_format(e, line, sizeof line);
+    log_error("%s", line);
+    if (stop_process && n->failed.code == 0) {
+        n->failed = *e;
+        stop(n);
+    }
+}
+
+static void on_role(void *arg, int role, const char *leader, uint64_t term)
+{
+    (void)arg;
+    log_info("%s%s%s in term %llu", cluster_role_name(role), leader[0] != 0 ? ", leader is " : "",
+             leader, (unsigned long long)term);
+}
+
+static const struct service_events node_events = { .role = on_role, .fatal = on_fatal };
+
+/* ---- Starting --------------------------------------------------------------------------- */
+
+/* The limit of open files is raised to what is allowed: connections are files. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int start_loop(struct node *n, struct error *e)
+{
+    static const int numbers[] = { SIGINT, SIGTERM };
+    if (uv_loop_init(&n->loop) != 0) {
+        return error_set(e, ERR_INTERNAL, "cannot make an event loop");
+    }
+    n->loop_ready = true;
+    for (size_t i = 0; i < 2; i++) {
+        (void)uv_signal_init(&n->loop, &n->signals[i]);
+        n->signals[i].data = n;
+        (void)uv_signal_start(&n->signals[i], on_signal, numbers[i]);
+    }
+    (void)uv_timer_init(&n->loop, &n->deadline);
+    n->deadline.data = n;
+    return env_uv_new(&n->loop, &n->env, e);
+}
+
+static int start_access(struct node *n, struct error *e)
+{
+    const struct config *config = n->o->config;
+    n->access = access_new();
+    if (n->access == NULL) {
+        return error_set(e, ERR_NOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < config->users_count; i++) {
+        const struct config_user *user = &config->users[i];
+        int code = access_add(n->access, user->name, user->password, user->access,
+                              (const char *const *)user->roles, e);
+        if (code != 0) {
+            error_prefix(e, "%s: %s.users.%s", config->file, config->profile, user->name);
+            return code;
+        }
+    }
+    return 0;
+}
+
+static int start_lua(struct node *n, struct error *e)
+{
+    const struct config *config = n->o->config;
+    struct policy_options po = { .lua_dir = config->lua };
+    n->env->ops->random(n->env, po.seed, sizeof po.seed);
+    n->registry = registry_new();
+    if (n->registry == NULL) {
+        return error_set(e, ERR_NOMEM, "out of memory");
+    }
+    int code = policy_new(&po, n->registry, &n->policy, e);
+    if (code == 0 && config->policy != NULL) {
+        code = policy_files_read(config->policy, &n->first_policy, e);
+    }
+    const struct scripts_options so = {
+        .env = n->env,
+        .registry = n->registry,
+        .files = (const char *const *)config->scripts,
+        .config_json = span_make((const char *)config->json.data, config->json.len),
+        .profile = config->profile,
+        .version = n->o->version,
+    };
+    return code != 0 ? code : scripts_new(&so, &n->scripts, e);
+}
+
+static int start_service(struct node *n, struct error *e)
+{
+    const struct service_options so = {
+        .env = n->env,
+        .policy = n->policy,
+        .registry = n->registry,
+        .node_command = scripts_node_command,
+        .node_cancel = scripts_node_cancel,
+        .arg = n->scripts,
+        .first_policy = span_make((const char *)n->first_policy.data, n->first_policy.len),
+    };
+    int code = service_new(&so, &n->service, e);
+    if (code == 0) {
+        service_listen(n->service, &node_events, n);
+    }
+    return code;
+}
+
+static int start_listener(struct node *n, struct error *e)
+{
+    const struct listener_options lo = {
+        .loop = &n->loop,
+        .env = n->env,
+        .address = n->o->address,
+        .loopback_only = config_loopback_only(n->o->config),
+        .service = n->service,
+        .scripts = n->scripts,
+        .access = n->access,
+    };
+    return listener_start(&lo, &n->listener, e);
+}
+
+static uint32_t version_number(const char *text)
+{
+    unsigned major = 0, minor = 0, patch = 0;
+    (void)sscanf(text, "%u.%u.%u", &major, &minor, &patch);
+    return major * 1000000 + minor * 1000 + patch;
+}
+
+static int start_cluster(struct node *n, struct error *e)
+{
+    const struct config *config = n->o->config;
+    struct cluster_options co = {
+        .dir = n->o->dir,
+        .address = n->o->address,
+        .nodes = (const char *const *)config->nodes,
+        .secret = config->secret != NULL ? span_of(config->secret) : span_make("", 0),
+        .election_timeout_ms = config->election_timeout_ms,
+        .found = n->o->found,
+        .version = version_number(n->o->version),
+        .snapshot_bytes = config->snapshot_bytes,
+        .arg = n->service,
+    };
+    service_cluster_events(&co.on);
+    int code = cluster_start(n->env, &co, &n->cluster, e);
+    if (code != 0) {
+        return code;
+    }
+    struct request_sink sink;
+    service_attach(n->service, n->cluster);
+    service_sink(n->service, &sink);
+    scripts_attach(n->scripts, &sink, n->cluster);
+    listener_set_cluster(n->listener, n->cluster);
+    return 0;
+}
+
+/* ---- The end ------------------------------------------------------------------------------ */
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, NULL);
+    }
+}
+
+static void note_closed(void *arg)
+{
+    struct node *n = arg;
+    n->listener = NULL;
+}
+
+/* Frees what there is, in any state of the start; `clean` when nothing is in flight. */
+static void node_free(struct node *n, bool clean)
+{
+    if (!clean) {
+        /* The process ends now; parts that still work in the background are left to it. */
+        return;
+    }
+    if (n->listener != NULL) {
+        listener_close(n->listener, note_closed, n);
+        while (n->listener != NULL) {
+            (void)uv_run(&n->loop, UV_RUN_ONCE);
+        }
+    }
+    if (n->service != NULL) {
+        service_free(n->service);
+    }
+    if (n->scripts != NULL) {
+        scripts_free(n->scripts);
+    }
+    if (n->policy != NULL) {
+        policy_free(n->policy);
+    }
+    if (n->registry != NULL) {
+        registry_free(n->registry);
+    }
+    if (n->access != NULL) {
+        access_free(n->access);
+    }
+    if (n->env != NULL) {
+        env_uv_free(n->env);
+    }
+    if (n->loop_ready) {
+        uv_walk(&n->loop, close_handle, NULL);
+        (void)uv_run(&n->loop, UV_RUN_DEFAULT);
+        (void)uv_loop_close(&n->loop);
+    }
+    buf_free(&n->first_policy);
+    mem_free(n);
+}
+
+int node_start(const struct node_options *o, struct node **out, struct error *e)
+{
+    struct node *n = mem_zalloc(sizeof *n);
+    if (n == NULL) {
+        return error_set(e, ERR_NOMEM, "out of memory");
+    }
+    n->o = o;
+    raise_file_limit();
+    int code = start_loop(n, e);
+    code = code != 0 ? code : start_access(n, e);
+    code = code != 0 ? code : start_lua(n, e);
+    code = code != 0 ? code : start_service(n, e);
+    code = code != 0 ? code : start_listener(n, e);
+    code = code != 0 ? code : start_cluster(n, e);
+    if (code != 0) {
+        node_free(n, true);
+        return code;
+    }
+    log_info("usher %s serves on %s, profile %s, data in %s", o->version, o->address,
+             o->config->profile, o->dir);
+    if (config_loopback_only(o->config)) {
+        log_info("the profile has no users and secret: only this machine is served, and everybody "
+                 "is admin");
+    }
+    *out = n;
+    return 0;
+}
+
+int node_run(struct node *n, struct error *e)
+{
+    (void)uv_run(&n->loop, UV_RUN_DEFAULT);
+    int code = n->failed.code;
+    if (code != 0 && e != NULL) {
+        *e = n->failed;
+    }
+    node_free(n, n->cluster == NULL);
+    return code;
+}
