@@ -74,32 +74,71 @@
 
 /* One block a script may allocate: twice the largest request (a buffer that doubles),
  * so that no single copy or comparison of a string takes over a few milliseconds. */
-#define SANDBOX_BLOCK_BYTES_MAX (64u * 1024 * 1024)
+#define SANDBOX_BLOCK_BYTES_MAX      (64u * 1024 * 1024)
 /* CPU time of one script run, the last line of defence behind its instruction budget. */
-#define SANDBOX_CPU_MS_MAX   5000
+#define SANDBOX_CPU_MS_MAX           5000
 /* Values that unpack, byte and the like may put on the stack at once. */
-#define SANDBOX_UNPACK_MAX   10000
+#define SANDBOX_UNPACK_MAX           10000
 /* Default budget and memory of the policy VM: a booking takes about 300 instructions. */
-#define POLICY_INSTRUCTIONS  10000000ull
-#define POLICY_MEMORY_BYTES  (256u * 1024 * 1024)
+#define POLICY_INSTRUCTIONS          10000000ull
+#define POLICY_MEMORY_BYTES          (256u * 1024 * 1024)
 /* Extra instructions per byte of a request: a chart comes with its command. */
 #define POLICY_INSTRUCTIONS_PER_BYTE 50
 /* Candidates that tx:best puts before the rules and the score function. */
-#define BEST_CANDIDATES_MAX  1000
+#define BEST_CANDIDATES_MAX          1000
 /* Hooks that make effects run hooks again; deeper is a loop. */
-#define POLICY_HOOK_DEPTH_MAX 8
+#define POLICY_HOOK_DEPTH_MAX        8
 /* Bytes waiting on one link; beyond it frames are dropped and their senders retry. */
-#define LINK_QUEUE_BYTES_MAX (64 * 1024 * 1024)
+#define LINK_QUEUE_BYTES_MAX         (64 * 1024 * 1024)
 /* Accepted peer connections that have not proved the secret yet; the oldest goes. */
-#define HANDSHAKES_MAX       64
+#define HANDSHAKES_MAX               64
 /* A handshake takes two round trips; a silent client is cut off after this. */
-#define HANDSHAKE_MS         5000
+#define HANDSHAKE_MS                 5000
 /* Both ends of a link say something this often, and give it up after that silence: TCP
  * alone would notice a peer without power only after a quarter of an hour. */
-#define LINK_KEEP_MS         1000
-#define LINK_SILENT_MS       10000
+#define LINK_KEEP_MS                 1000
+#define LINK_SILENT_MS               10000
 /* Redialling: from/to, doubled each time, with jitter. */
-#define LINK_RETRY_MIN_MS    20
-#define LINK_RETRY_MAX_MS    1000
+#define LINK_RETRY_MIN_MS            20
+#define LINK_RETRY_MAX_MS            1000
+
+/* Node scripts: a slice is about half a millisecond, a whole script about half a minute of
+ * computing; all of them together share this much memory. */
+#define SCRIPT_SLICE_INSTRUCTIONS 50000
+#define SCRIPT_INSTRUCTIONS_MAX   2000000000ull
+#define SCRIPT_MEMORY_BYTES_MAX   (256u * 1024 * 1024)
+/* Scripts and statements at work at the same time on one node. */
+#define SCRIPT_TASKS_MAX          1000
+
+/* ---- Client connections (src/net) ---- */
+/* One address serves people and programs; far below the usual limit of descriptors. */
+#define CONNECTIONS_MAX           10000
+/* Accepted, but not one byte sent yet. */
+#define SILENT_MAX                1024
+/* Pools connect ahead of need, but not much. */
+#define SILENT_MS                 30000
+/* Without authentication, where the profile has users. */
+#define UNAUTHENTICATED_MS        60000
+/* A request that has begun must end: 16 MiB at 300 KiB/s. */
+#define PARTIAL_MS                60000
+/* Bytes waiting and none taken by the client for this long: it is gone. */
+#define STALLED_MS                30000
+/* Requests of one connection that wait for answers; then it is not read from. */
+#define PIPELINE_REQUESTS_MAX     4096
+#define PIPELINE_BYTES_MAX        (4 * 1024 * 1024)
+/* Answers a client has not taken: first its requests wait, then it is cut off. */
+#define OUT_BYTES_SOFT            (1024 * 1024)
+#define OUT_BYTES_MAX             (64 * 1024 * 1024)
+/* Live changes that a subscriber has not taken. */
+#define PUSH_BYTES_MAX            (8 * 1024 * 1024)
+/* Output of a script that its console has not taken; then the script waits. */
+#define STREAM_BYTES_SOFT         (256 * 1024)
+/* A request before authentication: AUTH and its friends are short. */
+#define UNAUTHENTICATED_BYTES_MAX (16 * 1024)
+/* A line typed by hand, as Redis has it. */
+#define INLINE_BYTES_MAX          (64 * 1024)
+#define SUBSCRIPTIONS_MAX         1024
+/* Wrong passwords on one connection. */
+#define AUTH_FAILURES_MAX         5
 
 #endif
