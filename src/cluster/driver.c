@@ -1,0 +1,539 @@
+/* The loop around raft_step(): events in, updates out.
+ *
+ * An event (message, timer, something persisted, something submitted) goes into the core;
+ * what comes out is carried out in one fixed order:
+ *
+ *   term and vote -> journal        (D1)
+ *   truncation, then entries -> journal and the log in memory
+ *   snapshot to install -> snapshot_receive.c
+ *   messages -> transport, at once unless a vote is still on its way to disk
+ *   state, commit index -> propose.c, apply.c
+ *   next deadline -> timer
+ *
+ * The leader's append and the messages to the followers therefore travel at the same
+ * time; a commit costs one sync beside one round trip, not one after the other.
+ *
+ * How it fails: the journal reports a failed write once and the node ends; an error of
+ * the core other than a refused submission ends the node too.
+ *
+ * Invariants
+ *   D1 (C2) term and vote are handed to the journal before any later append (its queue
+ *      keeps order), and no message of the same or a later step leaves before they are
+ *      durable (votes_asked, votes_durable, outbox)
+ *   D2 entries are reported persisted in the order of the appends and never from inside
+ *      the step that asked: the journal calls back from the loop only
+ *   D3 an append that a truncation has cut counts only up to the cut, so an old write can
+ *      never vouch for a newer entry at the same index
+ *   D4 a truncation is ordered before the append that follows it
+ *   D5 term and vote change together and the vote of an unchanged term is never cleared:
+ *      the core sets both flags at once and we always write both */
+#define LOG_MODULE "cluster"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cluster/internal.h"
+#include "cluster/message.h"
+
+/* Unacknowledged bytes the core may send to one follower: a few batches ahead, well below
+ * the transport's own queue limit. */
+#define INFLIGHT_BYTES_MAX (16u * 1024 * 1024)
+
+/* ---- Out: messages --------------------------------------------------------------- */
+
+static void outbox_flush(struct cluster *c)
+{
+    while (c->outbox != NULL && c->outbox->needs <= c->votes_durable) {
+        struct outbound *o = c->outbox;
+        c->outbox = o->next;
+        if (c->outbox == NULL) {
+            c->outbox_tail = NULL;
+        }
+        if (!c->dead && !c->quarantined) {
+            transport_send(c->transport, o->address, CHANNEL_RAFT, &o->frame);
+        }
+        buf_free(&o->frame);
+        mem_free(o);
+    }
+}
+
+static void outbox_put(struct cluster *c, const char *address, struct buf *frame)
+{
+    if (c->outbox == NULL && c->votes_durable == c->votes_asked) {
+        transport_send(c->transport, address, CHANNEL_RAFT, frame);
+        buf_free(frame);
+        return;
+    }
+    struct outbound *o = mem_must_alloc(sizeof *o);
+    o->next = NULL;
+    o->needs = c->votes_asked;
+    o->frame = *frame;
+    snprintf(o->address, sizeof o->address, "%s", address);
+    if (c->outbox_tail != NULL) {
+        c->outbox_tail->next = o;
+    } else {
+        c->outbox = o;
+    }
+    c->outbox_tail = o;
+}
+
+/* The core names a range; the entries are ours. False when some are gone (a truncation
+ * in the same step cannot do that, so it is only caution). */
+static bool fill_entries(struct cluster *c, struct raft_append_entries *a)
+{
+    a->entries = NULL;
+    if (a->n_entries > MESSAGE_ENTRIES_MAX) {
+        a->n_entries = MESSAGE_ENTRIES_MAX;
+    }
+    if (a->n_entries == 0) {
+        return true;
+    }
+    struct raft_entry *entries = mem_must_alloc(a->n_entries * sizeof *entries);
+    for (unsigned i = 0; i < a->n_entries; i++) {
+        const struct log_entry *e = log_cache_get(&c->log, a->prev_log_index + 1 + i);
+        if (e == NULL) {
+            mem_free(entries);
+            return false;
+        }
+        entries[i] = (struct raft_entry){ .term = e->term,
+                                          .type = (enum raft_entry_type)e->type,
+                                          .buf = { (void *)(uintptr_t)e->data, e->len },
+                                          .batch = e->payload->base };
+    }
+    a->entries = entries;
+    return true;
+}
+
+/* The core leaves last_log_index unset when it answers a message of an older term, and
+ * may name an index beyond the one it rejects; what leaves here is always defined. */
+static void tidy_result(struct raft_append_entries_result *r, bool stale)
+{
+    if (stale) {
+        r->last_log_index = 0;
+    }
+    if (r->rejected > 0 && r->last_log_index >= r->rejected) {
+        r->last_log_index = r->rejected - 1;
+    }
+}
+
+static void send_message(struct cluster *c, struct raft_message *m, bool stale)
+{
+    if (m->server_id == c->raft.id) {
+        return; /* the answer to driver_raise_term()'s own vote */
+    }
+    if (m->type == RAFT_INSTALL_SNAPSHOT) {
+        snapshot_send_start(c, m);
+        return;
+    }
+    if (m->type == RAFT_APPEND_ENTRIES && !fill_entries(c, &m->append_entries)) {
+        return;
+    }
+    if (m->type == RAFT_APPEND_ENTRIES_RESULT) {
+        tidy_result(&m->append_entries_result, stale);
+        c->step_rejected = c->step_rejected || m->append_entries_result.rejected > 0;
+    }
+    struct buf frame = BUF_INIT;
+    int rv = message_encode(m, &frame);
+    if (m->type == RAFT_APPEND_ENTRIES) {
+        mem_free(m->append_entries.entries);
+    }
+    if (rv != 0) {
+        log_error("a message of type %d cannot be sent: %s", (int)m->type, error_text(rv));
+        buf_free(&frame);
+        return;
+    }
+    outbox_put(c, m->server_address, &frame);
+}
+
+/* ---- Out: term, vote, entries --------------------------------------------------------- */
+
+static void vote_durable(void *arg, int status)
+{
+    struct cluster *c = arg;
+    c->jobs--;
+    if (status == 0) {
+        c->votes_durable++;
+        outbox_flush(c);
+    }
+    cluster_finish_stop(c);
+}
+
+static void persist_vote(struct cluster *c)
+{
+    c->votes_asked++;
+    c->jobs++;
+    journal_set_vote(c->journal, raft_current_term(&c->raft), raft_voted_for(&c->raft),
+                     vote_durable, c);
+}
+
+static void append_free(struct append *a)
+{
+    for (size_t i = 0; i < a->total; i++) {
+        payload_unref(a->refs[i]);
+    }
+    mem_free(a->refs);
+    mem_free(a);
+}
+
+static void append_durable(void *arg, int status)
+{
+    struct append *a = arg;
+    struct cluster *c = a->c;
+    ASSERT(c->appends == a); /* D2 */
+    c->appends = a->next;
+    if (c->appends == NULL) {
+        c->appends_tail = NULL;
+    }
+    c->jobs--;
+    if (status == 0 && a->n > 0 && c->raft_on && !c->dead && !c->quarantined) {
+        struct raft_event event = { .type = RAFT_PERSISTED_ENTRIES };
+        event.persisted_entries.index = a->index + a->n - 1;
+        driver_stepped(c, driver_step(c, &event), "persisted entries");
+    }
+    append_free(a);
+    cluster_pump(c);
+    cluster_finish_stop(c);
+}
+
+/* D3: appends still under way lose what `index` cuts off. */
+static void cut_appends(struct cluster *c, uint64_t index)
+{
+    for (struct append *a = c->appends; a != NULL; a = a->next) {
+        if (a->index >= index) {
+            a->n = 0;
+        } else if (a->index + a->n > index) {
+            a->n = (size_t)(index - a->index);
+        }
+    }
+}
+
+static void persist_entries(struct cluster *c, uint64_t index, const struct raft_entry *entries,
+                            size_t n)
+{
+    if (index <= log_cache_last(&c->log)) {
+        log_cache_truncate(&c->log, index);
+        cut_appends(c, index);
+        journal_truncate(c->journal, index); /* D4 */
+    }
+    ASSERT(index == log_cache_last(&c->log) + 1);
+    struct payload *payload = c->submitting;
+    if (payload == NULL) {
+        /* Received, or the core's own barrier: one block for all, now ours. */
+        payload = payload_of_raft(entries[0].batch);
+    }
+    c->submitting = NULL;
+    struct append *a = mem_must_alloc(sizeof *a + n * sizeof a->entries[0]);
+    a->next = NULL;
+    a->c = c;
+    a->index = index;
+    a->n = a->total = n;
+    a->refs = mem_must_alloc(n * sizeof(struct payload *));
+    bool change = false;
+    for (size_t i = 0; i < n; i++) {
+        struct log_entry e = { .term = entries[i].term,
+                               .data = entries[i].buf.base,
+                               .len = entries[i].buf.len,
+                               .payload = payload_ref(payload),
+                               .type = (uint8_t)entries[i].type };
+        log_cache_append(&c->log, &e);
+        a->refs[i] = payload_ref(payload);
+        a->entries[i] = (struct journal_entry){ e.term, e.type, e.data, e.len };
+        change = change || e.type == RAFT_CHANGE;
+    }
+    payload_unref(payload);
+    if (c->appends_tail != NULL) {
+        c->appends_tail->next = a;
+    } else {
+        c->appends = a;
+    }
+    c->appends_tail = a;
+    c->jobs++;
+    journal_append(c->journal, index, a->entries, n, append_durable, a);
+    if (change) {
+        peers_sync(c); /* a configuration counts from the moment it is in the log */
+    }
+}
+
+/* ---- Timer ------------------------------------------------------------------------------ */
+
+/* The timer is only moved when the deadline comes nearer; when it fires too early it is
+ * armed again. Heartbeats would otherwise restart it hundreds of times a second. */
+static void arm(struct cluster *c)
+{
+    uint64_t now = now_ms(c), at = raft_timeout(&c->raft);
+    if (at <= now) {
+        at = now + 1;
+    }
+    if (c->raft_timer_at != 0 && c->raft_timer_at <= at) {
+        return;
+    }
+    c->raft_timer_at = at;
+    c->env->ops->timer_start(c->raft_timer, at - now);
+}
+
+bool driver_sole_voter(const struct cluster *c)
+{
+    return voters_count(c) == 1 && is_voter(c, c->raft.id);
+}
+
+/* ENGINE trap 2, at run time: a follower that has become the only voter would be made
+ * leader in the term it is in, where another may have led. A vote for itself in the next
+ * term, asked of itself, makes the core raise the term and store the vote first. */
+static void driver_raise_term(struct cluster *c)
+{
+    struct raft_message m = { .type = RAFT_REQUEST_VOTE };
+    m.server_id = c->raft.id;
+    m.server_address = c->address;
+    m.request_vote.version = 2;
+    m.request_vote.term = raft_current_term(&c->raft) + 1;
+    m.request_vote.candidate_id = c->raft.id;
+    m.request_vote.last_log_index = log_cache_last(&c->log);
+    m.request_vote.last_log_term = log_cache_term(&c->log, log_cache_last(&c->log));
+    m.request_vote.disrupt_leader = true;
+    struct raft_event event = { .type = RAFT_RECEIVE };
+    event.receive.message = &m;
+    driver_stepped(c, driver_step(c, &event), "own vote");
+}
+
+static void on_raft_timer(void *arg)
+{
+    struct cluster *c = arg;
+    c->raft_timer_at = 0;
+    if (!c->raft_on || c->dead || c->quarantined) {
+        return;
+    }
+    uint64_t now = now_ms(c);
+    if (raft_timeout(&c->raft) > now) {
+        arm(c);
+        return;
+    }
+    if (raft_state(&c->raft) == RAFT_FOLLOWER && driver_sole_voter(c) && c->appends == NULL &&
+        !c->installing) {
+        driver_raise_term(c);
+        struct raft_event again = { .type = RAFT_TIMEOUT };
+        c->raft.election_timer_start = 0; /* the vote has restarted the timer: it is over */
+        driver_stepped(c, driver_step(c, &again), "timeout");
+    } else {
+        struct raft_event event = { .type = RAFT_TIMEOUT };
+        driver_stepped(c, driver_step(c, &event), "timeout");
+    }
+    /* A server that was made a spare keeps its old "last sent" and would make every
+     * deadline lie in the past: never spin. */
+    if (!c->dead && raft_timeout(&c->raft) <= now) {
+        uint64_t after = c->heartbeat_ms / 2 + 1;
+        c->raft_timer_at = now + after;
+        c->env->ops->timer_start(c->raft_timer, after);
+    }
+    cluster_pump(c);
+}
+
+/* ---- Step ---------------------------------------------------------------------------------- */
+
+static void limit_inflight(struct cluster *c)
+{
+    uint64_t average = c->log.count > 0 ? c->log.bytes / c->log.count + 1 : 1;
+    uint64_t n = INFLIGHT_BYTES_MAX / average;
+    n = n < 8 ? 8 : n > MESSAGE_ENTRIES_MAX ? MESSAGE_ENTRIES_MAX : n;
+    raft_set_max_inflight_entries(&c->raft, (unsigned)n);
+}
+
+static bool event_is_stale(const struct cluster *c, const struct raft_event *event)
+{
+    if (event->type != RAFT_RECEIVE) {
+        return false;
+    }
+    const struct raft_message *m = event->receive.message;
+    return (m->type == RAFT_APPEND_ENTRIES && m->append_entries.term < c->raft.current_term) ||
+           (m->type == RAFT_INSTALL_SNAPSHOT && m->install_snapshot.term < c->raft.current_term);
+}
+
+int driver_step(struct cluster *c, struct raft_event *event)
+{
+    struct raft_update update;
+    memset(&update, 0, sizeof update);
+    event->time = now_ms(c);
+    event->capacity = 0;
+    bool stale = event_is_stale(c, event);
+    limit_inflight(c);
+    c->step_rejected = false;
+    int rv = raft_step(&c->raft, event, &update);
+    if (rv != 0) {
+        return rv;
+    }
+    if (update.flags & ((RAFT_UPDATE_CURRENT_TERM) | (RAFT_UPDATE_VOTED_FOR))) {
+        persist_vote(c);
+    }
+    if (update.flags & (RAFT_UPDATE_ENTRIES)) {
+        persist_entries(c, update.entries.index, update.entries.batch, update.entries.n);
+    }
+    if (update.flags & (RAFT_UPDATE_SNAPSHOT)) {
+        snapshot_install(c, &update.snapshot.metadata);
+    }
+    if (update.flags & (RAFT_UPDATE_MESSAGES)) {
+        for (unsigned i = 0; i < update.messages.n; i++) {
+            send_message(c, &update.messages.batch[i], stale);
+        }
+    }
+    /* From here on `update` is not touched: what follows may step again. */
+    if (raft_commit_index(&c->raft) > c->commit) {
+        c->commit = raft_commit_index(&c->raft);
+        c->again = true;
+    }
+    if (c->raft.state != c->state_seen || c->raft.current_term != c->term_seen) {
+        propose_state_changed(c);
+    }
+    arm(c);
+    return 0;
+}
+
+void driver_stepped(struct cluster *c, int rv, const char *what)
+{
+    if (rv != 0) {
+        cluster_fail(c, true, ERR_INTERNAL, "the consensus core refused an event (%s): %s", what,
+                     raft_strerror(rv));
+    }
+}
+
+/* ---- Open, start, close ---------------------------------------------------------------------- */
+
+int driver_open(struct cluster *c, struct error *e)
+{
+    if (raft_init(&c->raft, NULL, NULL, c->identity.node_id, c->address) != 0) {
+        return error_set(e, ERR_NOMEM, "out of memory");
+    }
+    c->raft.tracer = NULL; /* trap 6: the default formats every trace */
+    c->raft_open = true;
+    unsigned seed;
+    c->env->ops->random(c->env, &seed, sizeof seed);
+    raft_seed(&c->raft, seed);
+    raft_set_election_timeout(&c->raft, c->election_ms); /* trap 7: 500 ms, timer 1 ms */
+    raft_set_heartbeat_timeout(&c->raft, c->heartbeat_ms);
+    raft_set_install_snapshot_timeout(&c->raft, 10 * 60 * 1000); /* trap 3 */
+    raft_set_pre_vote(&c->raft, true);                           /* trap 6 */
+    raft_set_capacity_threshold(&c->raft, 0);                    /* trap 6 */
+    c->raft_timer = c->env->ops->timer_new(c->env, on_raft_timer, c);
+    return c->raft_timer != NULL ? 0 : error_set(e, ERR_NOMEM, "out of memory");
+}
+
+/* Newest configuration in the log, else the snapshot's. */
+static bool newest_conf(const struct cluster *c, struct raft_configuration *out)
+{
+    struct raft_buffer b = { c->conf.data, c->conf.len };
+    for (size_t i = c->log.count; i > 0; i--) {
+        const struct log_entry *e = log_cache_get(&c->log, c->log.first + i - 1);
+        if (e->type == RAFT_CHANGE) {
+            b.base = (void *)(uintptr_t)e->data;
+            b.len = e->len;
+            break;
+        }
+    }
+    return b.len > 0 && raft_configuration_decode(&b, out) == 0;
+}
+
+/* ENGINE trap 2, at the start: a sole voter enters the next term with its own vote
+ * durable before the core, which would lead in the old term, wakes up. */
+static int sole_voter_term(struct cluster *c, uint64_t *term, uint64_t *vote, struct error *e)
+{
+    struct raft_configuration conf;
+    if (!newest_conf(c, &conf)) {
+        return 0;
+    }
+    unsigned voters = 0;
+    bool self = false;
+    for (unsigned i = 0; i < conf.n; i++) {
+        voters += conf.servers[i].role == RAFT_VOTER ? 1 : 0;
+        self = self || (conf.servers[i].role == RAFT_VOTER && conf.servers[i].id == c->raft.id);
+    }
+    raft_configuration_close(&conf);
+    if (voters != 1 || !self) {
+        return 0;
+    }
+    *term += 1;
+    *vote = c->raft.id;
+    return journal_set_vote_now(c->journal, *term, *vote, e);
+}
+
+/* The core keeps nothing of the entries but terms and decoded configurations, and frees
+ * them only when it fails: so it gets an array and one dummy block of its own. */
+static int start_entries(const struct cluster *c, struct raft_event *event)
+{
+    size_t n = c->log.count;
+    event->start.start_index = c->log.first;
+    event->start.n_entries = (unsigned)n;
+    if (n == 0) {
+        return 0;
+    }
+    struct raft_entry *entries = raft_malloc(n * sizeof *entries);
+    void *dummy = raft_malloc(8);
+    if (entries == NULL || dummy == NULL) {
+        raft_free(entries);
+        raft_free(dummy);
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct log_entry *l = log_cache_get(&c->log, c->log.first + i);
+        entries[i] = (struct raft_entry){ .term = l->term,
+                                          .type = (enum raft_entry_type)l->type,
+                                          .buf = { (void *)(uintptr_t)l->data, l->len },
+                                          .batch = dummy };
+    }
+    event->start.entries = entries;
+    return 0;
+}
+
+int driver_start(struct cluster *c, uint64_t term, uint64_t vote, struct error *e)
+{
+    if (sole_voter_term(c, &term, &vote, e) != 0) {
+        return e != NULL && e->code != 0 ? e->code : ERR_IO;
+    }
+    struct raft_event event = { .type = RAFT_START };
+    event.start.term = term;
+    event.start.voted_for = term == 0 ? 0 : vote; /* term 0: a promise, not a vote */
+    struct raft_snapshot_metadata meta = { 0 };
+    if (c->log.snapshot_index != 0) {
+        struct raft_buffer b = { c->conf.data, c->conf.len };
+        meta.index = c->log.snapshot_index;
+        meta.term = c->log.snapshot_term;
+        meta.configuration_index = c->conf_index;
+        if (raft_configuration_decode(&b, &meta.configuration) != 0) {
+            return error_set(e, ERR_CORRUPT, "the snapshot's configuration cannot be read");
+        }
+        event.start.metadata = &meta;
+    }
+    if (start_entries(c, &event) != 0) {
+        return error_set(e, ERR_NOMEM, "out of memory");
+    }
+    struct raft_entry *entries = event.start.entries;
+    void *dummy = entries != NULL ? entries[0].batch : NULL;
+    int rv = driver_step(c, &event);
+    if (rv != 0) {
+        return error_set(e, ERR_CORRUPT, "the consensus core does not accept the log: %s",
+                         raft_strerror(rv));
+    }
+    raft_free(entries);
+    raft_free(dummy);
+    c->raft_on = true;
+    peers_sync(c);
+    cluster_kick(c);
+    return 0;
+}
+
+void driver_close(struct cluster *c)
+{
+    while (c->outbox != NULL) {
+        struct outbound *o = c->outbox;
+        c->outbox = o->next;
+        buf_free(&o->frame);
+        mem_free(o);
+    }
+    if (c->raft_timer != NULL) {
+        c->env->ops->timer_free(c->raft_timer);
+    }
+    if (c->raft_open) {
+        raft_close(&c->raft, NULL);
+    }
+    log_cache_free(&c->log);
+}

@@ -1,0 +1,328 @@
+/* What the files of this module share. Reading order: driver.c (the loop around
+ * raft_step), receive.c, propose.c, apply.c, then the rest in any order.
+ *
+ * Where things run: every callback of the env (journal, transport, timers, jobs) ends
+ * with cluster_pump(), which applies, answers and tells the user. Functions of the public
+ * API never call the user: they only cluster_kick(), so that the pump runs at the end of
+ * the loop turn. */
+#ifndef USHER_CLUSTER_INTERNAL_H
+#define USHER_CLUSTER_INTERNAL_H
+
+#include <raft.h>
+
+#include "base/env.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "cluster/cluster.h"
+#include "cluster/log_cache.h"
+#include "cluster/wire.h"
+#include "raftio/journal.h"
+#include "raftio/transport.h"
+
+#define DIGEST_RING 4096
+
+/* Everybody we talk to: members, listed addresses while founding, strangers that ask. */
+struct peer {
+    struct peer *next;
+    char address[ADDRESS_BYTES_MAX + 1];
+    uint64_t node_id; /* 0 until known */
+    bool up;          /* our link to it */
+    bool listed, member;
+    uint64_t heard_ms; /* mono: last frame of it; 0 never */
+    char refusal[ERROR_MESSAGE_BYTES]; /* why its link is down, "" when not refused */
+
+    /* clock.c */
+    int64_t clock_offset_ms; /* its wall clock minus ours */
+    uint64_t clock_ms;       /* mono time of the sample; 0 none */
+    /* reads.c */
+    uint64_t echoed; /* highest round echoed in the current term */
+    /* quarantine.c */
+    uint64_t claim_index, claim_digest; /* what it says its digest was before claim_index */
+    /* founding.c */
+    bool hello, hello_same, promised;
+    uint8_t hello_state;
+    uint64_t hello_cluster, hello_founder;
+    /* snapshot_send.c */
+    struct snap_send *send;
+};
+
+/* One append on its way to disk. */
+struct append {
+    struct append *next;
+    struct cluster *c;
+    uint64_t index;
+    size_t n;     /* entries that still count: later truncations cut it */
+    size_t total; /* entries handed to the journal */
+    struct payload **refs;
+    struct journal_entry entries[];
+};
+
+/* A frame that waits for term and vote (C2). */
+struct outbound {
+    struct outbound *next;
+    uint64_t needs; /* votes_durable must reach this */
+    struct buf frame;
+    char address[ADDRESS_BYTES_MAX + 1];
+};
+
+struct reader_wait {
+    struct reader_wait *next;
+    cluster_read_cb cb;
+    void *arg;
+    uint64_t round;       /* proved by this round or a later one */
+    uint64_t last_index;  /* or by a committed entry of the term above this one */
+    uint64_t index;       /* commit index at arrival: must be applied */
+    uint64_t deadline_ms; /* mono */
+    uint64_t term;
+    bool proved;
+};
+
+struct index_wait {
+    struct index_wait *next;
+    cluster_read_cb cb;
+    void *arg;
+    uint64_t index, deadline_ms;
+};
+
+/* Answers that must not be given from inside a call. */
+struct later {
+    struct later *next;
+    cluster_read_cb cb;
+    void *arg;
+    int status;
+};
+
+struct own_group {
+    uint64_t index, term;
+};
+
+enum founding_state {
+    FOUNDING_WAIT,     /* empty, waits for the founder or a cluster */
+    FOUNDING_GATHER,   /* founder: waits for the listed addresses */
+    FOUNDING_ASK,      /* founder: has a cluster id, waits for promises */
+    FOUNDING_PROMISED, /* promised to a founder, waits for the configuration */
+    FOUNDING_STRANGER, /* a cluster is there and does not know us */
+    FOUNDING_WRITING,  /* the first configuration is on its way to disk */
+    FOUNDING_DONE,
+    FOUNDING_STATES
+};
+
+struct cluster {
+    struct env *env;
+    struct cluster_options o; /* strings copied, below */
+    char *dir, *address, **nodes, *secret;
+    size_t nodes_count;
+    unsigned election_ms, heartbeat_ms;
+
+    struct journal *journal;
+    struct journal_identity identity;
+    struct transport *transport;
+    struct store *store;
+    struct peer *peers;
+
+    /* driver.c */
+    struct raft raft;
+    bool raft_open;  /* raft_init done */
+    bool raft_on;    /* RAFT_START done, events are delivered */
+    bool dead;       /* fatal error or stopping: nothing goes in or out any more */
+    bool quarantined, removed;
+    struct log_cache log;
+    uint64_t commit, applied;
+    struct append *appends, *appends_tail;
+    uint64_t votes_asked, votes_durable;
+    struct outbound *outbox, *outbox_tail;
+    struct payload *submitting; /* payload of the entry in a RAFT_SUBMIT */
+    bool step_rejected; /* the last step answered with a rejection */
+    struct env_timer *raft_timer, *tick_timer, *more_timer;
+    uint64_t raft_timer_at;
+    struct env_defer kick;
+    unsigned state_seen; /* raft.state at the last look */
+    uint64_t term_seen;
+
+    /* cluster.c: what the user has been told */
+    bool pumping, again;
+    int role_told;
+    uint64_t term_told;
+    char leader_told[ADDRESS_BYTES_MAX + 1];
+    bool undone_pending;
+    uint64_t undone_first;
+    bool fatal_pending, fatal_stop, fatal_seen;
+    struct error fatal;
+    struct later *later, *later_tail;
+    bool stopping, handing_over;
+    uint64_t stop_deadline_ms;
+    void (*stop_cb)(void *arg);
+    void *stop_arg;
+    unsigned jobs; /* env jobs and journal callbacks that still point at us */
+    struct cluster_member *members;
+    struct buf waiting; /* text for status */
+
+    /* propose.c */
+    struct own_group own[PIPELINE_ENTRIES_MAX + 1];
+    unsigned own_count;
+    bool batch; /* between open and propose */
+    uint64_t batch_index;
+    bool ready, ready_wanted, barrier_sent;
+    struct log_limit clock_log;
+
+    /* apply.c */
+    bool learned; /* a leader told a commit index in this run */
+    uint64_t learned_index;
+    struct buf conf; /* encoded configuration as of `applied` */
+    uint64_t conf_index;
+    uint64_t bytes_since_snapshot;
+    bool in_apply;
+
+    /* quarantine.c */
+    struct digest_mark {
+        uint64_t index, digest;
+    } ring[DIGEST_RING];
+    uint64_t suspect_index; /* apply stands before this entry; 0: none */
+    uint64_t suspect_digest, suspect_asked_ms;
+    bool suspect_void; /* the majority agrees with us: skip it */
+    char quarantine_text[ERROR_MESSAGE_BYTES];
+
+    /* reads.c */
+    struct reader_wait *reads, *reads_tail;
+    uint64_t round;       /* newest issued */
+    uint64_t round_sent_ms;
+    bool round_open;
+    struct index_wait *waits;
+
+    /* transfer */
+    cluster_read_cb transfer_cb;
+    void *transfer_arg;
+    bool transferring;
+    uint64_t transfer_target, transfer_deadline_ms, transfer_term;
+
+    /* snapshot.c */
+    struct snap_own *own_snapshot;
+    uint64_t snapshot_size; /* of the last one */
+    struct later *snapshot_waiters;
+    /* snapshot_receive.c */
+    struct snap_recv *recv;
+    bool installing;
+    struct raft_snapshot_metadata install_meta;
+    struct store *install_store;
+    uint64_t transfers; /* serial of outgoing ones */
+
+    /* founding.c */
+    enum founding_state founding;
+    uint64_t founding_since_ms, hello_sent_ms;
+    uint64_t founder_id;
+    struct buf founding_config;
+    struct log_limit founding_log;
+    char founding_said[ERROR_MESSAGE_BYTES];
+
+    /* clock.c */
+    uint64_t clock_sent_ms;
+};
+
+static inline uint64_t now_ms(const struct cluster *c)
+{
+    return c->env->ops->mono_ms(c->env);
+}
+
+/* ---- cluster.c: life, peers, pump ------------------------------------------ */
+void cluster_pump(struct cluster *c);
+void cluster_kick(struct cluster *c);   /* pump at the end of this turn */
+void cluster_more(struct cluster *c);   /* pump again in the next turn */
+void cluster_fail(struct cluster *c, bool stop_process, int code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void cluster_later(struct cluster *c, cluster_read_cb cb, void *arg, int status);
+struct peer *peer_get(struct cluster *c, const char *address); /* finds or makes */
+struct peer *peer_find(struct cluster *c, const char *address);
+void peers_sync(struct cluster *c); /* after every change of the configuration */
+bool peer_send(struct cluster *c, const struct peer *p, struct buf *b); /* CHANNEL_CLUSTER */
+unsigned voters_count(const struct cluster *c);
+bool is_voter(const struct cluster *c, uint64_t node_id);
+bool cluster_leads(const struct cluster *c);
+void cluster_finish_stop(struct cluster *c); /* goes on when the last job has ended */
+
+/* ---- driver.c --------------------------------------------------------------- */
+int driver_open(struct cluster *c, struct error *e);
+/* Starts the core with what is in log, conf and the vote. */
+int driver_start(struct cluster *c, uint64_t term, uint64_t vote, struct error *e);
+/* One event through raft_step() and all its updates. Returns the core's error. */
+int driver_step(struct cluster *c, struct raft_event *event);
+void driver_stepped(struct cluster *c, int rv, const char *what); /* nonzero rv is fatal */
+void driver_close(struct cluster *c);
+bool driver_sole_voter(const struct cluster *c);
+
+/* ---- receive.c --------------------------------------------------------------- */
+void receive_raft(struct cluster *c, const struct transport_peer *from, const uint8_t *data,
+                  size_t len);
+
+/* ---- propose.c ---------------------------------------------------------------- */
+void propose_state_changed(struct cluster *c); /* term or state moved: C4 */
+void propose_run(struct cluster *c);           /* readiness and the ready event */
+bool propose_own(const struct cluster *c, uint64_t index);
+void propose_own_done(struct cluster *c);
+void transfer_run(struct cluster *c);
+
+/* ---- apply.c ------------------------------------------------------------------- */
+void apply_run(struct cluster *c);
+/* Before leadership ends: own groups that are committed are committed in the store. */
+void apply_own_committed(struct cluster *c);
+void apply_set_conf(struct cluster *c, uint64_t index, const void *data, size_t len);
+
+/* ---- quarantine.c ----------------------------------------------------------------- */
+void digest_record(struct cluster *c, uint64_t index, uint64_t digest);
+void suspect_begin(struct cluster *c, uint64_t index);
+void suspect_tick(struct cluster *c);
+void quarantine_enter(struct cluster *c, const char *why);
+void quarantine_on_ask(struct cluster *c, struct peer *p, uint64_t index, uint64_t digest);
+void quarantine_on_digest(struct cluster *c, struct peer *p, uint64_t index, uint64_t digest);
+
+/* ---- reads.c ------------------------------------------------------------------------ */
+void reads_run(struct cluster *c);
+void reads_tick(struct cluster *c);
+void reads_fail(struct cluster *c, int status);
+void reads_cancel(struct cluster *c);
+void reads_on_round(struct cluster *c, struct peer *p, uint64_t term, uint64_t round);
+void reads_on_echo(struct cluster *c, struct peer *p, uint64_t term, uint64_t round);
+
+/* ---- snapshot.c: own snapshots --------------------------------------------------------- */
+void snapshot_meta_put(struct buf *b, uint64_t conf_index, const void *conf, size_t len);
+int snapshot_meta_get(struct span meta, uint64_t *conf_index, struct span *conf, struct error *e);
+void snapshot_run(struct cluster *c); /* starts one when it is time */
+void snapshot_abandon(struct cluster *c);
+/* Start-up, blocking: the newest snapshot into c->store, c->conf. */
+int snapshot_restore(struct cluster *c, uint64_t index, uint64_t term, struct error *e);
+
+/* ---- snapshot_send.c ----------------------------------------------------------------------- */
+void snapshot_send_start(struct cluster *c, const struct raft_message *m);
+void snapshot_send_ack(struct cluster *c, struct peer *p, uint64_t transfer, uint64_t offset,
+                       uint64_t state);
+void snapshot_send_tick(struct cluster *c);
+void snapshot_send_abort(struct cluster *c, struct peer *p, const char *why);
+bool snapshot_send_active(const struct cluster *c);
+
+/* ---- snapshot_receive.c ---------------------------------------------------------------------- */
+void snapshot_receive_begin(struct cluster *c, struct peer *p, const struct wire_snapshot *s);
+void snapshot_receive_chunk(struct cluster *c, struct peer *p, struct reader *r);
+void snapshot_receive_tick(struct cluster *c);
+void snapshot_receive_abort(struct cluster *c);
+/* The core asks for it (RAFT_UPDATE_SNAPSHOT); takes the configuration. */
+void snapshot_install(struct cluster *c, struct raft_snapshot_metadata *meta);
+
+/* ---- founding.c -------------------------------------------------------------------------------- */
+void founding_begin(struct cluster *c, uint64_t term, uint64_t vote);
+void founding_tick(struct cluster *c);
+void founding_link(struct cluster *c, struct peer *p);
+void founding_on_hello(struct cluster *c, struct peer *p, const struct wire_hello *h);
+void founding_on_ask(struct cluster *c, struct peer *p, uint64_t cluster_id);
+void founding_on_promise(struct cluster *c, struct peer *p, uint64_t cluster_id);
+void founding_on_config(struct cluster *c, struct peer *p, struct reader *r);
+void founding_waiting(struct cluster *c, struct buf *out); /* text: whom we wait for */
+
+/* ---- clock.c --------------------------------------------------------------------------------------- */
+void clock_tick(struct cluster *c);
+void clock_send(struct cluster *c, struct peer *p);
+void clock_on_sample(struct cluster *c, struct peer *p, uint64_t wall_ms);
+/* 0, or ERR_NOTREADY: no majority of samples (*apart false), or this node's clock is
+ * more than CLOCK_APART_MS from the majority's median (*apart true). */
+int clock_agrees(const struct cluster *c, bool *apart, int64_t *median_ms);
+uint64_t clock_best_successor(const struct cluster *c);
+
+#endif

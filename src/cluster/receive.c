@@ -1,0 +1,174 @@
+/* From the network into the core.
+ *
+ * A frame is decoded and checked by message.c; here comes what needs this node's state:
+ * a message that the core would mistake is dropped, adjusted or split, then delivered.
+ * Nothing here trusts the sender beyond its proven identity.
+ *
+ * Invariants
+ *   R1 (C3, ENGINE trap 1) an AppendEntries with a CHANGE behind other entries reaches the
+ *      core in parts that each begin with the CHANGE; after a rejected part the rest is
+ *      dropped
+ *   R2 (trap 3) while a snapshot is on its way to a follower, its rejections of heartbeats
+ *      anchored at the snapshot are told to the core as "rejected 0, last 0"
+ *   R3 (trap 11) no term far beyond our own reaches the core
+ *   R4 entries below what the log still holds never reach the core: it has forgotten their
+ *      terms and would append them at the end */
+#define LOG_MODULE "cluster"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "cluster/internal.h"
+#include "cluster/message.h"
+
+/* A term grows by one per election. Four billion elections ahead of us is damage. */
+#define TERM_JUMP_MAX (UINT64_C(1) << 32)
+
+static uint64_t message_term(const struct raft_message *m)
+{
+    switch (m->type) {
+    case RAFT_APPEND_ENTRIES: return m->append_entries.term;
+    case RAFT_APPEND_ENTRIES_RESULT: return m->append_entries_result.term;
+    case RAFT_REQUEST_VOTE: return m->request_vote.term;
+    case RAFT_REQUEST_VOTE_RESULT: return m->request_vote_result.term;
+    case RAFT_INSTALL_SNAPSHOT: return m->install_snapshot.term;
+    case RAFT_TIMEOUT_NOW: return m->timeout_now.term;
+    default: return UINT64_MAX;
+    }
+}
+
+/* R4. Whatever lies below the commit index equals what we have (that is what committed
+ * means), so the message may start there instead. */
+static void skip_forgotten(struct cluster *c, struct raft_append_entries *a)
+{
+    if (a->prev_log_index + 1 >= c->log.first || a->prev_log_index == c->log.snapshot_index) {
+        return;
+    }
+    uint64_t anchor = c->commit;
+    uint64_t skip = anchor - a->prev_log_index;
+    if (skip >= a->n_entries) {
+        if (a->n_entries > 0) {
+            raft_free(a->entries[0].batch);
+            raft_free(a->entries);
+            a->entries = NULL;
+            a->n_entries = 0;
+        }
+    } else {
+        a->n_entries -= (unsigned)skip;
+        memmove(a->entries, a->entries + skip, a->n_entries * sizeof *a->entries);
+    }
+    a->prev_log_index = anchor;
+    a->prev_log_term = log_cache_term(&c->log, anchor);
+}
+
+/* The core takes the kind of a vote result from what it believes to be candidate state,
+ * whatever state it is in, and a late pre-vote result can raise the term of a follower
+ * that has found its leader. Only what a candidate has asked for passes. */
+static bool vote_result_fits(const struct cluster *c, const struct raft_request_vote_result *r)
+{
+    return c->raft.state == RAFT_CANDIDATE && r->pre_vote == c->raft.candidate_state.in_pre_vote;
+}
+
+static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p)
+{
+    if (message_term(m) > raft_current_term(&c->raft) + TERM_JUMP_MAX) {
+        log_warn("%s sent a message of term %llu, far beyond %llu: dropped", p->address,
+                 (unsigned long long)message_term(m),
+                 (unsigned long long)raft_current_term(&c->raft));
+        return false;
+    }
+    switch (m->type) {
+    case RAFT_APPEND_ENTRIES:
+        if (m->append_entries.term == raft_current_term(&c->raft) &&
+            raft_state(&c->raft) == RAFT_LEADER) {
+            log_error("%s claims to lead in this node's own term: dropped", p->address);
+            return false;
+        }
+        if (m->append_entries.term >= raft_current_term(&c->raft)) {
+            skip_forgotten(c, &m->append_entries);
+        }
+        return true;
+    case RAFT_APPEND_ENTRIES_RESULT:
+        if (m->append_entries_result.rejected > 0 && p->send != NULL) { /* R2 */
+            m->append_entries_result.rejected = 0;
+            m->append_entries_result.last_log_index = 0;
+        }
+        return true;
+    case RAFT_REQUEST_VOTE: return m->request_vote.candidate_id == m->server_id;
+    case RAFT_REQUEST_VOTE_RESULT: return vote_result_fits(c, &m->request_vote_result);
+    case RAFT_INSTALL_SNAPSHOT: return false; /* comes with its chunks: snapshot_receive.c */
+    case RAFT_TIMEOUT_NOW: return true;
+    default: return false;
+    }
+}
+
+/* What a leader says about the commit index makes local reads possible here. */
+static void learn_commit(struct cluster *c, const struct raft_append_entries *a)
+{
+    if (!c->learned && a->term >= raft_current_term(&c->raft)) {
+        c->learned = true;
+        c->learned_index = a->leader_commit;
+    }
+}
+
+static int deliver(struct cluster *c, struct raft_message *m)
+{
+    struct raft_event event = { .type = RAFT_RECEIVE };
+    event.receive.message = m;
+    return driver_step(c, &event);
+}
+
+static void deliver_parts(struct cluster *c, struct raft_message *m)
+{
+    struct raft_message part = *m, rest;
+    for (;;) {
+        int status = 0;
+        bool more = message_split(&part, &rest, &status); /* R1 */
+        if (status != 0) {
+            message_release(&part); /* out of memory: the leader sends it again */
+            return;
+        }
+        if (part.type == RAFT_APPEND_ENTRIES) {
+            learn_commit(c, &part.append_entries);
+        }
+        int rv = deliver(c, &part);
+        bool stop = c->step_rejected;
+        message_consumed(&part);
+        if (rv != 0 || stop || c->dead || !more) {
+            if (more) {
+                message_release(&rest);
+            }
+            driver_stepped(c, rv, "message");
+            return;
+        }
+        rest.server_id = m->server_id;
+        rest.server_address = m->server_address;
+        part = rest;
+    }
+}
+
+void receive_raft(struct cluster *c, const struct transport_peer *from, const uint8_t *data,
+                  size_t len)
+{
+    if (!c->raft_on || c->dead || c->quarantined || c->removed ||
+        from->cluster_id != c->identity.cluster_id) {
+        return;
+    }
+    struct peer *p = peer_get(c, from->address);
+    struct raft_message m;
+    struct error e = { 0 };
+    if (p == NULL) {
+        return;
+    }
+    if (message_decode(data, len, &m, &e) != 0) {
+        log_warn("%s sent a message that was refused: %s", from->address, e.message);
+        return;
+    }
+    m.server_id = from->node_id;
+    m.server_address = from->address;
+    if (!acceptable(c, &m, p)) {
+        message_release(&m);
+        return;
+    }
+    deliver_parts(c, &m);
+}
