@@ -1,0 +1,167 @@
+--- `./dev bench`: a release cluster of three nodes on this machine's disk, loaded by `usher bench`,
+--- beside bare libraft and etcd doing the same job in the same run. Prints JSON lines as they come and
+--- a table of ratios at the end. Options: --seconds N (per figure, default 4), --rounds N (default 3,
+--- the median counts), --quick (one short round, no etcd), --no-etcd.
+package.path = "./?.lua;" .. package.path
+local cluster = require "spec.support.cluster"
+local process = require "spec.support.process"
+local json = require "cjson"
+
+local options = { seconds = 4, rounds = 3, etcd = true }
+do
+    local i = 1
+    while arg[i] do
+        if arg[i] == "--quick" then
+            options.seconds, options.rounds, options.etcd = 2, 1, false
+        elseif arg[i] == "--no-etcd" then
+            options.etcd = false
+        elseif (arg[i] == "--seconds" or arg[i] == "--rounds") and tonumber(arg[i + 1]) then
+            options[arg[i]:sub(3)] = tonumber(arg[i + 1])
+            i = i + 1
+        else
+            io.stderr:write("usage: ./dev bench [--seconds N] [--rounds N] [--quick] [--no-etcd]\n")
+            os.exit(2)
+        end
+        i = i + 1
+    end
+end
+
+cluster.usher = "build/release/usher"
+local disk = cluster.directory()
+
+local function note(...) io.stderr:write(("== " .. string.format(...)) .. "\n") end
+
+local samples, order = {}, {}
+local function record(name, value)
+    if not samples[name] then
+        samples[name] = {}
+        order[#order + 1] = name
+    end
+    table.insert(samples[name], value)
+end
+local function median(name)
+    local list = samples[name]
+    if not list then return nil end
+    table.sort(list)
+    return list[(#list + 1) // 2]
+end
+
+--- Runs a program that prints JSON lines; calls `each` with every line.
+local function lines_of(argv, each, allowed)
+    local status, out, err = process.run(argv, { seconds = 300 })
+    if status == allowed then
+        io.stderr:write(err)
+        return false
+    end
+    if status ~= 0 then error(table.concat(argv, " ") .. ":\n" .. out .. err) end
+    for line in out:gmatch("[^\n]+") do
+        if line:sub(1, 1) == "{" then
+            print(line)
+            each(json.decode(line))
+        end
+    end
+    return true
+end
+
+--- CPU seconds that the processes of a cluster have used.
+local function cpu_of(c)
+    local total = 0
+    for _, node in ipairs(c.nodes) do
+        local file = io.open(("/proc/%d/stat"):format(node.process.pid))
+        if file then
+            local fields = {}
+            for word in file:read("a"):gsub("^.*%) ", ""):gmatch("%S+") do fields[#fields + 1] = word end
+            total = total + (tonumber(fields[12]) + tonumber(fields[13])) / 100
+            file:close()
+        end
+    end
+    return total
+end
+
+local CASES = {
+    { "1 client", "book", 1, 1 },
+    { "64 clients", "book", 64, 1 },
+    { "256 clients", "book", 256, 1 },
+    { "8 x 64 pipelined", "book", 8, 64 },
+    { "64 clients, hot event", "hot", 64, 1 },
+}
+
+local function usher_round()
+    local c = cluster.new()
+    for _, case in ipairs(CASES) do
+        local name, mode, clients, pipeline = table.unpack(case)
+        local before = cpu_of(c)
+        lines_of({ cluster.usher, "bench", "--at", c:addresses(), "--mode", mode, "--clients", tostring(clients),
+            "--pipeline", tostring(pipeline), "--seconds", tostring(options.seconds), "--requests", "3000000",
+            "--json" }, function(r)
+            record(name .. " /s", r.per_second)
+            record(name .. " p50 us", r.p50_us)
+            record(name .. " p99 us", r.p99_us)
+            record(name .. " cpu us", (cpu_of(c) - before) * 1e6 / r.requests)
+        end)
+    end
+    c:close()
+end
+
+local function raft_round()
+    lines_of({ "build/release/bench_raft_uv", "--dir", disk, "--seconds", tostring(options.seconds) }, function(r)
+        record(("bare libraft, %d in flight /s"):format(r.in_flight), r.commits_per_s)
+        record(("bare libraft, %d in flight p50 us"):format(r.in_flight), r.p50_us)
+        record(("bare libraft, %d in flight p99 us"):format(r.in_flight), r.p99_us)
+    end)
+end
+
+local function etcd_round()
+    return lines_of({ "tests/bench/bench_etcd.sh", "build/release/bench_etcd", "--dir", disk, "--seconds",
+        tostring(options.seconds) }, function(r)
+        record(("etcd, %d clients /s"):format(r.clients), r.bookings_per_s)
+        record(("etcd, %d clients p50 us"):format(r.clients), r.p50_us)
+    end, 3)
+end
+
+local function machine()
+    local function first(path, pattern)
+        local file = io.open(path)
+        local text = file and file:read("a") or ""
+        if file then file:close() end
+        return text:match(pattern) or "?"
+    end
+    local _, cores = process.run { "nproc" }
+    local _, where = process.run { "df", "--output=source,fstype", disk }
+    print(("machine: %s, %s cores, Linux %s, data on %s"):format(
+        first("/proc/cpuinfo", "model name%s*:%s*([^\n]+)"), (cores:gsub("%s", "")),
+        first("/proc/version", "version (%S+)"), (where:match("\n(.-)\n") or "?"):gsub("%s+", " ")))
+    local _, kind = process.run { "stat", "-f", "-c", "%T", disk }
+    assert(not kind:find("tmpfs"), "the benchmark needs a real disk, and " .. disk .. " is on tmpfs")
+end
+
+machine()
+for round = 1, options.rounds do
+    note("round %d of %d: bare libraft", round, options.rounds)
+    raft_round()
+    if options.etcd then
+        note("round %d: etcd", round)
+        options.etcd = etcd_round()
+    end
+    note("round %d: usher", round)
+    usher_round()
+end
+note("store")
+lines_of({ "build/release/bench_store" }, function() end)
+note("policy")
+lines_of({ "build/release/bench_policy" }, function() end)
+
+print(("\nmedians of %d round(s), %s s each"):format(options.rounds, options.seconds))
+for _, name in ipairs(order) do print(("%-44s %12.1f"):format(name, median(name))) end
+
+local function ratio(text, a, b)
+    local x, y = median(a), median(b)
+    if x and y and y > 0 then print(("%-64s %8.2f"):format(text, x / y)) end
+end
+print("\nratios within this run")
+ratio("one client, p50: usher / bare libraft commit (aim <= 1.5)", "1 client p50 us", "bare libraft, 1 in flight p50 us")
+ratio("64 clients: usher / etcd (aim >= 10)", "64 clients /s", "etcd, 64 clients /s")
+ratio("one client: usher / etcd", "1 client /s", "etcd, 1 clients /s")
+local pipelined = median("8 x 64 pipelined /s")
+if pipelined then print(("%-64s %8.2f"):format("8 x 64 pipelined / 150,000 a second (aim >= 1)", pipelined / 150000)) end
+os.execute("rm -rf '" .. disk .. "'")
