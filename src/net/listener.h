@@ -11,6 +11,7 @@
 #include "script/script.h"
 #include "service/service.h"
 
+struct access;
 struct listener;
 
 struct listener_options {
@@ -20,12 +21,14 @@ struct listener_options {
     bool loopback_only;  /* no users and no secret in the profile */
     struct service *service;
     struct scripts *scripts;
-    struct cluster *cluster;     /* peer connections; may be set later */
-    const struct access *access; /* users of the profile (net/access.h), NULL: everybody */
+    struct cluster *cluster; /* peer connections; may be set later */
+    struct access *access;   /* users of the profile (net/access.h), NULL: everybody is admin */
 };
-/* Binds and listens at once: ERR_CONFLICT when the port is in use. */
+/* Binds and listens at once, on every address of the host's name (localhost: both families):
+ * ERR_CONFLICT when the port is in use, ERR_BADARG for an address that cannot be used. */
 int listener_start(const struct listener_options *o, struct listener **out, struct error *e);
 void listener_set_cluster(struct listener *l, struct cluster *c);
+/* Ends every connection (requests are canceled), then cb. */
 void listener_close(struct listener *l, void (*cb)(void *arg), void *arg);
 
 #endif
