@@ -35,7 +35,7 @@
  * frame is sent with as many leading entries as fit (at least one): a prefix is a
  * valid AppendEntries, and the leader sends the rest when it sees the answer.
  * Returns 0, ERR_NOMEM, ERR_TOOBIG (one entry over ENTRY_BYTES_MAX) or ERR_BADARG
- * (not a message that the decoder would accept). */
+ * (unknown type). */
 int message_encode(const struct raft_message *m, struct buf *out);
 
 /* Decodes exactly `len` bytes; the bytes are copied, nothing refers to `data`
