@@ -4,17 +4,21 @@
  * a format version and a checksum):
  *   lock              held while the node runs
  *   identity          node id, cluster id (0 until founded or joined), address
- *   vote-0, vote-1    two checksummed slots of (sequence, term, vote); newest wins
+ *   vote-0, vote-1    the last acknowledged (sequence, term, vote) is in both, so damage to
+ *                     one is repaired from the other
  *   mark              durable mark: the log was once synced up to here (bounds how
  *                     much of a tail may be cut as torn)
- *   log-XXXXXXXXXXXXXXXX     segments, named by their first index: preallocated,
- *                     checksummed length-framed records
+ *   log-XXXXXXXXXXXXXXXX     segments, numbered from 1: preallocated, zeroed,
+ *                     checksummed length-framed records; only ever appended to
+ *                     (a truncation is a record too)
  *   snapshot-INDEX-TERM      complete snapshots (written as .part, synced, renamed)
  *
  * Everything asynchronous goes through one queue in order; one job at a time writes
  * all that is queued with one sync (group commit). Callbacks run on the loop in
  * order, never from inside the call. A failed write or sync is never retried: the
- * fatal callback is called once and the process must end.
+ * fatal callback is called once, everything queued then and later is answered with the
+ * error, and the process must end. A full disk is not fatal: appends that need a new
+ * segment wait until there is room (journal_has_space() says so long before).
  *
  * Invariants: J1 a callback with 0 means durable. J2 callbacks come in order of the
  * calls. J3 a torn tail beyond the mark is cut; any other damage is refused at open,
@@ -66,7 +70,8 @@ struct journal_options {
 int journal_open(struct env *env, const char *dir, const struct journal_options *o,
                  struct journal **out, struct journal_recovery *rec, struct error *e);
 void journal_release_recovery(struct journal *j, struct journal_recovery *rec);
-/* Waits for what is queued, then calls cb and is gone. */
+/* Waits for what is queued (with a full disk: answers it with ERR_NOSPACE), then calls cb
+ * and is gone. Snapshot writers must have been finished or abandoned before. */
 void journal_close(struct journal *j, void (*cb)(void *arg), void *arg);
 
 typedef void (*journal_cb)(void *arg, int status);
@@ -91,11 +96,15 @@ void journal_restart(struct journal *j, uint64_t index, journal_cb cb, void *arg
 /* False: a request that grows the state must be refused with NOSPACE. Checked in the
  * background once a second and after ENOSPC; heals by itself. */
 bool journal_has_space(const struct journal *j);
-uint64_t journal_log_bytes(const struct journal *j); /* bytes of live records */
+/* Bytes of the records from the compaction index on (within 64 KiB), queued ones
+ * included: what a snapshot would save. */
+uint64_t journal_log_bytes(const struct journal *j);
 
 /* Snapshot files. Writing: chunks are appended off the loop in order; finish syncs,
  * renames, syncs the directory and removes older snapshots (the newest two stay).
- * `meta` is an opaque header (raft configuration) kept with a checksum. */
+ * `meta` is an opaque header (raft configuration) kept with a checksum. A full disk fails
+ * the snapshot with ERR_NOSPACE and nothing else; other errors are fatal. create returns
+ * NULL when memory is short. */
 struct journal_snapshot_writer;
 struct journal_snapshot_writer *journal_snapshot_create(struct journal *j, uint64_t index,
                                                         uint64_t term, struct span meta);
@@ -108,7 +117,8 @@ void journal_snapshot_abandon(
     struct journal_snapshot_writer *w); /* removes the part file, frees w */
 
 /* Reading the snapshot file (for restore and for sending): blocking calls, meant for
- * jobs. Verifies header and, on the last chunk, the checksum of the whole. */
+ * jobs. Verifies header and length when opened and every block before any of its bytes is
+ * handed out. `meta` is cleared and filled; *bytes is the payload's length. */
 struct journal_snapshot_reader;
 int journal_snapshot_open(struct journal *j, uint64_t index, uint64_t term,
                           struct journal_snapshot_reader **out, struct buf *meta, uint64_t *bytes,

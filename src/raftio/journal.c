@@ -1,0 +1,625 @@
+/* The journal's queue and group commit.
+ *
+ *   append, truncate, restart, vote                       loop
+ *      -> queue -> (end of the turn) pump takes a batch
+ *            -> write job: vote slots, then records: one write, one sync     worker
+ *      <- done: next batch starts at once, then callbacks in order           loop
+ *
+ * So while one sync is under way everything that arrives waits together for the next one:
+ * group commit without a timer. One append on an idle journal costs one write and one
+ * fdatasync of a file whose blocks exist and are zeroed, so no metadata goes with it.
+ *
+ * The next segment is made in the background when a quarter of the current one is used. A
+ * batch that needs it waits until it is there; the write job itself never creates a file. A
+ * full disk can therefore only stop the making of segments: nothing is half-written, the
+ * queue waits, journal_has_space() says no, and each tick tries again.
+ *
+ * The tick (once a second) looks at the free space and, when the log is idle, brings the
+ * durable mark up to date; a busy log needs no mark, since every record vouches for what was
+ * synced before it. Closing writes the mark too.
+ *
+ * How it fails: any other error of a write or sync ends the journal: nothing is tried again,
+ * fatal is called once, all waiting and later callbacks get the error, in order.
+ *
+ * Invariants (besides J1 to J4 in journal.h)
+ *   5 at most one write job runs; `log` and `slots.vote` are its own while it does
+ *   6 a batch changes the segment at most once, and only to a spare that is durable
+ *   7 the mark is at most what `log.durable` was when no write job ran */
+#include <inttypes.h>
+#include <string.h>
+
+#define LOG_MODULE "journal"
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "raftio/journal_impl.h"
+
+/* More than this is not written at once: an entry is in memory twice meanwhile. */
+#define BATCH_WRITE_MAX ((uint64_t)16 * 1024 * 1024)
+#define TICK_MS         1000
+/* Log bytes per accounting sample: the error of journal_log_bytes after a compaction. */
+#define SAMPLE_BYTES    ((uint64_t)64 * 1024)
+
+static void pump(struct journal *j);
+
+static void pump_later(struct journal *j) { j->env->ops->defer(j->env, &j->pump); }
+
+/* ---- Failing ------------------------------------------------------------------ */
+
+void journal_fail(struct journal *j, const struct error *e)
+{
+    if (j->failed != 0) {
+        return;
+    }
+    j->failed = e->code != 0 ? e->code : ERR_IO;
+    log_error("%s: stopping, nothing is tried again", e->message);
+    if (j->options.fatal != NULL) {
+        j->options.fatal(j->options.arg, e);
+    }
+}
+
+/* ---- Accounting of live bytes ---------------------------------------------------- */
+
+void journal_account(struct journal *j, uint64_t index, size_t bytes)
+{
+    uint64_t before = j->bytes_total;
+    j->bytes_total += bytes;
+    size_t n = j->samples_count;
+    if (n > 0 && before - j->samples[n - 1].bytes < SAMPLE_BYTES) {
+        return;
+    }
+    if (n == j->samples_cap) {
+        size_t cap = n * 2 + 64;
+        struct size_sample *grown = mem_realloc(j->samples, cap * sizeof *grown);
+        if (grown == NULL) {
+            return; /* coarser accounting, no harm */
+        }
+        j->samples = grown;
+        j->samples_cap = cap;
+    }
+    j->samples[j->samples_count++] = (struct size_sample){ index, before };
+}
+
+static void account_truncate(struct journal *j, uint64_t index)
+{
+    while (j->samples_count > 0 && j->samples[j->samples_count - 1].index >= index) {
+        j->samples_count--;
+    }
+}
+
+/* Entries below index count no more. */
+static void account_compact(struct journal *j, uint64_t index)
+{
+    size_t drop = 0;
+    while (drop < j->samples_count && j->samples[drop].index <= index) {
+        j->bytes_base = j->samples[drop].bytes;
+        drop++;
+    }
+    drop -= drop > 0; /* the last one is the base */
+    if (drop > 0) {
+        j->samples_count -= drop;
+        memmove(j->samples, j->samples + drop, j->samples_count * sizeof *j->samples);
+    }
+}
+
+uint64_t journal_log_bytes(const struct journal *j) { return j->bytes_total - j->bytes_base; }
+
+bool journal_has_space(const struct journal *j) { return !j->low_space && j->failed == 0; }
+
+static void answer(struct op *op, int status)
+{
+    while (op != NULL) {
+        struct op *next = op->next;
+        journal_cb cb = op->cb;
+        void *arg = op->arg;
+        mem_free(op);
+        if (cb != NULL) {
+            cb(arg, status);
+        }
+        op = next;
+    }
+}
+
+/* Answers all that waits with an error: it will not be written. */
+static void drop_queue(struct journal *j, int status)
+{
+    struct op *op = j->head;
+    j->head = NULL;
+    j->tail = &j->head;
+    answer(op, status);
+}
+
+/* ---- Removing old segments ---------------------------------------------------------- */
+
+static void removal_run(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    const struct env_ops *ops = j->env->ops;
+    struct error e = { 0 };
+    int rc = 0;
+    for (uint64_t n = j->removal_first; n < j->removal_end && rc == 0; n++) {
+        char *path = journal_segment_path(j->dir, n);
+        rc = path == NULL ? error_set(&e, ERR_NOMEM, "out of memory")
+                          : ops->remove(j->env, path, &e);
+        rc = rc == ERR_NOTFOUND ? 0 : rc;
+        mem_free(path);
+    }
+    if (rc != 0) {
+        /* It costs only space; the next open finds it covered by the snapshot. */
+        log_warn("an old log segment stays: %s", e.message);
+    }
+    j->removal.status = ops->sync_dir(j->env, j->dir, &j->removal.error);
+}
+
+static void start_removal(struct journal *j);
+
+static void removal_done(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    j->removal.running = false;
+    if (j->removal.status != 0) {
+        journal_fail(j, &j->removal.error);
+    }
+    start_removal(j);
+    journal_progress(j);
+}
+
+/* Removes the segments before the last one that begins at or below compact_index. */
+static void start_removal(struct journal *j)
+{
+    struct log_writer *w = &j->log;
+    if (j->removal.running || j->write.running || j->failed != 0) {
+        return;
+    }
+    size_t keep = 0;
+    for (size_t i = 1; i < w->segments_count; i++) {
+        if (w->segments[i].first_index <= j->compact_index) {
+            keep = i;
+        }
+    }
+    if (keep == 0) {
+        return;
+    }
+    j->removal_first = w->segments[0].number;
+    j->removal_end = w->segments[keep].number;
+    w->segments_count -= keep;
+    memmove(w->segments, w->segments + keep, w->segments_count * sizeof *w->segments);
+    j->removal.running = true;
+    j->removal.job = (struct env_job){ .run = removal_run, .done = removal_done, .arg = j };
+    j->env->ops->job(j->env, &j->removal.job);
+}
+
+/* ---- The next segment --------------------------------------------------------------- */
+
+static void spare_run(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    j->spare.status = segment_create(j->env, j->dir, j->spare_number, j->spare_bytes,
+                                     &j->spare_file, &j->spare.error);
+}
+
+static void spare_done(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    j->spare.running = false;
+    if (j->spare.status == 0) {
+        ASSERT(j->log.spare == NULL && j->spare_number == j->log.number + 1);
+        j->log.spare = j->spare_file;
+        j->log.spare_capacity = j->spare_bytes;
+        j->spare_ready = true;
+        j->spare_no_space = false;
+        j->spare_want = 0;
+    } else if (j->spare.status == ERR_NOSPACE) {
+        if (!j->spare_no_space) {
+            log_warn("no space for the next log segment: %s; trying again every second",
+                     j->spare.error.message);
+        }
+        j->spare_no_space = j->spare_waits = j->low_space = true;
+        if (j->closing) {
+            drop_queue(j, ERR_NOSPACE);
+        }
+    } else {
+        journal_fail(j, &j->spare.error);
+    }
+    pump(j);
+    journal_progress(j);
+}
+
+/* Sees to it that there will be a spare of at least `bytes`. While it is being made no batch
+ * that could use it is started (batch_limit), so the current segment stays the same. */
+static void want_spare(struct journal *j, uint64_t bytes)
+{
+    struct log_writer *w = &j->log;
+    bytes = bytes > j->options.segment_bytes ? bytes : j->options.segment_bytes;
+    if (bytes > j->spare_want) {
+        j->spare_want = bytes;
+    }
+    if (j->spare.running || j->spare_waits || j->write.running || j->failed != 0) {
+        return;
+    }
+    if (w->spare != NULL) {
+        if (w->spare_capacity >= j->spare_want) {
+            return;
+        }
+        j->env->ops->file_close(w->spare); /* made again, larger */
+        w->spare = NULL;
+        j->spare_ready = false;
+    }
+    j->spare_number = w->number + 1;
+    j->spare_bytes = j->spare_want;
+    j->spare.running = true;
+    j->spare.job = (struct env_job){ .run = spare_run, .done = spare_done, .arg = j };
+    j->env->ops->job(j->env, &j->spare.job);
+}
+
+/* ---- The write job -------------------------------------------------------------------- */
+
+static int write_op(struct journal *j, const struct op *op, struct error *e)
+{
+    struct log_writer *w = &j->log;
+    int rc = 0;
+    switch (op->kind) {
+    case OP_APPEND:
+        for (size_t i = 0; i < op->n && rc == 0; i++) {
+            const struct journal_entry *entry = &op->entries[i];
+            rc = log_put(w,
+                         &(struct record){ .kind = RECORD_ENTRY,
+                                           .type = entry->type,
+                                           .term = entry->term,
+                                           .index = op->index + i,
+                                           .data = entry->data,
+                                           .len = entry->len },
+                         e);
+        }
+        return rc;
+    case OP_TRUNCATE:
+        return log_put(w, &(struct record){ .kind = RECORD_TRUNCATE, .index = op->index }, e);
+    case OP_RESTART:
+        return log_put(w, &(struct record){ .kind = RECORD_RESTART, .index = op->index }, e);
+    case OP_VOTE: return 0;
+    }
+    return 0;
+}
+
+static void write_run(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    struct error *e = &j->write.error;
+    int rc = 0;
+    /* Term and vote first: they must be durable before any append that follows them, and
+     * being early hurts none that came before. Only the last one counts. */
+    const struct op *vote = NULL;
+    for (const struct op *op = j->running; op != NULL; op = op->next) {
+        vote = op->kind == OP_VOTE ? op : vote;
+    }
+    if (vote != NULL) {
+        rc = slots_write_vote(&j->slots, vote->term, vote->vote, e);
+    }
+    for (const struct op *op = j->running; op != NULL && rc == 0; op = op->next) {
+        rc = write_op(j, op, e);
+    }
+    j->write.status = rc != 0 ? rc : log_flush(&j->log, e);
+}
+
+static void write_done(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    struct op *done = j->running;
+    j->running = NULL;
+    j->write.running = false;
+    int status = j->write.status;
+    j->spare_ready = j->log.spare != NULL;
+    if (status != 0) {
+        journal_fail(j, &j->write.error);
+        answer(done, status);
+        pump(j);
+    } else {
+        start_removal(j);
+        pump(j); /* the next batch does not wait for what the callbacks do */
+        answer(done, 0);
+    }
+    journal_progress(j);
+}
+
+/* How many log bytes the next batch may have: what the current segment still takes or, with
+ * a spare, what that takes (records may lie in both, but never in a third one). */
+static uint64_t batch_limit(const struct journal *j)
+{
+    const struct log_writer *w = &j->log;
+    uint64_t room = log_room(w->capacity, w->offset);
+    uint64_t spare = w->spare != NULL ? log_room(w->spare_capacity, 0) : 0;
+    return room > spare ? room : spare;
+}
+
+/* Moves the next batch from the queue to `running`; false when it must wait for a spare. */
+static bool take_batch(struct journal *j)
+{
+    uint64_t limit = batch_limit(j), bytes = 0;
+    struct op **end = &j->head;
+    while (*end != NULL && bytes + (*end)->bytes <= limit &&
+           (end == &j->head || bytes + (*end)->bytes <= BATCH_WRITE_MAX)) {
+        bytes += (*end)->bytes;
+        end = &(*end)->next;
+    }
+    if (end == &j->head) {
+        want_spare(j, j->head->bytes + SEGMENT_HEADER_BYTES + record_bytes(0));
+        return false;
+    }
+    j->running = j->head;
+    j->head = *end;
+    *end = NULL;
+    if (j->head == NULL) {
+        j->tail = &j->head;
+    }
+    return true;
+}
+
+static void pump(struct journal *j)
+{
+    if (j->write.running) {
+        return;
+    }
+    if (j->failed != 0) {
+        drop_queue(j, j->failed);
+        return;
+    }
+    if (j->log.spare == NULL && j->log.offset > j->log.capacity / 4) {
+        want_spare(j, 0);
+    }
+    if (j->head == NULL || !take_batch(j)) {
+        return;
+    }
+    j->write.running = true;
+    j->write.job = (struct env_job){ .run = write_run, .done = write_done, .arg = j };
+    j->env->ops->job(j->env, &j->write.job);
+}
+
+/* ---- The calls ------------------------------------------------------------------------- */
+
+static struct op *add_op(struct journal *j, enum op_kind kind, size_t entries, journal_cb cb,
+                         void *arg)
+{
+    ASSERT(!j->closing);
+    struct op *op = mem_must_alloc(sizeof *op + entries * sizeof op->entries[0]);
+    *op = (struct op){ .kind = kind, .n = entries, .cb = cb, .arg = arg };
+    *j->tail = op;
+    j->tail = &op->next;
+    pump_later(j);
+    return op;
+}
+
+void journal_append(struct journal *j, uint64_t index, const struct journal_entry *entries,
+                    size_t n, journal_cb cb, void *arg)
+{
+    ASSERT(index == j->next_index && n > 0);
+    for (size_t i = 0; i < n; i++) {
+        ASSERT(entries[i].len <= ENTRY_BYTES_MAX);
+    }
+    struct op *op = add_op(j, OP_APPEND, n, cb, arg);
+    op->index = index;
+    memcpy(op->entries, entries, n * sizeof *entries);
+    for (size_t i = 0; i < n; i++) {
+        size_t bytes = record_bytes(entries[i].len);
+        op->bytes += bytes;
+        journal_account(j, index + i, bytes);
+    }
+    j->next_index += n;
+}
+
+void journal_truncate(struct journal *j, uint64_t index)
+{
+    ASSERT(index > 0);
+    if (index >= j->next_index) {
+        return;
+    }
+    struct op *op = add_op(j, OP_TRUNCATE, 0, NULL, NULL);
+    op->index = index;
+    op->bytes = record_bytes(0);
+    account_truncate(j, index);
+    j->next_index = index;
+}
+
+void journal_restart(struct journal *j, uint64_t index, journal_cb cb, void *arg)
+{
+    struct op *op = add_op(j, OP_RESTART, 0, cb, arg);
+    op->index = index;
+    op->bytes = record_bytes(0);
+    j->samples_count = 0;
+    j->bytes_base = j->bytes_total;
+    j->next_index = index + 1;
+    j->compact_index = index;
+}
+
+void journal_compact(struct journal *j, uint64_t index)
+{
+    if (index > j->next_index) {
+        index = j->next_index;
+    }
+    if (index > j->compact_index) {
+        j->compact_index = index;
+    }
+    account_compact(j, index);
+    start_removal(j);
+}
+
+/* J4. The same term with the same vote again changes nothing and is allowed. */
+static void check_vote(const struct journal *j, uint64_t term, uint64_t vote)
+{
+    ASSERT(term > j->term || (term == j->term && (j->vote == 0 || j->vote == vote)));
+}
+
+void journal_set_vote(struct journal *j, uint64_t term, uint64_t vote, journal_cb cb, void *arg)
+{
+    check_vote(j, term, vote);
+    struct op *op = add_op(j, OP_VOTE, 0, cb, arg);
+    op->term = j->term = term;
+    op->vote = j->vote = vote;
+}
+
+int journal_set_vote_now(struct journal *j, uint64_t term, uint64_t vote, struct error *e)
+{
+    ASSERT(!j->write.running && j->head == NULL);
+    check_vote(j, term, vote);
+    int rc = slots_write_vote(&j->slots, term, vote, e);
+    if (rc == 0) {
+        j->term = term;
+        j->vote = vote;
+    }
+    return rc;
+}
+
+int journal_set_identity(struct journal *j, const struct journal_identity *id, struct error *e)
+{
+    int rc = identity_write(j->env, j->dir, id, e);
+    if (rc == 0) {
+        j->identity = *id;
+    }
+    return rc;
+}
+
+/* ---- The tick ----------------------------------------------------------------------------- */
+
+static void tick_run(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    struct error e = { 0 };
+    j->tick_free_known = j->env->ops->free_bytes(j->env, j->dir, &j->tick_free_bytes, &e) == 0;
+    j->tick.status = j->tick_marks ? slots_write_mark(&j->slots, j->tick_mark, &j->tick.error) : 0;
+}
+
+/* Until the next segment exists there must be room for it. */
+static bool is_low(const struct journal *j, uint64_t free_bytes)
+{
+    bool made = j->spare_ready || j->spare.running;
+    return free_bytes < j->options.reserve_bytes + (made ? 0 : j->options.segment_bytes);
+}
+
+static void tick_done(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    j->tick.running = false;
+    if (j->tick.status != 0) {
+        journal_fail(j, &j->tick.error);
+    }
+    if (j->tick_free_known) {
+        bool low = is_low(j, j->tick_free_bytes) || j->spare_no_space;
+        if (low && !j->low_space) {
+            log_warn("%s: the disk is nearly full (%" PRIu64 " MiB free): new requests are refused",
+                     j->dir, j->tick_free_bytes >> 20);
+        } else if (!low && j->low_space) {
+            log_info("%s: there is space again (%" PRIu64 " MiB free)", j->dir,
+                     j->tick_free_bytes >> 20);
+        }
+        j->low_space = low;
+    }
+    if (!j->closing) {
+        j->spare_waits = false;
+        if (j->spare_no_space) {
+            want_spare(j, 0);
+        }
+        j->env->ops->timer_start(j->timer, TICK_MS);
+    }
+    journal_progress(j);
+}
+
+static void start_tick(struct journal *j)
+{
+    /* With a write under way `durable` is the worker's, and the next record vouches anyway. */
+    bool quiet = !j->write.running && j->head == NULL && j->failed == 0;
+    j->tick_mark = quiet ? j->log.durable : 0;
+    j->tick_marks = quiet && j->tick_mark != j->slots.mark_now.a;
+    j->tick.running = true;
+    j->tick.job = (struct env_job){ .run = tick_run, .done = tick_done, .arg = j };
+    j->env->ops->job(j->env, &j->tick.job);
+}
+
+static void on_timer(void *arg) { start_tick(arg); }
+
+/* ---- Opening's end and closing ----------------------------------------------------------------
+ */
+
+static void on_turn_end(void *arg)
+{
+    struct journal *j = arg;
+    pump(j);
+    journal_progress(j);
+}
+
+int journal_start(struct journal *j, struct error *e)
+{
+    j->tail = &j->head;
+    j->pump = (struct env_defer){ .cb = on_turn_end, .arg = j };
+    uint64_t free_bytes = 0;
+    int rc = j->env->ops->free_bytes(j->env, j->dir, &free_bytes, e);
+    if (rc != 0) {
+        return rc;
+    }
+    j->spare_ready = j->log.spare != NULL;
+    j->low_space = is_low(j, free_bytes);
+    j->timer = j->env->ops->timer_new(j->env, on_timer, j);
+    j->env->ops->timer_start(j->timer, TICK_MS);
+    return 0;
+}
+
+void journal_destroy(struct journal *j)
+{
+    log_close(&j->log);
+    slots_close(&j->slots);
+    if (j->lock != NULL) {
+        j->env->ops->file_close(j->lock);
+    }
+    if (j->timer != NULL) {
+        j->env->ops->timer_free(j->timer);
+    }
+    for (size_t i = 0; i < j->recovery_count; i++) {
+        mem_free(j->recovery_data[i]);
+    }
+    mem_free(j->recovery_data);
+    mem_free(j->samples);
+    mem_free(j->dir);
+    mem_free(j);
+}
+
+static bool is_idle(const struct journal *j)
+{
+    return j->head == NULL && !j->write.running && !j->spare.running && !j->removal.running &&
+           !j->tick.running && j->snapshots == 0;
+}
+
+void journal_progress(struct journal *j)
+{
+    if (!j->closing || !is_idle(j)) {
+        return;
+    }
+    if (!j->closed_started) {
+        j->closed_started = true; /* one last tick writes the mark, then we come back here */
+        start_tick(j);
+        return;
+    }
+    void (*cb)(void *) = j->close_cb;
+    void *arg = j->close_arg;
+    j->env->ops->undefer(j->env, &j->pump);
+    journal_destroy(j);
+    cb(arg);
+}
+
+static void close_later(void *arg)
+{
+    struct journal *j = arg;
+    j->env->ops->timer_stop(j->timer);
+    j->spare_waits = false; /* one last try for what waits */
+    on_turn_end(j);
+}
+
+void journal_close(struct journal *j, void (*cb)(void *arg), void *arg)
+{
+    ASSERT(!j->closing);
+    j->closing = true;
+    j->close_cb = cb;
+    j->close_arg = arg;
+    /* From the loop: the caller may be inside one of our callbacks. */
+    j->env->ops->undefer(j->env, &j->pump);
+    j->pump.cb = close_later;
+    pump_later(j);
+}

@@ -1,0 +1,215 @@
+/* Shared by the journal's files; nobody else includes it.
+ *
+ *   journal.c           the queue, group commit, the clock's tick, closing
+ *   journal_segment.c   the log writer: records into segments, sealing, creating
+ *   journal_open.c      opening a directory: what is there, what belongs together
+ *   journal_replay.c    reading one segment: records, torn tail or damage
+ *   journal_vote.c      the small files: vote slots, durable mark, identity
+ *   journal_snapshot.c  snapshot writer and reader
+ *   journal_format.c    the bytes */
+#ifndef USHER_RAFTIO_JOURNAL_IMPL_H
+#define USHER_RAFTIO_JOURNAL_IMPL_H
+
+#include "base/env.h"
+#include "raftio/journal.h"
+#include "raftio/journal_format.h"
+
+/* Room for any name of ours behind the directory. */
+#define JOURNAL_NAME_BYTES 96
+
+/* "dir/name" in a new string; NULL: out of memory. */
+char *journal_path(const char *dir, const char *name);
+char *journal_segment_path(const char *dir, uint64_t number);
+/* Fills e with ERR_CORRUPT, "PATH at offset N: what", and what to do. Returns the code. */
+int journal_corrupt(struct error *e, const char *path, uint64_t offset, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* ---- The log writer (journal_segment.c) ---------------------------------------
+ * Belongs to the worker while a write job runs, else to the loop. */
+
+struct segment {
+    uint64_t number;
+    uint64_t first_index; /* everything below it lives in earlier segments */
+};
+
+struct log_writer {
+    struct env *env;
+    const char *dir;
+    uint64_t node_id;
+    struct env_file *file;             /* the current segment */
+    uint64_t number, offset, capacity; /* offset 0: its header is not written yet */
+    struct env_file *spare;            /* segment number + 1, zeros, durable; or NULL */
+    uint64_t spare_capacity;
+    uint64_t next_index; /* what the log's next entry must be */
+    uint64_t durable;    /* everything before this position is synced */
+    struct buf range;    /* records not yet written; they go to [range_at, offset) */
+    uint64_t range_at;
+    struct segment *segments; /* oldest first; the last is the current one */
+    size_t segments_count, segments_cap;
+};
+
+/* Bytes that records may take in a segment of this capacity, from `offset` on. */
+uint64_t log_room(uint64_t capacity, uint64_t offset);
+/* Adds a record behind the last, changing to the spare where it does not fit (the caller
+ * made sure that there is one that is large enough). */
+int log_put(struct log_writer *w, const struct record *r, struct error *e);
+/* Writes and syncs what was put. */
+int log_flush(struct log_writer *w, struct error *e);
+bool log_add_segment(struct log_writer *w, uint64_t number, uint64_t first_index);
+void log_close(struct log_writer *w);
+/* Makes segment `number`: all zeros, durable, and its name too. Blocking. */
+int segment_create(struct env *env, const char *dir, uint64_t number, uint64_t bytes,
+                   struct env_file **out, struct error *e);
+
+/* ---- Reading a segment (journal_replay.c) ---------------------------------------- */
+
+/* The log as far as it has been read. */
+struct replay {
+    uint64_t node_id;
+    uint64_t mark; /* the log was durable up to here */
+    uint64_t first_index, next_index;
+    uint64_t last_term;            /* of the last entry; 0: none known */
+    struct journal_entry *entries; /* [first_index, next_index) */
+    size_t *sizes;                 /* of their records */
+    size_t entries_count, entries_cap;
+};
+
+struct replay_segment {
+    uint64_t number;
+    const char *path;
+    const uint8_t *data;
+    size_t size;
+    bool last; /* the last one that holds anything: only here a torn tail can be */
+    /* Results. */
+    uint64_t first_index;
+    uint64_t end;       /* offset behind the last good record */
+    bool sealed;        /* ends with RECORD_SEAL */
+    bool restarted;     /* holds a RECORD_RESTART: earlier segments are of no use */
+    uint64_t cut_bytes; /* of a torn tail */
+};
+
+/* ERR_CORRUPT or ERR_NOMEM. Entries point into s->data. */
+int replay_segment(struct replay *r, struct replay_segment *s, struct error *e);
+
+/* ---- The small files (journal_vote.c) ---------------------------------------------- */
+
+struct slots {
+    struct env *env;
+    uint64_t node_id;
+    struct env_file *vote[2], *mark;
+    struct slot vote_now, mark_now;
+};
+
+int slots_create(struct slots *s, const char *dir, struct error *e);
+/* Opens the files and reads the newest of each; repairs a vote slot from its twin. */
+int slots_open(struct slots *s, const char *dir, struct error *e);
+int slots_write_vote(struct slots *s, uint64_t term, uint64_t vote, struct error *e);
+int slots_write_mark(struct slots *s, uint64_t position, struct error *e);
+void slots_close(struct slots *s);
+
+int identity_write(struct env *env, const char *dir, const struct journal_identity *id,
+                   struct error *e);
+/* ERR_NOTFOUND when there is none. */
+int identity_read(struct env *env, const char *dir, struct journal_identity *out, struct error *e);
+/* Whole file into memory (mem_free). */
+int journal_read_file(struct env *env, const char *path, uint8_t **data, size_t *len,
+                      struct error *e);
+
+/* ---- Snapshots (journal_snapshot.c) -------------------------------------------------- */
+
+bool snapshot_parse_name(const char *name, uint64_t *index, uint64_t *term);
+/* Checks header, meta and trailer against the file's size, not the blocks. */
+int snapshot_check(struct env *env, const char *dir, uint64_t index, uint64_t term,
+                   struct error *e);
+
+/* ---- The journal (journal.c) ---------------------------------------------------------- */
+
+enum op_kind { OP_APPEND, OP_TRUNCATE, OP_RESTART, OP_VOTE };
+
+struct op {
+    struct op *next;
+    enum op_kind kind;
+    uint64_t index; /* append, truncate, restart */
+    uint64_t term, vote;
+    size_t bytes; /* in the log */
+    journal_cb cb;
+    void *arg;
+    size_t n;
+    struct journal_entry entries[];
+};
+
+/* Log bytes below an index, so that compaction can be accounted for entry by entry while
+ * files go only segment by segment. */
+struct size_sample {
+    uint64_t index, bytes; /* bytes of all records before this entry's */
+};
+
+struct background {
+    struct env_job job;
+    bool running;
+    int status;
+    struct error error;
+};
+
+struct journal {
+    struct env *env;
+    char *dir;
+    struct journal_options options;
+    struct journal_identity identity;
+    struct env_file *lock;
+    struct slots slots;
+    struct log_writer log;
+
+    struct op *head, **tail; /* waiting, in order */
+    struct op *running;      /* in the write job */
+    struct background write;
+    struct env_defer pump;
+    uint64_t next_index, term, vote; /* as if all that is queued were done */
+
+    struct background spare; /* makes the next segment */
+    uint64_t spare_want;     /* capacity needed; 0: none */
+    uint64_t spare_number;
+    uint64_t spare_bytes; /* of the one being made */
+    struct env_file *spare_file;
+    bool spare_ready;    /* log.spare != NULL, as of when no write job ran */
+    bool spare_no_space; /* the last try found the disk full ... */
+    bool spare_waits;    /* ... and the next one waits for the tick */
+
+    struct background removal; /* of old segments */
+    uint64_t compact_index;
+    uint64_t removal_first, removal_end;
+
+    struct env_timer *timer;
+    struct background tick;
+    uint64_t tick_free_bytes;
+    bool tick_free_known, tick_marks;
+    uint64_t tick_mark;
+    bool low_space;
+
+    struct size_sample *samples;
+    size_t samples_count, samples_cap;
+    uint64_t bytes_total, bytes_base;
+
+    unsigned snapshots; /* writers that are not gone yet */
+    uint64_t snapshot_counter;
+
+    int failed; /* the code given to fatal; 0 while all is well */
+    bool closing, closed_started;
+    void (*close_cb)(void *arg);
+    void *close_arg;
+
+    uint8_t **recovery_data; /* segment files that recovery entries point into */
+    size_t recovery_count;
+};
+
+/* Reports a fatal failure, once. */
+void journal_fail(struct journal *j, const struct error *e);
+/* Something in the background ended: closing may go on. */
+void journal_progress(struct journal *j);
+void journal_account(struct journal *j, uint64_t index, size_t bytes);
+/* The end of opening: the queue and the clock start. */
+int journal_start(struct journal *j, struct error *e);
+/* Closes every file and frees everything; nothing may be under way. */
+void journal_destroy(struct journal *j);
+
+#endif
