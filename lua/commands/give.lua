@@ -1,0 +1,67 @@
+--- Giving seats back: release, cancel, cancel-seat.
+local shared = require "usher.shared"
+
+--- Some of an order's places, or nil for the whole of it.
+local function some(order, seats)
+    if #seats == 0 then return nil end
+    local rest, found = shared.without(order, seats)
+    return #rest > 0 and found or nil
+end
+
+local function finish(tx, order, how, seats)
+    if order.status == how and #seats == 0 then return shared.with(tx, order, { already = true }) end
+    shared.need_live(order)
+    if how == "released" and order.status == "booked" then
+        deny { code = "CONFLICT", message = "the order is booked: a release is for holds",
+            hint = "cancel it" }
+    end
+    return tx:finish(order, how, some(order, seats))
+end
+
+local LEVELS = { public = 1, client = 2, operator = 3, admin = 4 }
+
+--- Whoever may not see other people's orders must say whose seat it is.
+local function cancel_seat(tx, req)
+    local seat, customer = req.seat.seat, req.customer
+    if not seat then
+        deny { code = "BADARG", message = "places of an area have no order of their own",
+            hint = "cancel by order: cancel ORDER " .. req.seat.label .. "*1" }
+    end
+    if not customer and LEVELS[tx.user.access] < LEVELS.operator then
+        deny { code = "NOPERM", message = "only an operator cancels any seat",
+            hint = "say whose it is with --customer" }
+    end
+    local order = seat.order
+    if not order then
+        deny { code = "CONFLICT", message = ("SEAT is %s: there is nothing to cancel"):format(seat.status),
+            seat = seat }
+    elseif customer and order.customer ~= customer then
+        deny { code = "NOPERM", message = "SEAT is not this customer's", seat = seat }
+    end
+    return tx:finish(order, order.status == "held" and "released" or "cancelled",
+        #order.seats > 1 and { seat } or nil)
+end
+
+local SEATS = { "seats", "seat", many = true, optional = true, help = "only these; else all" }
+
+return {
+    command {
+        name = "release", group = "orders", kind = "transaction", access = "client",
+        summary = "Give a hold back, or some of its seats", example = "release 7H2K",
+        args = { { "order", "order" }, SEATS },
+        run = function(tx, req) return finish(tx, req.order, "released", req.seats) end,
+    },
+    command {
+        name = "cancel", group = "orders", kind = "transaction", access = "client",
+        summary = "Cancel an order, held or booked, or some of its seats", example = "cancel 7H2K A2",
+        args = { { "order", "order" }, SEATS },
+        run = function(tx, req) return finish(tx, req.order, "cancelled", req.seats) end,
+    },
+    command {
+        name = "cancel-seat", group = "orders", kind = "transaction", access = "client",
+        summary = "Cancel whatever is on a seat", example = "cancel-seat 1 A1 --customer ann",
+        args = { { "event", "event" }, { "seat", "seat" } },
+        options = { customer = { "customer", meta = "C", help = "only if it is theirs" } },
+        run = cancel_seat,
+    },
+}

@@ -1,0 +1,120 @@
+--- Looking at orders, explaining them, forgetting people.
+local shared = require "usher.shared"
+
+local function limit_of(req)
+    if req.limit and (req.limit < 1 or req.limit > shared.LIST_MAX) then
+        deny { code = "BADARG", message = ("--limit is 1 to %d"):format(shared.LIST_MAX) }
+    end
+    return req.limit or shared.LIST_MAX
+end
+
+local function next_command(req, last)
+    local words = { "orders" }
+    local function add(name, value)
+        if value then words[#words + 1] = ("--%s %s"):format(name, value) end
+    end
+    add("customer", req.customer)
+    add("event", req.event and req.event.id)
+    add("status", req.status)
+    add("since", req.since)
+    add("limit", req.limit)
+    add("after", last)
+    return table.concat(words, " ")
+end
+
+local function orders(tx, req)
+    local filter = { customer = req.customer, event = req.event, status = req.status,
+        since = req.since, after = req.after, limit = limit_of(req) }
+    local list = tx:orders(filter)
+    local more = false
+    if #list == shared.LIST_MAX then
+        filter.after, filter.limit = list[#list].id, 1
+        more = #tx:orders(filter) > 0
+    end
+    return shared.list(list, more, more and next_command(req, filter.after))
+end
+
+local function names_of(rules)
+    local out = json.list {}
+    for i, rule in ipairs(rules or {}) do out[i] = rule.name end
+    return out
+end
+
+--- Which policy granted an order, at which entry of the log, and by which rules.
+local function explain(tx, req)
+    local order = req.order
+    local version = order.policy
+    local record = version and version > 0 and tx:policy(version) or nil
+    local events, seen = json.list {}, {}
+    for _, place in ipairs(order.seats) do
+        local event = place.event
+        if not seen[event.id] then
+            seen[event.id] = true
+            local settings = tx:settings(event)
+            events[#events + 1] = { event = event.id, ruleset = event.ruleset,
+                rules = names_of(settings.rules), hold_ttl_ms = settings.hold_ttl,
+                hold_max_ms = settings.hold_max }
+        end
+    end
+    return {
+        order = order.id, status = order.status, price = order.price, currency = order.currency,
+        judged = not order.unjudged,
+        policy = { version = version, time = record and record.time, author = record and record.author,
+            sha256 = record and record.sha256 },
+        current_rules = events,
+        first_held_at = order.first_held_at, changed_at = order.changed_at,
+        changed_index = order.index,
+    }
+end
+
+local DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+
+local function forget(tx, req)
+    local name = {}
+    for i = 1, 20 do
+        local at = tx:random(1, #DIGITS)
+        name[i] = DIGITS:sub(at, at)
+    end
+    local replacement = "forgotten-" .. table.concat(name)
+    if #tx:orders { customer = req.customer, limit = 1 } == 0 then
+        deny { code = "NOTFOUND", message = "no order is known of this customer" }
+    end
+    tx:forget(req.customer, replacement)
+    return { forgotten = true, customer = replacement }
+end
+
+return {
+    command {
+        name = "order", group = "orders", kind = "transaction", access = "client",
+        read = "linearizable", summary = "Show one order", example = "order 7H2K",
+        args = { { "order", "order" } },
+        run = function(_, req) return req.order end,
+    },
+    command {
+        name = "orders", group = "orders", kind = "transaction", access = "operator", read = "local",
+        summary = "List orders, oldest first", example = "orders --customer ann --status live",
+        options = {
+            customer = { "customer", meta = "C" }, event = { "event", meta = "E" },
+            status = { "one_of", choices = { "live", "held", "booked", "released", "cancelled",
+                "expired" }, meta = "S" },
+            since = { "time", meta = "T", help = "changed at this time or later" },
+            limit = { "int", help = "at most so many, up to 1000" },
+            after = { "string", meta = "ORDER", help = "go on behind this one" },
+        },
+        run = orders,
+    },
+    command {
+        name = "explain", group = "orders", kind = "transaction", access = "client",
+        read = "linearizable", summary = "Tell which policy and rules granted an order",
+        example = "explain 7H2K",
+        args = { { "order", "order" } },
+        run = explain,
+    },
+    command {
+        name = "forget", group = "orders", kind = "transaction", access = "operator",
+        summary = "Replace a customer's id everywhere and drop the notes kept with the orders",
+        example = "forget ann",
+        args = { { "customer", "customer" } },
+        run = forget,
+    },
+}

@@ -1,0 +1,210 @@
+--- Taking seats: hold, book, best, extend, confirm.
+---
+--- Hot path: `hold` and `book` go straight to tx:take. Only when that refuses is anything
+--- looked up: whether the customer asks again for what is its own already, and which seats
+--- nearby would be granted.
+local shared = require "usher.shared"
+
+--- The one order of this customer that has exactly these places, if any.
+local function own_order(req)
+    local order
+    for _, place in ipairs(req.seats) do
+        local seat = place.seat
+        local on_it = seat and seat.order
+        if not on_it or on_it.customer ~= req.customer or (order and on_it ~= order) then return nil end
+        order = on_it
+    end
+    return order and #order.seats == #req.seats and order or nil
+end
+
+--- Free blocks of neighbours in the seat's row, nearest first, then in the rest of the house.
+local function blocks_near(seat, count)
+    local near, far = {}, {}
+    for _, run in ipairs(seat.event:runs { min = count, category = seat.category }) do
+        if run[1].row.name == seat.row.name and run[1].section == seat.section then
+            for start = 1, #run - count + 1 do
+                near[#near + 1] = { run = run, start = start,
+                    away = math.abs(run[start].position - seat.position) }
+            end
+        elseif #far < 4 then
+            far[#far + 1] = { run = run, start = 1 }
+        end
+    end
+    table.sort(near, function(a, b) return a.away < b.away end)
+    for _, block in ipairs(far) do near[#near + 1] = block end
+    return near
+end
+
+--- Labels of the nearest seats that would be granted, or nil. At most a few are tried: this
+--- is a courtesy, not a search.
+local function alternative_to(tx, req)
+    local first = req.seats[1]
+    for _, place in ipairs(req.seats) do
+        if not place.seat or place.event ~= first.event then return nil end
+    end
+    for i, block in ipairs(blocks_near(first.seat, #req.seats)) do
+        if i > 6 then return nil end
+        local seats, labels = {}, json.list {}
+        for k = 1, #req.seats do
+            seats[k] = block.run[block.start + k - 1]
+            labels[k] = seats[k].label
+        end
+        if tx:judge { verb = "take", customer = req.customer, seats = seats } then return labels end
+    end
+    return nil
+end
+
+--- tx:take said no: a friendlier answer where there is one, else the refusal with more help.
+local function refused(tx, req, status, denial)
+    if type(denial) ~= "table" or denial.code ~= "TAKEN" then error(denial, 0) end
+    local order = own_order(req)
+    if order and order.status == status then return shared.with(tx, order, { already = true }) end
+    if order then
+        denial.hint = order.status == "held"
+            and "this customer holds exactly these seats already: confirm that order"
+            or "this customer has booked exactly these seats already"
+    else
+        denial.alternative = denial.alternative or alternative_to(tx, req)
+        if denial.alternative then
+            denial.hint = "free nearby: " .. table.concat(denial.alternative, " ")
+        end
+    end
+    error(denial, 0)
+end
+
+local function hold(tx, req)
+    local ttl = req.ttl or tx:settings(req.event).hold_ttl
+    local ok, order = pcall(tx.take, tx,
+        { customer = req.customer, seats = req.seats, hold = ttl, metadata = req.metadata })
+    if ok then return order end
+    return refused(tx, req, "held", order)
+end
+
+local function book(tx, req)
+    local ok, order = pcall(tx.take, tx,
+        { customer = req.customer, seats = req.seats, metadata = req.metadata })
+    if ok then return order end
+    return refused(tx, req, "booked", order)
+end
+
+-- ---- best ---------------------------------------------------------------------
+
+local function events_of(tx, text)
+    local out, seen = {}, {}
+    for id in (text .. ","):gmatch("([^,]*),") do
+        local event = tx:event(id)
+        if not event then deny { code = "NOTFOUND", message = ("there is no event '%s'"):format(id) } end
+        if seen[id] then deny { code = "BADARG", message = ("event '%s' is named twice"):format(id) } end
+        seen[id] = true
+        out[#out + 1] = event
+    end
+    return out
+end
+
+local function best(tx, req)
+    if req.count < 1 then deny { code = "BADARG", message = "count: at least 1 seat" } end
+    if req.book and req.ttl then
+        deny { code = "BADARG", message = "--ttl and --book exclude each other",
+            hint = "a booking has no end" }
+    end
+    local events = events_of(tx, req.events)
+    local first = table.remove(events, 1)
+    local seats, reason = tx:best { event = first, customer = req.customer, count = req.count,
+        category = req.category, also = #events > 0 and events or nil }
+    if not seats then
+        deny { code = "TAKEN", message = reason or ("no %d seats together are free"):format(req.count),
+            hint = "ask for fewer, or for another category" }
+    end
+    local all = {}
+    for i, seat in ipairs(seats) do all[i] = seat end
+    for _, event in ipairs(events) do
+        for _, seat in ipairs(seats) do all[#all + 1] = event:seat(seat.label) end
+    end
+    local ttl = not req.book and (req.ttl or tx:settings(first).hold_ttl) or nil
+    return tx:take { customer = req.customer, seats = all, hold = ttl, metadata = req.metadata }
+end
+
+-- ---- extend and confirm ---------------------------------------------------------
+
+local function extend(tx, req)
+    local order = req.order
+    shared.need_live(order)
+    if order.status == "booked" then
+        deny { code = "CONFLICT", message = "the order is booked: there is no hold to extend" }
+    end
+    return tx:extend(order, tx.now + (req.ttl or tx:settings(shared.event_of(order)).hold_ttl))
+end
+
+--- A hold that ran out, by expiry or by time alone.
+local function lapsed(tx, order)
+    return order.status == "expired" or (order.status == "held" and order.expires_at <= tx.now)
+end
+
+local function confirm(tx, req)
+    local order = req.order
+    if order.status == "booked" and not req.metadata then
+        return shared.with(tx, order, { already = true })
+    elseif order.status == "booked" then
+        deny { code = "CONFLICT", message = "the order is booked already" }
+    elseif not lapsed(tx, order) then
+        shared.need_live(order)
+        return tx:confirm(order, { metadata = req.metadata })
+    elseif not tx:settings(shared.event_of(order)).late_confirm then
+        deny { code = "EXPIRED", message = "the hold has expired and its seats are given up",
+            hint = "take them again" }
+    end
+    return tx:take { late = order, metadata = req.metadata }
+end
+
+local CODE = { "string", many = true, meta = "C", help = "a code that opens a sale" }
+local METADATA = { "json", help = "a note kept with the order, given back byte for byte" }
+local TTL = { "duration", help = "how long the hold lasts, else as the policy says" }
+
+local function object_metadata(run)
+    return function(tx, req)
+        if req.metadata then shared.object_text(req.metadata, "metadata") end
+        return run(tx, req)
+    end
+end
+
+return {
+    command {
+        name = "hold", group = "orders", kind = "transaction", access = "client",
+        summary = "Hold seats for a customer, for a while", example = "hold 1 ann A1 A2 --ttl 10m",
+        args = { { "event", "event" }, { "customer", "customer" },
+            { "seats", "seat", many = true, help = "such as A1, A1..A8, FLOOR*3, A1=child" } },
+        options = { ttl = TTL, code = CODE, metadata = METADATA },
+        run = object_metadata(hold),
+    },
+    command {
+        name = "book", group = "orders", kind = "transaction", access = "client",
+        summary = "Book seats at once", example = "book 1 ann A1 A2",
+        args = { { "event", "event" }, { "customer", "customer" },
+            { "seats", "seat", many = true, help = "such as A1, A1..A8, FLOOR*3, A1=child" } },
+        options = { code = CODE, metadata = METADATA },
+        run = object_metadata(book),
+    },
+    command {
+        name = "best", group = "orders", kind = "transaction", access = "client",
+        summary = "Hold or book the best seats that are free", example = "best 1 ann 4 --category stalls",
+        args = { { "events", "string", meta = "EVENT[,EVENT...]", help = "the same seats on all of them" },
+            { "customer", "customer" }, { "count", "int" } },
+        options = { category = { "category", meta = "C" }, ttl = TTL,
+            book = { "bool", help = "book at once" }, code = CODE, metadata = METADATA },
+        run = object_metadata(best),
+    },
+    command {
+        name = "extend", group = "orders", kind = "transaction", access = "client",
+        summary = "Give a hold more time, from now", example = "extend 7H2K --ttl 5m",
+        args = { { "order", "order" } },
+        options = { ttl = TTL },
+        run = extend,
+    },
+    command {
+        name = "confirm", group = "orders", kind = "transaction", access = "client",
+        summary = "Turn a hold into a booking", example = "confirm 7H2K",
+        args = { { "order", "order" } },
+        options = { metadata = METADATA },
+        run = object_metadata(confirm),
+    },
+}

@@ -1,0 +1,188 @@
+--- What a policy is made of: `policy{...}`, `rule{...}` and `deny{...}` (docs/lua.md, 3).
+---
+--- These three are globals of every bundle. They check what an author wrote when the bundle
+--- is loaded, so that a misspelt key is found at deployment and not during a sale, and they
+--- bring it into one form that the policy VM reads.
+local M = {}
+
+---@class Denial
+---@field code string one of the error codes; "DENIED" when not given
+---@field message string
+---@field hint? string what to do next
+---@field seat? Seat|string the seat it is about
+---@field alternative? string[] seats that would be granted instead
+---@field rule? string set by the runner
+
+---@class Rule
+---@field name string
+---@field code string code of a refusal by this rule
+---@field message? string text of a refusal; SEAT stands for the seat's label
+---@field hint? string
+---@field exempt table<string, true> roles that this rule does not concern
+---@field on table<string, true> verbs it judges: take, reseat, confirm
+---@field seat? fun(tx: Tx, ask: Ask, seat: Seat): boolean judges one seat
+---@field check? fun(tx: Tx, ask: Ask): true|nil, Denial? judges the whole party
+
+local UNITS = { ms = 1, s = 1000, m = 60000, h = 3600000, d = 86400000 }
+
+--- A duration in ms: a number of seconds, or a text such as "90", "15m", "2h".
+---@param value integer|string
+---@return integer|nil ms nil when it is no duration
+function M.duration(value)
+    if math.type(value) == "integer" then return value >= 0 and value * 1000 or nil end
+    if type(value) ~= "string" then return nil end
+    local number, unit = value:match("^(%d+)(%a*)$")
+    local factor = UNITS[unit == "" and "s" or unit]
+    return number and factor and math.tointeger(number) * factor
+end
+
+local function misuse(level, text, ...) error(text:format(...), level + 1) end
+
+--- Refuses unknown keys: the commonest mistake in a policy is a misspelt one.
+local function check_keys(what, t, known, level)
+    for key in pairs(t) do
+        if not known[key] then
+            misuse(level + 1, "%s: unknown key '%s'", what, tostring(key))
+        end
+    end
+end
+
+local function check_type(what, value, wanted, level)
+    if value ~= nil and type(value) ~= wanted then
+        misuse(level + 1, "%s is a %s, not a %s", what, type(value), wanted)
+    end
+end
+
+local function set_of(list, what, level)
+    local set = {}
+    if type(list) == "string" then list = { list } end
+    check_type(what, list, "table", level + 1)
+    for key, value in pairs(list or {}) do
+        local name = math.type(key) == "integer" and value or key
+        if type(name) ~= "string" then misuse(level + 1, "%s: a list of names is expected", what) end
+        set[name] = true
+    end
+    return set
+end
+
+--- Refuses what is being asked for. Never returns.
+---@param denial Denial|string
+function M.deny(denial)
+    if type(denial) == "string" then denial = { message = denial } end
+    if type(denial) ~= "table" then error("deny: a table or a text is expected", 2) end
+    local out = {}
+    for key, value in pairs(denial) do out[key] = value end
+    out.code = out.code or "DENIED"
+    error(out, 0)
+end
+
+local RULE_KEYS = { name = true, code = true, message = true, hint = true, exempt = true,
+    on = true, seat = true, check = true }
+local VERBS = { take = true, reseat = true, confirm = true }
+
+--- Makes a rule. A bare function is a `check`.
+---@param spec table|function
+---@return Rule
+function M.rule(spec)
+    if type(spec) == "function" then spec = { check = spec } end
+    if type(spec) ~= "table" then error("rule: a table or a function is expected", 2) end
+    check_keys("rule", spec, RULE_KEYS, 2)
+    check_type("rule: seat", spec.seat, "function", 2)
+    check_type("rule: check", spec.check, "function", 2)
+    for _, key in ipairs { "name", "code", "message", "hint" } do
+        check_type("rule: " .. key, spec[key], "string", 2)
+    end
+    if not spec.seat and not spec.check then
+        error("rule: `seat` or `check` is needed, or nothing would be judged", 2)
+    end
+    local on = set_of(spec.on or { "take", "reseat" }, "rule: on", 2)
+    for verb in pairs(on) do
+        if not VERBS[verb] then misuse(2, "rule: on: no such verb as '%s'", verb) end
+    end
+    local out = {}
+    for key, value in pairs(spec) do out[key] = value end
+    out.code = spec.code or "DENIED"
+    out.exempt = set_of(spec.exempt, "rule: exempt", 2)
+    out.on = on
+    return out
+end
+
+local function rule_list(list, what, level)
+    check_type(what, list, "table", level + 1)
+    local out = {}
+    for i, entry in ipairs(list or {}) do
+        if type(entry) ~= "table" and type(entry) ~= "function" then
+            misuse(level + 1, "%s[%d] is a %s, not a rule", what, i, type(entry))
+        end
+        local one = M.rule(entry) -- a copy: the same rule may stand in several lists
+        one.name = one.name or "rule " .. i
+        out[i] = one
+    end
+    return out
+end
+
+local HOOKS = { take = true, confirm = true, reseat = true, release = true, cancel = true,
+    expire = true }
+
+local function hook_table(hooks, what, level)
+    check_type(what, hooks, "table", level + 1)
+    for name, hook in pairs(hooks or {}) do
+        if not HOOKS[name] then misuse(level + 1, "%s: no such hook as '%s'", what, tostring(name)) end
+        check_type(what .. "." .. name, hook, "function", level + 1)
+    end
+    return hooks or {}
+end
+
+local function duration_of(spec, key, default, what, level)
+    if spec[key] == nil then return default end
+    local ms = M.duration(spec[key])
+    if not ms or ms == 0 then
+        misuse(level + 1, "%s: %s is not a duration such as \"15m\"", what, key)
+    end
+    return ms
+end
+
+--- What a ruleset and the policy itself have in common; `base` gives what it leaves out.
+local function settings(spec, base, what, level)
+    local out = {}
+    for key, value in pairs(base) do out[key] = value end
+    for key, value in pairs(spec) do out[key] = value end
+    out.hold_ttl = duration_of(spec, "hold_ttl", base.hold_ttl, what, level + 1)
+    out.hold_max = duration_of(spec, "hold_max", base.hold_max, what, level + 1)
+    if out.hold_max < out.hold_ttl then
+        if spec.hold_max then misuse(level + 1, "%s: hold_max is shorter than hold_ttl", what) end
+        out.hold_max = out.hold_ttl
+    end
+    check_type(what .. ": price", spec.price, "function", level + 1)
+    out.rules = spec.rules and rule_list(spec.rules, what .. ": rules", level + 1) or base.rules
+    out.hooks = spec.hooks and hook_table(spec.hooks, what .. ": hooks", level + 1) or base.hooks
+    return out
+end
+
+local DEFAULTS = { hold_ttl = 600000, hold_max = 1800000, rules = {}, hooks = {} }
+
+--- Makes the policy that a bundle's policy.lua returns. Without rules a free seat may be
+--- taken; holds last 10 minutes, 30 in all. A ruleset inherits what it does not set.
+---@param spec table
+---@return table
+function M.policy(spec)
+    if type(spec) ~= "table" then error("policy: a table is expected", 2) end
+    check_type("policy: name", spec.name, "string", 2)
+    check_type("policy: rulesets", spec.rulesets, "table", 2)
+    check_type("policy: commands", spec.commands, "table", 2)
+    local out = settings(spec, DEFAULTS, "policy", 2)
+    out.name = spec.name or "policy"
+    out.commands = spec.commands or {}
+    out.rulesets = {}
+    local base = { hold_ttl = out.hold_ttl, hold_max = out.hold_max, rules = out.rules,
+        price = out.price, hooks = out.hooks, late_confirm = out.late_confirm }
+    for name, set in pairs(spec.rulesets or {}) do
+        if type(name) ~= "string" or type(set) ~= "table" then
+            error("policy: rulesets is a table of named tables", 2)
+        end
+        out.rulesets[name] = settings(set, base, "ruleset " .. name, 2)
+    end
+    return out
+end
+
+return M

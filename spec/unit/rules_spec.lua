@@ -1,0 +1,109 @@
+-- The parts of usher.rules that are plain computation. How rules judge real seats is tested
+-- over the real store, in tests/unit/policy/test_rules.c.
+local rules = require "usher.rules"
+
+local function fails(text, f, ...)
+    local ok, e = pcall(f, ...)
+    assert.is_false(ok)
+    assert.truthy(tostring(e):find(text, 1, true), tostring(e))
+end
+
+describe("times", function()
+    it("are ms since 1970 or UTC text", function()
+        for text, ms in pairs {
+            ["1970-01-01"] = 0, ["2000-02-29 12:30"] = 951827400000,
+            ["2026-05-01T10:00:30Z"] = 1777629630000, ["2100-03-01T00:00"] = 4107542400000,
+        } do
+            assert.equal(ms, rules.time(text))
+        end
+        assert.equal(7, rules.time(7))
+        for _, wrong in ipairs { "", "2026", "2026-13-01", "2026-05-01T", "2026-05-01 25:00",
+            "2026-05-01 10:00 x", "2026-05-00", 1.5, true } do
+            assert.is_nil(rules.time(wrong))
+        end
+    end)
+end)
+
+describe("window", function()
+    local T = rules.time
+    local function judge(rule, at, codes)
+        local set = {}
+        for _, code in ipairs(codes or {}) do set[code] = true end
+        local ok, denial = rule.check({ now = T(at) }, { codes = set })
+        return ok or denial.message
+    end
+
+    it("opens at its first moment and closes at its last", function()
+        local w = rules.window { from = "2026-05-01 10:00", to = "2026-05-02" }
+        assert.equal("the sale has not begun", judge(w, "2026-05-01 09:59:59"))
+        assert.is_true(judge(w, "2026-05-01 10:00"))
+        assert.is_true(judge(w, "2026-05-01 23:59:59"))
+        assert.equal("the sale has ended", judge(w, "2026-05-02"))
+    end)
+
+    it("asks for a code until the presale ends", function()
+        local w = rules.window { from = "2026-05-01", to = "2026-05-02", codes = { "FAN", "CLUB" } }
+        assert.equal("the sale has not begun", judge(w, "2026-04-30", { "FAN" }))
+        assert.truthy(judge(w, "2026-05-01"):find("presale"))
+        assert.truthy(judge(w, "2026-05-01", { "fan" }):find("presale"))
+        assert.is_true(judge(w, "2026-05-01", { "X", "CLUB" }))
+        assert.is_true(judge(w, "2026-05-02"))
+    end)
+
+    it("is checked when it is written", function()
+        fails("from is not a time", rules.window, { from = "soon" })
+        fails("ends before it begins", rules.window, { from = 5, to = 5 })
+        fails("codes is a list", rules.window, { codes = {} })
+    end)
+end)
+
+describe("price zones", function()
+    local price = rules.price_zones { stalls = 6500, circle = { 4500, child = 2000 } }
+
+    it("go by category and ticket type", function()
+        assert.equal(6500, price(nil, nil, { category = "stalls" }))
+        assert.equal(6500, price(nil, nil, { category = "stalls", type = "child" }))
+        assert.equal(4500, price(nil, nil, { category = "circle" }))
+        assert.equal(2000, price(nil, nil, { category = "circle", type = "child" }))
+        assert.equal(7, rules.price_zones { default = 7 }(nil, nil, { category = "x" }))
+    end)
+
+    it("refuse what has no price", function()
+        local ok, e = pcall(price, nil, nil, { category = "circle", type = "dog" })
+        assert.is_false(ok)
+        assert.equal("BADARG", e.code)
+        ok, e = pcall(price, nil, nil, { category = "x" })
+        assert.is_false(ok)
+        assert.equal("price_zones", e.rule)
+        fails("no whole amount", rules.price_zones, { stalls = 65.5 })
+        fails("no whole amount", rules.price_zones, { stalls = { 5, child = -1 } })
+        fails("a table is expected", rules.price_zones, 5)
+    end)
+end)
+
+describe("party", function()
+    local event = {}
+    local function judge(spec, n)
+        local seats = {}
+        for i = 1, n do seats[i] = { event = event, count = 1 } end
+        local ok, denial = rules.party(spec).check(nil, { seats = seats, event = event })
+        return ok or denial.message
+    end
+
+    it("counts the places of one request", function()
+        local spec = { min = 2, max = 6, step = 2 }
+        assert.equal("a party of 1 is too small", judge(spec, 1))
+        assert.is_true(judge(spec, 2))
+        assert.equal("3 seats cannot be taken together here", judge(spec, 3))
+        assert.is_true(judge(spec, 6))
+        assert.equal("a party of 8 is too large", judge(spec, 8))
+        assert.is_true(judge({}, 50))
+    end)
+
+    it("is checked when it is written", function()
+        fails("party: max is not a number of places", rules.party, { max = 0 })
+        fails("a number of places is expected", rules.max_per_customer, "6")
+        fails("split is a number of blocks", rules.adjacent, { split = 0 })
+        fails('feasible is "event" or "block"', rules.no_orphans, { feasible = "row" })
+    end)
+end)
