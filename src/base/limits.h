@@ -98,6 +98,9 @@
  * alone would notice a peer without power only after a quarter of an hour. */
 #define LINK_KEEP_MS                 1000
 #define LINK_SILENT_MS               10000
+/* A begun frame must be whole by then (40 MB at 1.3 MB/s): a damaged length must not make
+ * a link wait for bytes that never come. */
+#define LINK_FRAME_MS 30000
 /* Redialling: from/to, doubled each time, with jitter. */
 #define LINK_RETRY_MIN_MS            20
 #define LINK_RETRY_MAX_MS            1000

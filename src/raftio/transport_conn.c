@@ -646,6 +646,9 @@ static size_t take_frame(struct conn *c, const uint8_t *bytes, size_t len)
         want = FRAME_HEAD_BYTES + body + MAC_BYTES;
     }
     size_t n = want - c->in.len < len ? want - c->in.len : len;
+    if (c->in.len == 0) {
+        c->in_since_ms = c->heard_ms;
+    }
     buf_put(&c->in, bytes, n);
     if (c->in.failed) {
         out_of_memory(c);
@@ -713,6 +716,8 @@ void conn_tick(struct conn *c, uint64_t now)
     case CONN_UP:
         if (now - c->heard_ms >= LINK_SILENT_MS) {
             fail(c, FAULT_SILENT, ERR_IO, "nothing heard for %d s", LINK_SILENT_MS / 1000);
+        } else if (c->in.len > 0 && now - c->in_since_ms >= LINK_FRAME_MS) {
+            fail(c, FAULT_BROKEN, ERR_IO, "a frame not whole after %d s", LINK_FRAME_MS / 1000);
         } else if (now - c->said_ms >= LINK_KEEP_MS) {
             send_control(c, CONTROL_KEEP, NULL);
         }

@@ -93,6 +93,7 @@ struct conn {
     struct mac *mac_out, *mac_in;
     uint64_t count_out, count_in;
     struct buf in;            /* a frame not yet whole */
+    uint64_t in_since_ms;     /* when its first byte came */
     struct conn *prev, *next; /* the owner's list */
 };
 
