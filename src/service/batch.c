@@ -300,7 +300,7 @@ static bool batch_one(struct service *s)
     b.g = group_new(s, GROUP_ENTRY);
     b.now = group_new(s, GROUP_ROUND);
     buf_clear(&s->entry);
-    entry_begin(&s->entry, b.time_ms, store_digest(store), ENTRY_VERSION);
+    entry_begin(&s->entry, b.time_ms, cluster_batch_digest(s->cluster), ENTRY_VERSION);
     b.transactions = upkeep_run(s, b.index, b.time_ms);
     batch_fill(s, &b);
     batch_end(s, &b);
