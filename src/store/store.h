@@ -172,6 +172,8 @@ void store_replay(struct store *s);
 
 /* ---- Reading ---------------------------------------------------------- */
 
+/* Covers everything but the time, which entries carry themselves: beginning a group
+ * leaves the digest alone. */
 uint64_t store_digest(const struct store *s);
 uint64_t store_time_ms(const struct store *s); /* time of the newest group applied */
 uint64_t store_index(const struct store *s);   /* index of the newest group applied */
@@ -183,6 +185,7 @@ const struct event *store_event_number(const struct store *s, uint32_t number);
 /* Events in order of creation; start with NULL. */
 const struct event *store_event_next(const struct store *s, const struct event *after);
 uint32_t store_event_total(const struct store *s);
+uint32_t store_next_event(const struct store *s); /* number for the next EFFECT_EVENT_PUT */
 
 enum seat_status store_seat(const struct store *s, const struct event *ev, uint32_t seat);
 /* The live order on the seat, NULL when free or blocked. */
