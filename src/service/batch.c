@@ -252,6 +252,7 @@ static void batch_end(struct service *s, struct batch *b)
         no_memory(s, b->g);
         return;
     }
+    s->entry_bytes = s->entry.len < BATCH_BYTES_SOFT ? s->entry.len : BATCH_BYTES_SOFT;
     b->g->index = b->index;
     if (cluster_batch_propose(s->cluster, &s->entry, &e) != 0) {
         take_back(s, b->g);
@@ -295,11 +296,11 @@ static bool batch_one(struct service *s)
         }
         return false; /* `ready` or `role` will call again */
     }
-    struct store *store = cluster_store(s->cluster);
     b.stop_ns = s->env->ops->mono_ns(s->env) + BATCH_TIME_NS;
     b.g = group_new(s, GROUP_ENTRY);
     b.now = group_new(s, GROUP_ROUND);
     buf_clear(&s->entry);
+    (void)buf_reserve(&s->entry, s->entry_bytes); /* as the last one: it was given away */
     entry_begin(&s->entry, b.time_ms, cluster_batch_digest(s->cluster), ENTRY_VERSION);
     b.transactions = upkeep_run(s, b.index, b.time_ms);
     batch_fill(s, &b);

@@ -33,7 +33,7 @@ static void window_open(struct window *w)
     }
 }
 
-static void on_proof(void *arg, int status) { reads_proved(arg, status); }
+static void on_proof(void *arg, int status) { service_reads_proved(arg, status); }
 
 static void on_index(void *arg, int status)
 {
@@ -135,7 +135,7 @@ static void window_close(struct service *s, struct window *w)
     }
 }
 
-void reads_run(struct service *s)
+void service_reads_run(struct service *s)
 {
     if (s->reads.head == NULL) {
         return;
@@ -158,7 +158,7 @@ void reads_run(struct service *s)
     window_close(s, &w);
 }
 
-void reads_proved(struct group *g, int status)
+void service_reads_proved(struct group *g, int status)
 {
     struct service *s = g->service;
     struct item *it;

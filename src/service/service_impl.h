@@ -176,6 +176,7 @@ struct service {
     struct call call;            /* scratch: one request at a time */
     struct policy_answer answer; /* scratch */
     struct buf entry, scratch;
+    size_t entry_bytes; /* of the last entry */
 
     struct watch *watches[WATCH_BUCKETS], *watch_all;
     unsigned watch_count;
@@ -243,8 +244,8 @@ void batch_undone(struct service *s, uint64_t first);
 void batch_proved(struct group *g, int status);
 
 /* read.c */
-void reads_run(struct service *s);
-void reads_proved(struct group *g, int status);
+void service_reads_run(struct service *s);
+void service_reads_proved(struct group *g, int status);
 
 /* forward.c */
 void forward_send(struct item *it);        /* puts it into s->slots and the next frame */

@@ -71,7 +71,7 @@ void service_turn(void *arg)
     } else {
         forward_queue(s);
     }
-    reads_run(s);
+    service_reads_run(s);
     s->in_turn = false;
     answer_ready(s); /* may submit more: another turn, at once */
     forward_flush(s);

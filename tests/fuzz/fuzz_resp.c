@@ -1,6 +1,7 @@
 /* libFuzzer: any bytes on a RESP connection, in pieces of any size. The server, the service
  * behind it and the loop are the real ones; a node command echoes its words. The first byte
  * of the input chooses the size of the pieces. */
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ static void start(void)
     struct registry *registry = registry_new();
     struct command_def *def = mem_zalloc(sizeof *def);
     log_set_level(LOG_NONE);
+    (void)signal(SIGPIPE, SIG_IGN); /* as main does */
     def->name = text("tell");
     def->group = text("test");
     def->summary = text("Say it again");

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,6 +104,7 @@ static void world_start(struct resp_world *w, bool users)
 {
     struct error e = { 0 };
     memset(w, 0, sizeof *w);
+    (void)signal(SIGPIPE, SIG_IGN); /* as main does */
     assert_int_equal(uv_loop_init(&w->loop), 0);
     assert_int_equal(env_uv_new(&w->loop, &w->env, &e), 0);
     w->registry = registry_new();

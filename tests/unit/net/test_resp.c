@@ -1,8 +1,15 @@
 /* RESP: what clients send is answered in order; what nobody should send gets one error or a
  * close, and never memory. */
+#include "base/limits.h"
 #include "resp_world.h"
 
 #define SIZED(s) s, sizeof(s) - 1
+
+static void assert_begins(const struct buf *b, const char *text, size_t len)
+{
+    assert_true(b->len >= len);
+    assert_memory_equal(b->data, text, len);
+}
 
 static int setup(void **state)
 {
@@ -61,7 +68,7 @@ static void test_verbs(void **state)
     assert_memory_equal(hello.data, "*14\r\n", 5);
     buf_free(&hello);
     struct buf docs = world_talk(w, SIZED("COMMAND DOCS tell nothing\r\nINFO\r\nCOMMAND\r\n"));
-    assert_memory_equal(docs.data, SIZED("*2\r\n$4\r\ntell\r\n*8\r\n$7\r\nsummary\r\n"));
+    assert_begins(&docs, SIZED("*2\r\n$4\r\ntell\r\n*8\r\n$7\r\nsummary\r\n"));
     assert_non_null(strstr((char *)docs.data, "server:usher\r\n"));
     buf_free(&docs);
 }
@@ -71,9 +78,9 @@ static void test_commands(void **state)
 {
     struct resp_world *w = *state;
     expect(w, SIZED("*3\r\n$4\r\nTELL\r\n$1\r\na\r\n$3\r\nb c\r\n"), "$11\r\n[\"a\",\"b c\"]\r\n");
-    expect(w, SIZED("tell 'a b' \"c\\\"d\"\r\n"), "$15\r\n[\"a b\",\"c\\\"d\"]\r\n");
+    expect(w, SIZED("tell 'a b' \"c\\\"d\"\r\n"), "$14\r\n[\"a b\",\"c\\\"d\"]\r\n");
     struct buf got = world_talk(w, SIZED("tel\r\n"));
-    assert_memory_equal(got.data, SIZED("-NOTFOUND "));
+    assert_begins(&got, SIZED("-NOTFOUND "));
     assert_non_null(strstr((char *)got.data, "tell"));
     buf_free(&got);
 }
@@ -81,7 +88,7 @@ static void test_commands(void **state)
 /* Line ends and control bytes in an error's text cannot end its line early. */
 static void test_error_line(void **state)
 {
-    expect(*state, SIZED("tell wrong\r\nPING\r\n"), "-TAKEN one??-two\r\n+PONG\r\n");
+    expect(*state, SIZED("tell wrong\r\nPING\r\n"), "-TAKEN one?\?-two\r\n+PONG\r\n");
 }
 
 /* Answers come in the order of the requests, however late the first one is. */
@@ -204,7 +211,7 @@ static void test_error_closes(void **state)
     int fd = world_connect(w);
     world_write(w, fd, SIZED("PING\r\n*1\r\n$-2\r\nPING\r\n"));
     assert_true(world_read(w, fd, &got, SIZE_MAX));
-    assert_memory_equal(got.data, SIZED("+PONG\r\n-BADARG protocol error"));
+    assert_begins(&got, SIZED("+PONG\r\n-BADARG protocol error"));
     assert_null(memmem(got.data + 7, got.len - 7, SIZED("PONG")));
     buf_free(&got);
     (void)close(fd);
@@ -280,7 +287,7 @@ static void test_flood_without_reading(void **state)
         world_step(w);
     }
     assert_int_equal(got.len, (size_t)REQUESTS * 908);
-    assert_memory_equal(got.data + got.len - 908, SIZED("$900\r\nwww"));
+    assert_memory_equal(got.data + got.len - 908, "$900\r\nwww", 9);
     buf_free(&in);
     buf_free(&got);
     (void)close(fd);
@@ -291,16 +298,16 @@ static void test_users(void **state)
 {
     struct resp_world *w = *state;
     struct buf got = world_talk(w, SIZED("tell a\r\nmanage\r\nUSHER.SESSION\r\n"));
-    assert_memory_equal(got.data, SIZED("$5\r\n[\"a\"]\r\n-NOAUTH "));
+    assert_begins(&got, SIZED("$5\r\n[\"a\"]\r\n-NOAUTH "));
     buf_free(&got);
     got = world_talk(w, SIZED("AUTH app pw\r\nmanage\r\n"));
-    assert_memory_equal(got.data, SIZED("+OK\r\n-NOPERM `manage` needs access `admin`; user app"));
+    assert_begins(&got, SIZED("+OK\r\n-NOPERM `manage` needs access `admin`; user app"));
     buf_free(&got);
     expect(w, SIZED("AUTH root secret\r\nmanage x\r\n"), "+OK\r\n$5\r\n[\"x\"]\r\n");
     got = world_talk(w, SIZED("HELLO 3 AUTH root secret\r\nmanage x\r\nRESET\r\nmanage x\r\n"));
     assert_non_null(strstr((char *)got.data, "$5\r\n[\"x\"]\r\n+RESET\r\n-NOAUTH"));
     buf_free(&got);
-    got = world_talk(w, SIZED("*2\r\n$4\r\nECHO\r\n$16380\r\n"));
+    got = world_talk(w, SIZED("*2\r\n$4\r\nECHO\r\n$16381\r\n"));
     assert_non_null(strstr((char *)got.data, "too large"));
     buf_free(&got);
 }
@@ -312,7 +319,7 @@ static void test_slow_password(void **state)
     expect(w, SIZED("AUTH slow slow\r\nmanage x\r\n"), "+OK\r\n$5\r\n[\"x\"]\r\n");
     expect(w, SIZED("AUTH slow slow\r\nmanage x\r\n"), "+OK\r\n$5\r\n[\"x\"]\r\n");
     struct buf got = world_talk(w, SIZED("AUTH slow wrong\r\nmanage x\r\n"));
-    assert_memory_equal(got.data, SIZED("-NOAUTH wrong user name or password"));
+    assert_begins(&got, SIZED("-NOAUTH wrong user name or password"));
     assert_non_null(strstr((char *)got.data, "\n-NOAUTH `manage`"));
     buf_free(&got);
     int fd = world_connect(w); /* goes away while its password is checked */
@@ -363,7 +370,7 @@ static void test_subscribe(void **state)
     buf_free(&got);
     (void)close(fd);
     got = world_talk(w, SIZED("SUBSCRIBE seats\r\n"));
-    assert_memory_equal(got.data, SIZED("-BADARG there is no such channel"));
+    assert_begins(&got, SIZED("-BADARG there is no such channel"));
     buf_free(&got);
 }
 
