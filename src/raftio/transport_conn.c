@@ -32,9 +32,8 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "raftio/transport_conn_impl.h"
 
-#define PROTOCOL_VERSION  1
-#define HEAD_BYTES        4  /* version, type, length */
 #define FRAME_HEAD_BYTES  13 /* length, channel, cluster id */
 #define LINGER_MS         1000
 /* Smaller frames are copied into one buffer; larger ones travel in the caller's. */
@@ -42,8 +41,6 @@
 /* A buffer that one large frame has grown is given back after it. */
 #define KEEP_BUFFER_BYTES (1024 * 1024)
 
-enum message_type { MESSAGE_HELLO = 1, MESSAGE_ANSWER, MESSAGE_PROOF, MESSAGE_REJECT };
-enum control_type { CONTROL_KEEP = 1, CONTROL_WELCOME, CONTROL_REFUSE };
 #define CHANNEL_CONTROL 0
 
 #define BIT(s) (1u << CONN_##s)
@@ -67,19 +64,16 @@ const char *conn_state_name(enum conn_state s)
     return names[s];
 }
 
-static uint64_t now_ms(const struct conn *c)
-{
-    return c->shared->env->ops->mono_ms(c->shared->env);
-}
+uint64_t conn_now_ms(const struct conn *c) { return c->shared->env->ops->mono_ms(c->shared->env); }
 
-static void move(struct conn *c, enum conn_state to)
+void conn_move(struct conn *c, enum conn_state to)
 {
     ASSERT((allowed[c->state] & (1u << to)) != 0);
     c->state = to;
-    c->since_ms = now_ms(c);
+    c->since_ms = conn_now_ms(c);
 }
 
-static bool is_over(const struct conn *c)
+bool conn_is_over(const struct conn *c)
 {
     return c->state == CONN_LINGER || c->state == CONN_CLOSED;
 }
@@ -89,21 +83,21 @@ static bool is_over(const struct conn *c)
 void conn_close(struct conn *c)
 {
     if (c->state != CONN_CLOSED) {
-        move(c, CONN_CLOSED);
+        conn_move(c, CONN_CLOSED);
         c->shared->env->ops->stream_close(c->stream);
     }
 }
 
-static void end(struct conn *c, enum conn_fault fault, bool told, const struct error *why)
+void conn_end(struct conn *c, enum conn_fault fault, bool told, const struct error *why)
 {
-    if (!is_over(c)) {
+    if (!conn_is_over(c)) {
         conn_close(c);
         c->hooks->down(c->arg, c, fault, told, why);
     }
 }
 
-__attribute__((format(printf, 4, 5))) static void fail(struct conn *c, enum conn_fault fault,
-                                                       int code, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) void conn_fail(struct conn *c, enum conn_fault fault,
+                                                     int code, const char *fmt, ...)
 {
     struct error e;
     va_list args;
@@ -111,20 +105,20 @@ __attribute__((format(printf, 4, 5))) static void fail(struct conn *c, enum conn
     error_clear(&e);
     (void)error_vset(&e, code, fmt, args);
     va_end(args);
-    end(c, fault, false, &e);
+    conn_end(c, fault, false, &e);
 }
 
-static void out_of_memory(struct conn *c)
+void conn_out_of_memory(struct conn *c)
 {
-    fail(c, FAULT_LOST, ERR_NOMEM, "no memory for the connection");
+    conn_fail(c, FAULT_LOST, ERR_NOMEM, "no memory for the connection");
 }
 
 /* The refusal is on its way: wait for the other side to close, so that no reset of ours
  * overtakes it. */
-static void linger(struct conn *c, enum conn_fault fault, const struct error *why)
+void conn_linger(struct conn *c, enum conn_fault fault, const struct error *why)
 {
-    if (!is_over(c)) {
-        move(c, CONN_LINGER);
+    if (!conn_is_over(c)) {
+        conn_move(c, CONN_LINGER);
         buf_free(&c->in);
         c->hooks->down(c->arg, c, fault, false, why);
     }
@@ -132,34 +126,20 @@ static void linger(struct conn *c, enum conn_fault fault, const struct error *wh
 
 /* ---- Sending ------------------------------------------------------------------------ */
 
-static void write_out(struct conn *c, struct buf *b)
+void conn_write(struct conn *c, struct buf *b)
 {
     if (b->failed) {
         buf_free(b);
-        out_of_memory(c);
+        conn_out_of_memory(c);
         return;
     }
-    c->said_ms = now_ms(c);
+    c->said_ms = conn_now_ms(c);
     c->shared->env->ops->stream_write(c->stream, b);
 }
 
-static void put_head(struct buf *b, enum message_type type, size_t len)
+void conn_crypto_failed(struct conn *c)
 {
-    buf_put_u8(b, PROTOCOL_VERSION);
-    buf_put_u8(b, (uint8_t)type);
-    buf_put_u16(b, (uint16_t)len);
-}
-
-static void reject(struct conn *c, enum conn_fault fault, const struct error *why)
-{
-    struct buf b = BUF_INIT;
-    size_t len = strlen(why->message);
-    len = len > 255 ? 255 : len;
-    put_head(&b, MESSAGE_REJECT, 1 + len);
-    buf_put_u8(&b, (uint8_t)fault);
-    buf_put(&b, why->message, len);
-    write_out(c, &b);
-    linger(c, fault, why);
+    conn_fail(c, FAULT_LOST, ERR_INTERNAL, "libcrypto failed (out of memory?)");
 }
 
 static void send_frame(struct conn *c, uint8_t channel, struct buf *b)
@@ -186,12 +166,12 @@ static void send_frame(struct conn *c, uint8_t channel, struct buf *b)
     if (!ok || last->failed) {
         buf_free(&head);
         buf_free(b);
-        out_of_memory(c);
+        conn_out_of_memory(c);
         return;
     }
-    write_out(c, &head);
+    conn_write(c, &head);
     if (!small) {
-        write_out(c, b);
+        conn_write(c, b);
     }
 }
 
@@ -205,7 +185,7 @@ bool conn_send(struct conn *c, enum transport_channel ch, struct buf *b)
     return c->state == CONN_UP;
 }
 
-static void send_control(struct conn *c, enum control_type type, const struct error *why)
+void conn_control(struct conn *c, enum control_type type, const struct error *why)
 {
     struct buf b = BUF_INIT;
     buf_put_u8(&b, (uint8_t)type);
@@ -219,310 +199,17 @@ static void send_control(struct conn *c, enum control_type type, const struct er
 
 void conn_refuse(struct conn *c, const struct error *why)
 {
-    if (!is_over(c)) {
-        send_control(c, CONTROL_REFUSE, why);
-        linger(c, FAULT_REFUSED, why);
+    if (!conn_is_over(c)) {
+        conn_control(c, CONTROL_REFUSE, why);
+        conn_linger(c, FAULT_REFUSED, why);
     }
 }
 
-/* ---- Who is there --------------------------------------------------------------------- */
-
-static size_t put_identity(const struct conn *c, uint8_t *out)
+void conn_go_up(struct conn *c)
 {
-    const struct conn_shared *s = c->shared;
-    uint8_t nonce[NONCE_BYTES];
-    s->env->ops->random(s->env, nonce, sizeof nonce);
-    struct buf b = BUF_INIT;
-    buf_put(&b, nonce, sizeof nonce);
-    buf_put_u64(&b, s->cluster_id(s->arg));
-    buf_put_u64(&b, s->node_id);
-    buf_put_u32(&b, s->version);
-    buf_put_u32(&b, s->feature_level);
-    buf_put_u8(&b, (uint8_t)strlen(s->address));
-    buf_put_str(&b, s->address);
-    size_t len = b.failed ? 0 : b.len;
-    if (len > 0) {
-        memcpy(out, b.data, len);
-    }
-    buf_free(&b);
-    return len;
-}
-
-static int peer_decode(const uint8_t *data, size_t len, struct transport_peer *peer)
-{
-    struct reader r;
-    reader_init(&r, data, len);
-    memset(peer, 0, sizeof *peer);
-    (void)reader_raw(&r, NONCE_BYTES);
-    peer->cluster_id = reader_u64(&r);
-    peer->node_id = reader_u64(&r);
-    peer->version = reader_u32(&r);
-    peer->feature_level = reader_u32(&r);
-    size_t address_len = reader_u8(&r);
-    const uint8_t *address = reader_raw(&r, address_len);
-    if (address == NULL || address_len == 0 || reader_left(&r) != 0 || peer->node_id == 0) {
-        return ERR_CORRUPT;
-    }
-    for (size_t i = 0; i < address_len; i++) {
-        if (address[i] <= 0x20 || address[i] >= 0x7f) {
-            return ERR_CORRUPT;
-        }
-    }
-    memcpy(peer->address, address, address_len);
-    return 0;
-}
-
-/* The proof of one role, with what that role adds to the transcript. */
-static bool prove(const struct conn *c, const char *label, struct span more,
-                  uint8_t out[PROOF_BYTES])
-{
-    struct span parts[3] = { span_make((const char *)c->hello, c->hello_len),
-                             span_make((const char *)c->answer, c->answer_len), more };
-    return crypto_derive(c->shared->key, label, parts, 3, out);
-}
-
-#define LABEL_ANSWER "acceptor's proof"
-#define LABEL_PROOF  "dialer's proof"
-
-/* Both greetings are known: the keys of the frames. */
-static bool make_keys(struct conn *c)
-{
-    uint8_t from_dialer[KEY_BYTES], from_acceptor[KEY_BYTES];
-    struct span none = { "", 0 };
-    bool ok = prove(c, "frames of the dialer", none, from_dialer) &&
-              prove(c, "frames of the acceptor", none, from_acceptor);
-    if (ok) {
-        c->mac_out = mac_new(c->dialer ? from_dialer : from_acceptor);
-        c->mac_in = mac_new(c->dialer ? from_acceptor : from_dialer);
-    }
-    crypto_wipe(from_dialer, sizeof from_dialer);
-    crypto_wipe(from_acceptor, sizeof from_acceptor);
-    return ok && c->mac_out != NULL && c->mac_in != NULL;
-}
-
-static void crypto_failed(struct conn *c)
-{
-    fail(c, FAULT_LOST, ERR_INTERNAL, "libcrypto failed (out of memory?)");
-}
-
-static void malformed(struct conn *c)
-{
-    fail(c, FAULT_BROKEN, ERR_CORRUPT, "malformed handshake (state %s)", conn_state_name(c->state));
-}
-
-/* ---- The handshake, message by message ---------------------------------------------- */
-
-static void greet(struct conn *c)
-{
-    uint8_t identity[GREETING_BYTES_MAX];
-    size_t len = put_identity(c, identity);
-    struct buf b = BUF_INIT;
-    buf_put(&b, TRANSPORT_MAGIC, TRANSPORT_MAGIC_BYTES);
-    put_head(&b, MESSAGE_HELLO, len);
-    buf_put(&b, identity, len);
-    if (len > 0 && !b.failed) {
-        memcpy(c->hello, b.data, b.len);
-        c->hello_len = b.len;
-    }
-    write_out(c, &b);
-}
-
-static void got_hello(struct conn *c, const uint8_t *body, size_t len)
-{
-    if (peer_decode(body, len, &c->peer) != 0) {
-        malformed(c);
-        return;
-    }
-    memcpy(c->hello, c->small, TRANSPORT_MAGIC_BYTES + HEAD_BYTES + len);
-    c->hello_len = TRANSPORT_MAGIC_BYTES + HEAD_BYTES + len;
-    c->answer_len = put_identity(c, c->answer);
-    uint8_t proof[PROOF_BYTES];
-    if (c->answer_len == 0 || !prove(c, LABEL_ANSWER, (struct span){ "", 0 }, proof) ||
-        !make_keys(c)) {
-        crypto_failed(c);
-        return;
-    }
-    struct buf b = BUF_INIT;
-    put_head(&b, MESSAGE_ANSWER, c->answer_len + PROOF_BYTES);
-    buf_put(&b, c->answer, c->answer_len);
-    buf_put(&b, proof, PROOF_BYTES);
-    move(c, CONN_PROOF);
-    write_out(c, &b);
-}
-
-static void got_answer(struct conn *c, const uint8_t *body, size_t len)
-{
-    if (len <= PROOF_BYTES || len - PROOF_BYTES > sizeof c->answer ||
-        peer_decode(body, len - PROOF_BYTES, &c->peer) != 0) {
-        malformed(c);
-        return;
-    }
-    c->answer_len = len - PROOF_BYTES;
-    memcpy(c->answer, body, c->answer_len);
-    uint8_t proof[PROOF_BYTES];
-    if (!prove(c, LABEL_ANSWER, (struct span){ "", 0 }, proof) || !make_keys(c)) {
-        crypto_failed(c);
-        return;
-    }
-    struct error e;
-    error_clear(&e);
-    if (!crypto_equal(proof, body + c->answer_len, PROOF_BYTES)) {
-        (void)error_set(&e, ERR_NOAUTH, "the two nodes have different secrets");
-        error_hint(&e, "give both profiles the same secret");
-        reject(c, FAULT_SECRET, &e);
-        return;
-    }
-    c->proved = true;
-    int verdict = c->hooks->judge(c->arg, c, &e);
-    if (is_over(c)) {
-        return;
-    }
-    struct buf more = BUF_INIT;
-    buf_put_u8(&more, (uint8_t)verdict);
-    buf_put(&more, e.message, verdict != 0 ? strlen(e.message) : 0);
-    struct buf b = BUF_INIT;
-    bool ok = !more.failed && prove(c, LABEL_PROOF, span_make((char *)more.data, more.len), proof);
-    put_head(&b, MESSAGE_PROOF, PROOF_BYTES + more.len);
-    buf_put(&b, proof, PROOF_BYTES);
-    buf_put(&b, more.data, more.len);
-    buf_free(&more);
-    if (!ok) {
-        buf_free(&b);
-        crypto_failed(c);
-        return;
-    }
-    if (verdict == 0) {
-        move(c, CONN_VERDICT);
-    }
-    write_out(c, &b);
-    if (verdict != 0) {
-        linger(c, FAULT_REFUSED, &e);
-    }
-}
-
-static void go_up(struct conn *c)
-{
-    move(c, CONN_UP);
+    conn_move(c, CONN_UP);
     c->up_ms = c->since_ms;
     c->hooks->up(c->arg, c);
-}
-
-static void got_proof(struct conn *c, const uint8_t *body, size_t len)
-{
-    uint8_t proof[PROOF_BYTES];
-    if (len <= PROOF_BYTES) {
-        malformed(c);
-        return;
-    }
-    struct span more = span_make((const char *)body + PROOF_BYTES, len - PROOF_BYTES);
-    if (!prove(c, LABEL_PROOF, more, proof)) {
-        crypto_failed(c);
-        return;
-    }
-    struct error e;
-    error_clear(&e);
-    if (!crypto_equal(proof, body, PROOF_BYTES)) {
-        /* It saw our proof and went on with another: no honest node does that. */
-        fail(c, FAULT_BROKEN, ERR_NOAUTH, "a wrong proof of the secret");
-        return;
-    }
-    c->proved = true;
-    uint8_t verdict = body[PROOF_BYTES];
-    if (verdict != 0) {
-        (void)error_set(&e, verdict < ERR_COUNT_ ? verdict : ERR_INTERNAL, "%.*s",
-                        (int)(more.len - 1), more.data + 1);
-        end(c, FAULT_REFUSED, true, &e);
-        return;
-    }
-    if (c->hooks->judge(c->arg, c, &e) != 0) {
-        conn_refuse(c, &e);
-        return;
-    }
-    if (!is_over(c)) {
-        send_control(c, CONTROL_WELCOME, NULL);
-        if (!is_over(c)) {
-            go_up(c);
-        }
-    }
-}
-
-static void got_reject(struct conn *c, const uint8_t *body, size_t len)
-{
-    if (len < 1) {
-        malformed(c);
-        return;
-    }
-    enum conn_fault fault = body[0] == FAULT_VERSION  ? FAULT_VERSION
-                            : body[0] == FAULT_SECRET ? FAULT_SECRET
-                                                      : FAULT_BROKEN;
-    struct error e;
-    error_clear(&e);
-    (void)error_set(&e, ERR_NOAUTH, "%.*s", (int)(len - 1), (const char *)body + 1);
-    end(c, fault, true, &e);
-}
-
-static void got_message(struct conn *c, uint8_t type, const uint8_t *body, size_t len)
-{
-    bool ours = (type == MESSAGE_HELLO && c->state == CONN_GREETING) ||
-                (type == MESSAGE_ANSWER && c->state == CONN_ANSWER) ||
-                (type == MESSAGE_PROOF && c->state == CONN_PROOF) ||
-                (type == MESSAGE_REJECT && c->state != CONN_GREETING);
-    if (!ours) {
-        malformed(c);
-        return;
-    }
-    switch ((enum message_type)type) {
-    case MESSAGE_HELLO: got_hello(c, body, len); break;
-    case MESSAGE_ANSWER: got_answer(c, body, len); break;
-    case MESSAGE_PROOF: got_proof(c, body, len); break;
-    case MESSAGE_REJECT: got_reject(c, body, len); break;
-    }
-}
-
-/* Takes bytes until one message is whole and handles it; returns how many it used. */
-static size_t take_handshake(struct conn *c, const uint8_t *bytes, size_t len)
-{
-    size_t magic = c->state == CONN_GREETING ? TRANSPORT_MAGIC_BYTES : 0;
-    size_t head = magic + HEAD_BYTES;
-    size_t used = 0;
-    for (;;) {
-        size_t want = head;
-        if (c->small_len >= head) {
-            size_t body = c->small[magic + 2] | (size_t)c->small[magic + 3] << 8;
-            if (c->small[magic] != PROTOCOL_VERSION) {
-                struct error e;
-                error_clear(&e);
-                (void)error_set(&e, ERR_CONFLICT, "peer protocol %u here, %u there",
-                                PROTOCOL_VERSION, c->small[magic]);
-                error_hint(&e, "run the same major version on every node");
-                reject(c, FAULT_VERSION, &e);
-                return len;
-            }
-            if (head + body > sizeof c->small || (magic > 0 && head + body > GREETING_BYTES_MAX)) {
-                malformed(c);
-                return len;
-            }
-            want = head + body;
-            if (c->small_len == want) {
-                c->small_len = 0;
-                got_message(c, c->small[magic + 1], c->small + head, body);
-                return used;
-            }
-        }
-        if (used == len) {
-            return used;
-        }
-        size_t n = want - c->small_len;
-        n = n < len - used ? n : len - used;
-        memcpy(c->small + c->small_len, bytes + used, n);
-        c->small_len += n;
-        used += n;
-        size_t seen = c->small_len < magic ? c->small_len : magic;
-        if (memcmp(c->small, TRANSPORT_MAGIC, seen) != 0) {
-            malformed(c);
-            return len;
-        }
-    }
 }
 
 /* ---- Frames ----------------------------------------------------------------------------- */
@@ -538,7 +225,7 @@ static void got_control(struct conn *c, const uint8_t *data, size_t len)
         return;
     }
     if (type == CONTROL_WELCOME && c->state == CONN_VERDICT && len == 1) {
-        go_up(c);
+        conn_go_up(c);
         return;
     }
     if (type == CONTROL_REFUSE) {
@@ -549,12 +236,12 @@ static void got_control(struct conn *c, const uint8_t *data, size_t len)
             (void)error_set(&e, code != 0 && code < ERR_COUNT_ ? code : ERR_INTERNAL, "%.*s",
                             (int)message.len, message.data);
             error_hint(&e, "%.*s", (int)hint.len, hint.data);
-            end(c, FAULT_REFUSED, true, &e);
+            conn_end(c, FAULT_REFUSED, true, &e);
             return;
         }
     }
-    fail(c, FAULT_BROKEN, ERR_CORRUPT, "control frame %u in state %s", type,
-         conn_state_name(c->state));
+    conn_fail(c, FAULT_BROKEN, ERR_CORRUPT, "control frame %u in state %s", type,
+              conn_state_name(c->state));
 }
 
 /* The peer has joined a cluster since it said hello: judge it again. */
@@ -572,7 +259,7 @@ static bool cluster_changed(struct conn *c, uint64_t cluster_id)
     if (rv != 0) {
         conn_refuse(c, &e);
     }
-    return !is_over(c);
+    return !conn_is_over(c);
 }
 
 static void got_frame(struct conn *c, const uint8_t *frame, size_t body_len)
@@ -581,11 +268,11 @@ static void got_frame(struct conn *c, const uint8_t *frame, size_t body_len)
     const uint8_t *body = frame + FRAME_HEAD_BYTES;
     if (!mac_frame(c->mac_in, c->count_in, span_make((const char *)frame, FRAME_HEAD_BYTES),
                    span_make((const char *)body, body_len), mac)) {
-        crypto_failed(c);
+        conn_crypto_failed(c);
         return;
     }
     if (!crypto_equal(mac, body + body_len, MAC_BYTES)) {
-        fail(c, FAULT_BROKEN, ERR_CORRUPT, "a frame failed its check (altered or replayed)");
+        conn_fail(c, FAULT_BROKEN, ERR_CORRUPT, "a frame failed its check (altered or replayed)");
         return;
     }
     c->count_in++;
@@ -603,8 +290,8 @@ static void got_frame(struct conn *c, const uint8_t *frame, size_t body_len)
     if (channel == CHANNEL_CONTROL) {
         got_control(c, body, body_len);
     } else if (channel > CHANNEL_SERVICE || c->dialer || c->state != CONN_UP) {
-        fail(c, FAULT_BROKEN, ERR_CORRUPT, "a frame on channel %u in state %s", channel,
-             conn_state_name(c->state));
+        conn_fail(c, FAULT_BROKEN, ERR_CORRUPT, "a frame on channel %u in state %s", channel,
+                  conn_state_name(c->state));
     } else {
         c->hooks->frame(c->arg, c, (enum transport_channel)channel, body, body_len);
     }
@@ -618,7 +305,7 @@ static bool frame_length(struct conn *c, const uint8_t *head, size_t *len)
     /* Only control frames come before UP and to a dialer: short ones. */
     size_t max = c->state == CONN_UP && !c->dialer ? FRAME_BYTES_MAX : HANDSHAKE_BYTES_MAX;
     if (*len > max) {
-        fail(c, FAULT_BROKEN, ERR_TOOBIG, "a frame of %zu bytes (at most %zu)", *len, max);
+        conn_fail(c, FAULT_BROKEN, ERR_TOOBIG, "a frame of %zu bytes (at most %zu)", *len, max);
         return false;
     }
     return true;
@@ -651,14 +338,14 @@ static size_t take_frame(struct conn *c, const uint8_t *bytes, size_t len)
     }
     buf_put(&c->in, bytes, n);
     if (c->in.failed) {
-        out_of_memory(c);
+        conn_out_of_memory(c);
         return len;
     }
     if (c->in.len == want && want > FRAME_HEAD_BYTES) {
         struct buf whole = c->in; /* ours alone: the owner may end the connection */
         buf_init(&c->in);
         got_frame(c, whole.data, want - FRAME_HEAD_BYTES - MAC_BYTES);
-        if (whole.cap <= KEEP_BUFFER_BYTES && c->in.data == NULL && !is_over(c)) {
+        if (whole.cap <= KEEP_BUFFER_BYTES && c->in.data == NULL && !conn_is_over(c)) {
             c->in = whole;
             buf_clear(&c->in);
         } else {
@@ -673,11 +360,11 @@ static size_t take_frame(struct conn *c, const uint8_t *bytes, size_t len)
 static void on_data(void *arg, const uint8_t *bytes, size_t len)
 {
     struct conn *c = arg;
-    c->heard_ms = now_ms(c);
-    while (len > 0 && !is_over(c)) {
+    c->heard_ms = conn_now_ms(c);
+    while (len > 0 && !conn_is_over(c)) {
         bool shaking =
             c->state == CONN_ANSWER || c->state == CONN_GREETING || c->state == CONN_PROOF;
-        size_t used = shaking ? take_handshake(c, bytes, len) : take_frame(c, bytes, len);
+        size_t used = shaking ? handshake_take(c, bytes, len) : take_frame(c, bytes, len);
         bytes += used;
         len -= used;
     }
@@ -688,9 +375,9 @@ static void on_closed(void *arg, int status)
     struct conn *c = arg;
     struct error e;
     error_clear(&e);
-    if (!is_over(c)) {
+    if (!conn_is_over(c)) {
         bool early = c->state != CONN_UP;
-        move(c, CONN_CLOSED);
+        conn_move(c, CONN_CLOSED);
         (void)error_set(&e, ERR_IO, "%s",
                         status != 0 ? "the connection was cut"
                         : early     ? "the other side closed the connection during the handshake"
@@ -715,11 +402,12 @@ void conn_tick(struct conn *c, uint64_t now)
         break;
     case CONN_UP:
         if (now - c->heard_ms >= LINK_SILENT_MS) {
-            fail(c, FAULT_SILENT, ERR_IO, "nothing heard for %d s", LINK_SILENT_MS / 1000);
+            conn_fail(c, FAULT_SILENT, ERR_IO, "nothing heard for %d s", LINK_SILENT_MS / 1000);
         } else if (c->in.len > 0 && now - c->in_since_ms >= LINK_FRAME_MS) {
-            fail(c, FAULT_BROKEN, ERR_IO, "a frame not whole after %d s", LINK_FRAME_MS / 1000);
+            conn_fail(c, FAULT_BROKEN, ERR_IO, "a frame not whole after %d s",
+                      LINK_FRAME_MS / 1000);
         } else if (now - c->said_ms >= LINK_KEEP_MS) {
-            send_control(c, CONTROL_KEEP, NULL);
+            conn_control(c, CONTROL_KEEP, NULL);
         }
         break;
     case CONN_ANSWER:
@@ -727,8 +415,8 @@ void conn_tick(struct conn *c, uint64_t now)
     case CONN_GREETING:
     case CONN_PROOF:
         if (now - c->opened_ms >= HANDSHAKE_MS) {
-            fail(c, FAULT_SILENT, ERR_IO, "no answer in the handshake for %d s",
-                 HANDSHAKE_MS / 1000);
+            conn_fail(c, FAULT_SILENT, ERR_IO, "no answer in the handshake for %d s",
+                      HANDSHAKE_MS / 1000);
         }
         break;
     }
@@ -750,7 +438,7 @@ struct conn *conn_new(const struct conn_shared *shared, const struct conn_hooks 
     c->stream = stream;
     c->dialer = dialer;
     c->state = dialer ? CONN_ANSWER : CONN_GREETING;
-    c->opened_ms = c->since_ms = c->heard_ms = c->said_ms = now_ms(c);
+    c->opened_ms = c->since_ms = c->heard_ms = c->said_ms = conn_now_ms(c);
     return c;
 }
 
@@ -758,6 +446,6 @@ void conn_start(struct conn *c)
 {
     c->shared->env->ops->stream_start(c->stream, &stream_events, c);
     if (c->dialer) {
-        greet(c);
+        handshake_greet(c);
     }
 }

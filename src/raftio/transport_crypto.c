@@ -1,11 +1,21 @@
-/* See transport_crypto.h. */
+/* See transport_crypto.h.
+ *
+ * Why GMAC for frames: with AES instructions it runs at over 3 GB/s here, HMAC-SHA-256 at
+ * 0.75; each byte of a log entry is checked twice per follower, so at 150,000 bookings/s
+ * the difference is about a tenth of the CPU there is (DESIGN 7). */
 #include "raftio/transport_crypto.h"
 
+#include <limits.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <string.h>
+
+#include "base/assert.h"
+
+/* 96 bits is GCM's own nonce size: taken as it is, without hashing. */
+#define GMAC_NONCE_BYTES 12
 
 static EVP_MAC_CTX *hmac_new(const uint8_t *key, size_t len)
 {
@@ -64,21 +74,41 @@ bool crypto_equal(const void *a, const void *b, size_t len)
 
 void crypto_wipe(void *p, size_t len) { OPENSSL_cleanse(p, len); }
 
-struct mac *mac_new(const uint8_t key[KEY_BYTES]) { return (struct mac *)hmac_new(key, KEY_BYTES); }
+/* ---- Frames ------------------------------------------------------------------------- */
 
-void mac_free(struct mac *m) { EVP_MAC_CTX_free((EVP_MAC_CTX *)m); }
+struct mac *mac_new(const uint8_t key[KEY_BYTES])
+{
+    static const uint8_t nonce[GMAC_NONCE_BYTES] = { 0 };
+    EVP_CIPHER *aes = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    EVP_CIPHER_CTX *ctx = aes != NULL ? EVP_CIPHER_CTX_new() : NULL;
+    if (ctx != NULL && EVP_EncryptInit_ex2(ctx, aes, key, nonce, NULL) != 1) {
+        EVP_CIPHER_CTX_free(ctx);
+        ctx = NULL;
+    }
+    EVP_CIPHER_free(aes); /* the context keeps its own reference */
+    return (struct mac *)ctx;
+}
+
+void mac_free(struct mac *m) { EVP_CIPHER_CTX_free((EVP_CIPHER_CTX *)m); }
+
+static bool gmac_update(EVP_CIPHER_CTX *ctx, struct span s)
+{
+    int len;
+    ASSERT(s.len <= INT_MAX);
+    return s.len == 0 ||
+           EVP_EncryptUpdate(ctx, NULL, &len, (const unsigned char *)s.data, (int)s.len) == 1;
+}
 
 bool mac_frame(struct mac *m, uint64_t counter, struct span head, struct span body,
                uint8_t out[MAC_BYTES])
 {
-    EVP_MAC_CTX *ctx = (EVP_MAC_CTX *)m;
-    uint8_t full[32], count[8];
+    EVP_CIPHER_CTX *ctx = (EVP_CIPHER_CTX *)m;
+    uint8_t nonce[GMAC_NONCE_BYTES] = { 0 }, nothing[16];
+    int len;
     for (unsigned i = 0; i < 8; i++) {
-        count[i] = (uint8_t)(counter >> (8 * i));
+        nonce[i] = (uint8_t)(counter >> (8 * i));
     }
-    bool ok = EVP_MAC_init(ctx, NULL, 0, NULL) == 1 &&
-              hmac_update(ctx, span_make((const char *)count, sizeof count)) &&
-              hmac_update(ctx, head) && hmac_update(ctx, body) && hmac_final(ctx, full);
-    memcpy(out, full, ok ? MAC_BYTES : 0);
-    return ok;
+    return EVP_EncryptInit_ex2(ctx, NULL, NULL, nonce, NULL) == 1 && gmac_update(ctx, head) &&
+           gmac_update(ctx, body) && EVP_EncryptFinal_ex(ctx, nothing, &len) == 1 &&
+           EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, MAC_BYTES, out) == 1;
 }

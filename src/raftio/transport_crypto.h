@@ -1,4 +1,5 @@
-/* The transport's cryptography: HMAC-SHA-256 from libcrypto, nothing of our own.
+/* The transport's cryptography: HMAC-SHA-256 for proofs and keys, GMAC (AES-256) for
+ * frames, both from libcrypto, nothing of our own.
  *
  * From the cluster secret one base key is made; from it, for each connection, the two
  * proofs and one frame key per direction, each bound by a label to its purpose and by
@@ -13,7 +14,7 @@
 #define KEY_BYTES   32
 #define PROOF_BYTES 32
 #define NONCE_BYTES 32
-#define MAC_BYTES   16 /* HMAC-SHA-256 truncated, RFC 2104 section 5 */
+#define MAC_BYTES   16
 
 /* A keyed MAC ready for many messages. */
 struct mac;
@@ -28,7 +29,8 @@ void crypto_wipe(void *p, size_t len);
 
 struct mac *mac_new(const uint8_t key[KEY_BYTES]); /* NULL on failure */
 void mac_free(struct mac *m);
-/* MAC over the counter (8 bytes, little-endian), head and body. */
+/* GMAC over head and body (at most INT_MAX bytes each) with the counter as nonce: safe
+ * because a key serves one direction of one connection and its counter never repeats. */
 bool mac_frame(struct mac *m, uint64_t counter, struct span head, struct span body,
                uint8_t out[MAC_BYTES]);
 
