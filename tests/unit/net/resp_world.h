@@ -35,7 +35,7 @@ struct resp_world {
     size_t kept_count, canceled;
 };
 
-static void world_tell(struct resp_world *w, struct request *r)
+static inline void world_tell(struct resp_world *w, struct request *r)
 {
     struct buf b = BUF_INIT;
     buf_put_u8(&b, '[');
@@ -48,7 +48,7 @@ static void world_tell(struct resp_world *w, struct request *r)
     buf_free(&b);
 }
 
-static void world_node_command(void *arg, struct request *r, const struct call *call)
+static inline void world_node_command(void *arg, struct request *r, const struct call *call)
 {
     struct resp_world *w = arg;
     (void)call;
@@ -65,16 +65,16 @@ static void world_node_command(void *arg, struct request *r, const struct call *
     }
 }
 
-static void world_node_cancel(void *arg, struct request *r)
+static inline void world_node_cancel(void *arg, struct request *r)
 {
     struct resp_world *w = arg;
     (void)r;
     w->canceled++;
 }
 
-static char *world_text(const char *s) { return mem_strndup(s, strlen(s)); }
+static inline char *world_text(const char *s) { return mem_strndup(s, strlen(s)); }
 
-static void world_command(struct resp_world *w, const char *name, int access)
+static inline void world_command(struct resp_world *w, const char *name, int access)
 {
     struct error e = { 0 };
     struct command_def *def = mem_zalloc(sizeof *def);
@@ -94,13 +94,13 @@ static void world_command(struct resp_world *w, const char *name, int access)
     assert_int_equal(registry_add(w->registry, def, &e), 0);
 }
 
-static void world_guard(uv_timer_t *t)
+static inline void world_guard(uv_timer_t *t)
 {
     struct resp_world *w = t->data;
     w->late = true;
 }
 
-static void world_start(struct resp_world *w, bool users)
+static inline void world_start(struct resp_world *w, bool users)
 {
     struct error e = { 0 };
     memset(w, 0, sizeof *w);
@@ -136,13 +136,13 @@ static void world_start(struct resp_world *w, bool users)
     w->guard.data = w;
 }
 
-static void world_resp_closed(void *arg)
+static inline void world_resp_closed(void *arg)
 {
     struct resp_world *w = arg;
     w->resp_closed = true;
 }
 
-static void world_walk(uv_handle_t *h, void *arg)
+static inline void world_walk(uv_handle_t *h, void *arg)
 {
     (void)arg;
     if (!uv_is_closing(h)) {
@@ -150,7 +150,7 @@ static void world_walk(uv_handle_t *h, void *arg)
     }
 }
 
-static void world_stop(struct resp_world *w)
+static inline void world_stop(struct resp_world *w)
 {
     resp_close(w->resp, world_resp_closed, w);
     while (!w->resp_closed) {
@@ -169,7 +169,7 @@ static void world_stop(struct resp_world *w)
 }
 
 /* A client end of a new connection, non-blocking. */
-static int world_connect(struct resp_world *w)
+static inline int world_connect(struct resp_world *w)
 {
     int fds[2];
     struct error e = { 0 };
@@ -179,9 +179,9 @@ static int world_connect(struct resp_world *w)
 }
 
 /* One step of the loop, waiting at most until the deadline set by world_deadline. */
-static void world_step(struct resp_world *w) { (void)uv_run(&w->loop, UV_RUN_NOWAIT); }
+static inline void world_step(struct resp_world *w) { (void)uv_run(&w->loop, UV_RUN_NOWAIT); }
 
-static void world_deadline(struct resp_world *w, unsigned ms)
+static inline void world_deadline(struct resp_world *w, unsigned ms)
 {
     w->late = false;
     uv_update_time(&w->loop);
@@ -189,7 +189,7 @@ static void world_deadline(struct resp_world *w, unsigned ms)
 }
 
 /* Reads until `want` bytes or the end of the stream; true when the stream ended. */
-static bool world_read(struct resp_world *w, int fd, struct buf *out, size_t want)
+static inline bool world_read(struct resp_world *w, int fd, struct buf *out, size_t want)
 {
     char bytes[4096];
     world_deadline(w, 5000);
@@ -209,7 +209,7 @@ static bool world_read(struct resp_world *w, int fd, struct buf *out, size_t wan
     return false;
 }
 
-static void world_write(struct resp_world *w, int fd, const void *data, size_t len)
+static inline void world_write(struct resp_world *w, int fd, const void *data, size_t len)
 {
     const char *p = data;
     world_deadline(w, 5000);
@@ -228,7 +228,7 @@ static void world_write(struct resp_world *w, int fd, const void *data, size_t l
 
 /* Sends text, ends the sending direction, returns everything that comes back (to be freed
  * with buf_free); `ended` says whether the server closed by itself before our end. */
-static struct buf world_talk(struct resp_world *w, const void *data, size_t len)
+static inline struct buf world_talk(struct resp_world *w, const void *data, size_t len)
 {
     struct buf out = BUF_INIT;
     int fd = world_connect(w);
