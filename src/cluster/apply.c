@@ -9,12 +9,17 @@
  * Bounded work per turn of the loop; the rest goes on in the next turn, so that a node
  * that has 60 MB of log to replay still answers heartbeats.
  *
- * How it fails: a digest that differs stops here (quarantine.c decides who is wrong); an
- * effect that is refused although the digest was equal is treated the same way.
+ * How it fails: a digest that differs stops here until quarantine.c knows who is wrong; an
+ * effect that is refused although the digest was equal is treated the same way. When the
+ * majority has our state, the entry's proposer computed it on a wrong one. The entry is
+ * committed and its answers may have left, so what fits is applied (salvage): every
+ * transaction whose effects the store accepts, on every correct node the same ones. A seat
+ * is never sold twice that way, and no booking is forgotten that does not contradict another.
  *
  * Invariants
  *   A1 applied <= commit, and the store holds exactly the entries <= applied plus own[]
- *   A2 (C5) a foreign entry is applied only if its digest is the store's
+ *   A2 (C5) a foreign entry is applied only if its digest is the store's, or the store's is
+ *      the majority's
  *   A3 a foreign entry is applied only while no speculation exists (P2, readiness) */
 #define LOG_MODULE "cluster"
 
@@ -75,19 +80,65 @@ static void apply_change(struct cluster *c, uint64_t index, const struct log_ent
     }
 }
 
+static bool salvage_tx(struct cluster *c, const struct entry_tx *tx, struct buf *scratch)
+{
+    struct reader r;
+    struct effect f;
+    int rv = 0;
+    reader_init(&r, tx->effects.data, tx->effects.len);
+    store_tx_begin(c->store);
+    while (rv == 0 && reader_left(&r) > 0) {
+        rv = effect_decode(&r, &f, scratch, NULL);
+        if (rv == 0) {
+            rv = store_do(c->store, &f, NULL);
+        }
+    }
+    if (rv != 0) {
+        store_tx_undo(c->store);
+        return false;
+    }
+    store_tx_end(c->store);
+    return true;
+}
+
+static void salvage(struct cluster *c, uint64_t index, const struct log_entry *e)
+{
+    struct reader r;
+    struct entry_head head;
+    struct entry_tx tx;
+    struct buf scratch = BUF_INIT;
+    uint32_t kept = 0, lost = 0;
+    if (entry_open(&r, e->data, e->len, &head, NULL) != 0) {
+        log_error("entry %llu cannot be read: skipped", (unsigned long long)index);
+        return;
+    }
+    uint64_t time_ms = store_time_ms(c->store);
+    store_group_begin(c->store, head.time_ms > time_ms ? head.time_ms : time_ms, index);
+    for (uint32_t i = 0; i < head.transactions && entry_next(&r, &tx, NULL) == 0; i++) {
+        bool fits = salvage_tx(c, &tx, &scratch);
+        kept += fits;
+        lost += !fits;
+    }
+    buf_free(&scratch);
+    store_group_seal(c->store);
+    log_error("entry %llu was computed on a state that the majority does not have: %u of its "
+              "transactions were applied, %u contradict the majority's state",
+              (unsigned long long)index, kept, lost);
+    tell_committed(c, index, e, false);
+    store_group_commit(c->store);
+}
+
 /* False: apply stands still before this entry. */
 static bool apply_foreign(struct cluster *c, uint64_t index, const struct log_entry *e)
 {
-    if (c->suspect_index == index && !c->suspect_void) {
+    if (c->suspect_index == index && !c->suspect_right) {
         return false;
     }
     ASSERT(c->own_count == 0); /* A3 */
     if (c->suspect_index == index) {
-        /* The majority has our digest: the proposer was wrong and its group is void. */
-        log_error("entry %llu was computed on a state that the majority does not have: skipped",
-                  (unsigned long long)index);
         c->suspect_index = 0;
-        c->suspect_void = false;
+        c->suspect_right = false;
+        salvage(c, index, e);
         return true;
     }
     digest_record(c, index, store_digest(c->store));

@@ -49,8 +49,7 @@ static int by_value(const void *a, const void *b)
 
 static bool fresh(const struct cluster *c, const struct peer *p)
 {
-    return p->clock_ms != 0 && now_ms(c) - p->clock_ms <= CLOCK_FRESH_MS &&
-           is_voter(c, p->node_id);
+    return p->clock_ms != 0 && now_ms(c) - p->clock_ms <= CLOCK_FRESH_MS && is_voter(c, p->node_id);
 }
 
 /* Of an even number the middle value nearer to us counts: two nodes that differ cannot

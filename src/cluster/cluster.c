@@ -22,11 +22,11 @@
 #include "cluster/internal.h"
 #include "cluster/message.h"
 
-#define TICK_MS         50
-#define STRANGERS_MAX   16    /* nodes that ask without being listed or members */
+#define TICK_MS          50
+#define STRANGERS_MAX    16 /* nodes that ask without being listed or members */
 #define STRANGER_GONE_MS 30000
-#define ELECTION_MS     500
-#define ELECTION_MS_MIN 50
+#define ELECTION_MS      500
+#define ELECTION_MS_MIN  50
 
 /* ---- Failing, telling ----------------------------------------------------------------- */
 
@@ -278,8 +278,10 @@ static int on_admit(void *arg, const struct transport_peer *peer, struct error *
 {
     struct cluster *c = arg;
     if (peer->node_id == c->identity.node_id) {
-        return error_set(e, ERR_CONFLICT, "%s has this node's own identity: a copied data "
-                                          "directory cannot be used twice", peer->address);
+        return error_set(e, ERR_CONFLICT,
+                         "%s has this node's own identity: a copied data "
+                         "directory cannot be used twice",
+                         peer->address);
     }
     if (!c->raft_on) {
         return 0; /* founding talks to everybody who has the secret */
@@ -450,7 +452,8 @@ static void on_journal_fatal(void *arg, const struct error *e)
     cluster_fail(c, true, e->code, "%s", e->message);
 }
 
-/* ---- Timers ----------------------------------------------------------------------------------- */
+/* ---- Timers -----------------------------------------------------------------------------------
+ */
 
 static void on_tick(void *arg)
 {
@@ -476,7 +479,8 @@ static void on_more(void *arg)
     cluster_finish_stop(c);
 }
 
-/* ---- Start --------------------------------------------------------------------------------------- */
+/* ---- Start
+ * --------------------------------------------------------------------------------------- */
 
 static int copy_options(struct cluster *c, const struct cluster_options *o)
 {
@@ -522,8 +526,9 @@ static int load_log(struct cluster *c, const struct journal_recovery *rec, struc
         covers = false;
     }
     if (rec->entries_count > 0 && rec->first_index > at + 1) {
-        return error_set(e, ERR_CORRUPT, "the log begins at entry %llu but the newest snapshot "
-                                         "ends at %llu: entries are missing",
+        return error_set(e, ERR_CORRUPT,
+                         "the log begins at entry %llu but the newest snapshot "
+                         "ends at %llu: entries are missing",
                          (unsigned long long)rec->first_index, (unsigned long long)at);
     }
     if (at != 0) {
@@ -567,9 +572,8 @@ static int check_identity(struct cluster *c, const struct journal_recovery *rec,
 {
     c->identity = rec->identity;
     if (c->identity.address[0] != '\0' && strcmp(c->identity.address, c->address) != 0) {
-        return error_set(e, ERR_CONFLICT,
-                         "the data directory %s belongs to the node %s, not to %s", c->dir,
-                         c->identity.address, c->address);
+        return error_set(e, ERR_CONFLICT, "the data directory %s belongs to the node %s, not to %s",
+                         c->dir, c->identity.address, c->address);
     }
     if (c->identity.address[0] != '\0') {
         return 0;
@@ -706,7 +710,8 @@ int cluster_start(struct env *env, const struct cluster_options *o, struct clust
     return 0;
 }
 
-/* ---- Stop ------------------------------------------------------------------------------------------ */
+/* ---- Stop
+ * ------------------------------------------------------------------------------------------ */
 
 static void free_all(struct cluster *c)
 {
@@ -763,8 +768,8 @@ void cluster_finish_stop(struct cluster *c)
         return;
     }
     if (c->journal != NULL) {
-        if (c->jobs == 0 && !c->handing_over) {
-            c->handing_over = true; /* from here: "the journal is being closed" */
+        if (c->jobs == 0 && !c->journal_closing) {
+            c->journal_closing = true;
             journal_close(c->journal, on_journal_closed, c);
         }
         return;

@@ -87,6 +87,9 @@ struct store *cluster_store(struct cluster *c);
  * (pipeline full), ERR_NOSPACE. After 0 the caller evaluates transactions and ends
  * with exactly one of propose or abandon, before returning to the loop. */
 int cluster_batch_open(struct cluster *c, uint64_t *index, uint64_t *time_ms, struct error *e);
+/* The digest_before for entry_begin() of the open batch: the store's, before the group
+ * began (beginning sets the time, which is part of the digest). */
+uint64_t cluster_batch_digest(const struct cluster *c);
 /* Seals the group and submits the entry; takes entry's bytes. On error (leadership
  * just lost) the group is undone and the requests may be retried elsewhere. */
 int cluster_batch_propose(struct cluster *c, struct buf *entry, struct error *e);

@@ -116,11 +116,9 @@ static void send_hello(struct cluster *c, struct peer *p, bool answer)
     if (c->raft_on) {
         h.state = HELLO_MEMBER;
         if (!c->removed && in_conf(&c->raft.configuration, p)) {
-            h.known = HELLO_KNOWN;
-            if (p->hello && p->hello_state == HELLO_PROMISED &&
-                p->hello_cluster == c->identity.cluster_id) {
-                first = first_conf_for(c, p);
-            }
+            /* Whoever is in entry 1 has promised itself and must start with it: as long as
+             * no leader exists, an empty log could neither vote nor be filled. */
+            first = first_conf_for(c, p);
             h.known = first != NULL ? HELLO_CONFIG : HELLO_KNOWN;
         }
     } else {
@@ -378,9 +376,8 @@ static void say_lists(struct cluster *c, struct peer *p, const struct wire_hello
     for (unsigned i = 0; i < h->nodes_count; i++) {
         buf_printf(&there, "%s%.*s", i > 0 ? ", " : "", (int)h->nodes[i].len, h->nodes[i].data);
     }
-    snprintf(p->refusal, sizeof p->refusal,
-             "the lists of nodes differ: here %.*s; there %.*s", (int)here.len,
-             here.failed ? "" : (char *)here.data, (int)there.len,
+    snprintf(p->refusal, sizeof p->refusal, "the lists of nodes differ: here %.*s; there %.*s",
+             (int)here.len, here.failed ? "" : (char *)here.data, (int)there.len,
              there.failed ? "" : (char *)there.data);
     buf_free(&here);
     buf_free(&there);
@@ -584,9 +581,8 @@ void founding_begin(struct cluster *c, uint64_t term, uint64_t vote)
     } else if (vote != 0 && vote != c->identity.node_id && c->identity.cluster_id != 0) {
         c->founding = FOUNDING_PROMISED;
     } else {
-        c->founding = is_founder(c) && (vote == 0 || vote == c->identity.node_id)
-                          ? FOUNDING_GATHER
-                          : FOUNDING_WAIT;
+        c->founding = is_founder(c) && (vote == 0 || vote == c->identity.node_id) ? FOUNDING_GATHER
+                                                                                  : FOUNDING_WAIT;
     }
     founder_advance(c, true); /* a list of one has nobody to wait for */
 }

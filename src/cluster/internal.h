@@ -28,7 +28,7 @@ struct peer {
     uint64_t node_id; /* 0 until known */
     bool up;          /* our link to it */
     bool listed, member;
-    uint64_t heard_ms; /* mono: last frame of it; 0 never */
+    uint64_t heard_ms;                 /* mono: last frame of it; 0 never */
     char refusal[ERROR_MESSAGE_BYTES]; /* why its link is down, "" when not refused */
 
     /* clock.c */
@@ -122,9 +122,9 @@ struct cluster {
 
     /* driver.c */
     struct raft raft;
-    bool raft_open;  /* raft_init done */
-    bool raft_on;    /* RAFT_START done, events are delivered */
-    bool dead;       /* fatal error or stopping: nothing goes in or out any more */
+    bool raft_open; /* raft_init done */
+    bool raft_on;   /* RAFT_START done, events are delivered */
+    bool dead;      /* fatal error or stopping: nothing goes in or out any more */
     bool quarantined, removed;
     struct log_cache log;
     uint64_t commit, applied;
@@ -132,7 +132,7 @@ struct cluster {
     uint64_t votes_asked, votes_durable;
     struct outbound *outbox, *outbox_tail;
     struct payload *submitting; /* payload of the entry in a RAFT_SUBMIT */
-    bool step_rejected; /* the last step answered with a rejection */
+    bool step_rejected;         /* the last step answered with a rejection */
     struct env_timer *raft_timer, *tick_timer, *more_timer;
     uint64_t raft_timer_at;
     struct env_defer kick;
@@ -149,7 +149,7 @@ struct cluster {
     bool fatal_pending, fatal_stop, fatal_seen;
     struct error fatal;
     struct later *later, *later_tail;
-    bool stopping, handing_over;
+    bool stopping, handing_over, journal_closing;
     uint64_t stop_deadline_ms;
     void (*stop_cb)(void *arg);
     void *stop_arg;
@@ -161,7 +161,7 @@ struct cluster {
     struct own_group own[PIPELINE_ENTRIES_MAX + 1];
     unsigned own_count;
     bool batch; /* between open and propose */
-    uint64_t batch_index;
+    uint64_t batch_index, batch_digest;
     bool ready, ready_wanted, barrier_sent;
     struct log_limit clock_log;
 
@@ -179,12 +179,12 @@ struct cluster {
     } ring[DIGEST_RING];
     uint64_t suspect_index; /* apply stands before this entry; 0: none */
     uint64_t suspect_digest, suspect_asked_ms;
-    bool suspect_void; /* the majority agrees with us: skip it */
+    bool suspect_right; /* the majority agrees with us: salvage it */
     char quarantine_text[ERROR_MESSAGE_BYTES];
 
     /* reads.c */
     struct reader_wait *reads, *reads_tail;
-    uint64_t round;       /* newest issued */
+    uint64_t round; /* newest issued */
     uint64_t round_sent_ms;
     bool round_open;
     struct index_wait *waits;
@@ -218,15 +218,12 @@ struct cluster {
     uint64_t clock_sent_ms;
 };
 
-static inline uint64_t now_ms(const struct cluster *c)
-{
-    return c->env->ops->mono_ms(c->env);
-}
+static inline uint64_t now_ms(const struct cluster *c) { return c->env->ops->mono_ms(c->env); }
 
 /* ---- cluster.c: life, peers, pump ------------------------------------------ */
 void cluster_pump(struct cluster *c);
-void cluster_kick(struct cluster *c);   /* pump at the end of this turn */
-void cluster_more(struct cluster *c);   /* pump again in the next turn */
+void cluster_kick(struct cluster *c); /* pump at the end of this turn */
+void cluster_more(struct cluster *c); /* pump again in the next turn */
 void cluster_fail(struct cluster *c, bool stop_process, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void cluster_later(struct cluster *c, cluster_read_cb cb, void *arg, int status);
@@ -306,7 +303,8 @@ void snapshot_receive_abort(struct cluster *c);
 /* The core asks for it (RAFT_UPDATE_SNAPSHOT); takes the configuration. */
 void snapshot_install(struct cluster *c, struct raft_snapshot_metadata *meta);
 
-/* ---- founding.c -------------------------------------------------------------------------------- */
+/* ---- founding.c --------------------------------------------------------------------------------
+ */
 void founding_begin(struct cluster *c, uint64_t term, uint64_t vote);
 void founding_tick(struct cluster *c);
 void founding_link(struct cluster *c, struct peer *p);
@@ -316,7 +314,8 @@ void founding_on_promise(struct cluster *c, struct peer *p, uint64_t cluster_id)
 void founding_on_config(struct cluster *c, struct peer *p, struct reader *r);
 void founding_waiting(struct cluster *c, struct buf *out); /* text: whom we wait for */
 
-/* ---- clock.c --------------------------------------------------------------------------------------- */
+/* ---- clock.c
+ * --------------------------------------------------------------------------------------- */
 void clock_tick(struct cluster *c);
 void clock_send(struct cluster *c, struct peer *p);
 void clock_on_sample(struct cluster *c, struct peer *p, uint64_t wall_ms);

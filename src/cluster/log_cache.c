@@ -21,10 +21,7 @@ static struct payload *payload_new(void *base, bool of_raft)
     return p;
 }
 
-struct payload *payload_of_raft(void *base)
-{
-    return payload_new(base, true);
-}
+struct payload *payload_of_raft(void *base) { return payload_new(base, true); }
 
 struct payload *payload_of_buf(struct buf *b)
 {
@@ -94,10 +91,7 @@ void log_cache_begin(struct log_cache *l, uint64_t first)
     l->first = first;
 }
 
-uint64_t log_cache_last(const struct log_cache *l)
-{
-    return l->first + l->count - 1;
-}
+uint64_t log_cache_last(const struct log_cache *l) { return l->first + l->count - 1; }
 
 static void grow(struct log_cache *l)
 {

@@ -38,8 +38,8 @@ struct log_entry {
 struct log_cache {
     struct log_entry *slots; /* ring */
     size_t cap, front, count;
-    uint64_t first;    /* index of the oldest entry; last = first + count - 1 */
-    uint64_t bytes;    /* of all payloads in it */
+    uint64_t first; /* index of the oldest entry; last = first + count - 1 */
+    uint64_t bytes; /* of all payloads in it */
     uint64_t snapshot_index, snapshot_term;
 };
 
@@ -55,7 +55,7 @@ void log_cache_append(struct log_cache *l, const struct log_entry *e);
 /* NULL when not in memory. Valid until the next change of the cache. */
 const struct log_entry *log_cache_get(const struct log_cache *l, uint64_t index);
 uint64_t log_cache_term(const struct log_cache *l, uint64_t index); /* 0 when unknown */
-void log_cache_truncate(struct log_cache *l, uint64_t index); /* drops entries >= index */
+void log_cache_truncate(struct log_cache *l, uint64_t index);       /* drops entries >= index */
 /* A snapshot now stands for everything up to `index`; drops entries <= drop_to. */
 void log_cache_snapshot(struct log_cache *l, uint64_t index, uint64_t term, uint64_t drop_to);
 

@@ -27,8 +27,7 @@
 
 bool cluster_leads(const struct cluster *c)
 {
-    return c->raft_on && !c->dead && !c->quarantined && !c->removed &&
-           c->raft.state == RAFT_LEADER;
+    return c->raft_on && !c->dead && !c->quarantined && !c->removed && c->raft.state == RAFT_LEADER;
 }
 
 bool propose_own(const struct cluster *c, uint64_t index)
@@ -96,8 +95,8 @@ static int submit(struct cluster *c, uint8_t type, struct payload *payload, cons
  * committed. We want an entry of every term, so that reads and readiness rest on one. */
 static void submit_barrier(struct cluster *c)
 {
-    if (c->barrier_sent || log_cache_term(&c->log, log_cache_last(&c->log)) ==
-                               raft_current_term(&c->raft)) {
+    if (c->barrier_sent ||
+        log_cache_term(&c->log, log_cache_last(&c->log)) == raft_current_term(&c->raft)) {
         return;
     }
     struct buf b = BUF_INIT;
@@ -117,10 +116,7 @@ static void submit_barrier(struct cluster *c)
     }
 }
 
-static bool place_free(const struct cluster *c)
-{
-    return c->own_count < PIPELINE_ENTRIES_MAX;
-}
+static bool place_free(const struct cluster *c) { return c->own_count < PIPELINE_ENTRIES_MAX; }
 
 static void hand_over_clock(struct cluster *c, int64_t median_ms)
 {
@@ -220,8 +216,36 @@ int cluster_batch_open(struct cluster *c, uint64_t *index, uint64_t *time_ms, st
     *time_ms = newest > wall ? newest : wall; /* DESIGN 2.3: never back */
     c->batch = true;
     c->batch_index = *index;
-    digest_record(c, *index, store_digest(c->store));
+    c->batch_digest = store_digest(c->store);
+    digest_record(c, *index, c->batch_digest);
     store_group_begin(c->store, *time_ms, *index);
+    return 0;
+}
+
+uint64_t cluster_batch_digest(const struct cluster *c)
+{
+    ASSERT(c->batch);
+    return c->batch_digest;
+}
+
+/* An entry with a wrong digest would stop every other node: it never gets into the log. */
+static int check_entry(const struct cluster *c, const struct buf *entry, struct error *e)
+{
+    struct reader r;
+    struct entry_head head;
+    if (entry->failed || entry->len == 0) {
+        return error_set(e, ERR_NOMEM, "out of memory");
+    }
+    if (entry->len > ENTRY_BYTES_MAX) {
+        return error_set(e, ERR_TOOBIG, "one entry holds at most %d bytes", ENTRY_BYTES_MAX);
+    }
+    if (entry_open(&r, entry->data, entry->len, &head, e) != 0 ||
+        head.digest_before != c->batch_digest) {
+        return error_set(e, ERR_INTERNAL, "the entry was not made for this batch");
+    }
+    if (!cluster_leads(c)) {
+        return error_set(e, ERR_NOTLEADER, "this node does not lead any more");
+    }
     return 0;
 }
 
@@ -229,16 +253,7 @@ int cluster_batch_propose(struct cluster *c, struct buf *entry, struct error *e)
 {
     ASSERT(c->batch);
     c->batch = false;
-    int rv;
-    if (entry->failed || entry->len == 0) {
-        rv = error_set(e, ERR_NOMEM, "out of memory");
-    } else if (entry->len > ENTRY_BYTES_MAX) {
-        rv = error_set(e, ERR_TOOBIG, "one entry holds at most %d bytes", ENTRY_BYTES_MAX);
-    } else if (!cluster_leads(c)) {
-        rv = error_set(e, ERR_NOTLEADER, "this node does not lead any more");
-    } else {
-        rv = 0;
-    }
+    int rv = check_entry(c, entry, e);
     if (rv != 0) {
         buf_free(entry);
         store_group_cancel(c->store);

@@ -5,8 +5,10 @@
  * index (DESIGN 2.1, 5):
  *
  *   majority has another digest than we  -> we are wrong: quarantine
- *   majority has ours                    -> the proposer was wrong: its group is void here
- *                                           and on every correct node alike; skip it
+ *   majority has ours                    -> the proposer was wrong. Its group is committed
+ *                                           and may have been acknowledged, so it is not
+ *                                           thrown away: apply.c salvages it, transaction by
+ *                                           transaction, the same on every correct node
  *   neither                              -> stand still and ask again
  *
  * A question shows the asker's own digest, so a leader that computed on a wrong state
@@ -110,9 +112,9 @@ static void judge(struct cluster *c, uint64_t index)
             return;
         }
     }
-    if (c->suspect_index == index && !c->suspect_void &&
+    if (c->suspect_index == index && !c->suspect_right &&
         count_claims(c, index, mine) >= majority) {
-        c->suspect_void = true;
+        c->suspect_right = true;
         c->again = true;
     }
 }
@@ -121,14 +123,15 @@ void suspect_begin(struct cluster *c, uint64_t index)
 {
     c->suspect_index = index;
     c->suspect_digest = store_digest(c->store);
-    c->suspect_void = false;
+    c->suspect_right = false;
     ask_all(c);
     judge(c, index);
 }
 
 void suspect_tick(struct cluster *c)
 {
-    if (c->suspect_index != 0 && !c->quarantined && now_ms(c) - c->suspect_asked_ms >= ASK_EVERY_MS) {
+    if (c->suspect_index != 0 && !c->quarantined &&
+        now_ms(c) - c->suspect_asked_ms >= ASK_EVERY_MS) {
         ask_all(c);
     }
 }

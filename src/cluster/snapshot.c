@@ -26,7 +26,7 @@
 #include "cluster/message.h"
 
 /* Store bytes per turn: well under a millisecond of encoding. */
-#define SLICE_BYTES (128 * 1024)
+#define SLICE_BYTES        (128 * 1024)
 /* Log kept behind a snapshot, so that a follower that was briefly away needs none. */
 #define TRAILING_BYTES_MIN (1024 * 1024)
 #define TRIGGER_BYTES      (64ull * 1024 * 1024)
@@ -119,8 +119,8 @@ static void snapshot_took(struct cluster *c, struct snap_own *s)
     m->index = s->index;
     m->term = s->term;
     uint64_t conf_index = 0;
-    int rv = snapshot_meta_get(span_make((char *)s->meta.data, s->meta.len), &conf_index, &conf,
-                               NULL);
+    int rv =
+        snapshot_meta_get(span_make((char *)s->meta.data, s->meta.len), &conf_index, &conf, NULL);
     struct raft_buffer b = { (void *)(uintptr_t)conf.data, conf.len };
     if (rv != 0 || raft_configuration_decode(&b, &m->configuration) != 0) {
         cluster_fail(c, true, ERR_INTERNAL, "the snapshot's own header cannot be read");
@@ -265,8 +265,8 @@ void snapshot_abandon(struct cluster *c)
 
 static bool possible(const struct cluster *c)
 {
-    return c->raft_on && !c->dead && !c->quarantined && !c->installing &&
-           c->own_snapshot == NULL && !c->batch && c->suspect_index == 0 && c->conf.len > 0 &&
+    return c->raft_on && !c->dead && !c->quarantined && !c->installing && c->own_snapshot == NULL &&
+           !c->batch && c->suspect_index == 0 && c->conf.len > 0 &&
            c->applied > c->log.snapshot_index && log_cache_get(&c->log, c->applied) != NULL;
 }
 

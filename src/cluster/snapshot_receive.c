@@ -73,10 +73,7 @@ static void recv_free(struct snap_recv *r)
     mem_free(r);
 }
 
-static bool busy(const struct snap_recv *r)
-{
-    return r->feeding || r->writing || r->finishing;
-}
+static bool busy(const struct snap_recv *r) { return r->feeding || r->writing || r->finishing; }
 
 static void send_ack(struct snap_recv *r, enum snap_ack state)
 {
@@ -122,8 +119,8 @@ static void give_to_core(struct cluster *c, struct snap_recv *r)
     m.install_snapshot.term = r->raft_term;
     m.install_snapshot.last_index = r->index;
     m.install_snapshot.last_term = r->term;
-    int rv = snapshot_meta_get(span_make((char *)r->meta.data, r->meta.len), &conf_index, &conf,
-                               NULL);
+    int rv =
+        snapshot_meta_get(span_make((char *)r->meta.data, r->meta.len), &conf_index, &conf, NULL);
     struct raft_buffer b = { (void *)(uintptr_t)conf.data, conf.len };
     if (rv != 0 || raft_configuration_decode(&b, &m.install_snapshot.conf) != 0) {
         log_error("the snapshot's configuration cannot be read");
@@ -214,7 +211,8 @@ void snapshot_install(struct cluster *c, struct raft_snapshot_metadata *meta)
     journal_restart(c->journal, meta->index, on_restarted, c);
 }
 
-/* ---- Chunks ----------------------------------------------------------------------------------- */
+/* ---- Chunks -----------------------------------------------------------------------------------
+ */
 
 static void take_next(struct snap_recv *r);
 

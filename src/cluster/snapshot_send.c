@@ -90,8 +90,8 @@ static void read_chunk(struct snap_send *s)
         s->status = ERR_NOMEM;
         return;
     }
-    s->status = journal_snapshot_read(s->reader, s->chunk.data + s->chunk.len,
-                                      SNAPSHOT_CHUNK_BYTES, &got, &s->error);
+    s->status = journal_snapshot_read(s->reader, s->chunk.data + s->chunk.len, SNAPSHOT_CHUNK_BYTES,
+                                      &got, &s->error);
     s->chunk.len += got;
     s->end = got == 0;
     s->chunk.data[last_at] = s->end ? 1 : 0;
@@ -123,8 +123,8 @@ static void send_begin(struct snap_send *s)
     s->opened = true;
     wire_put_snapshot(&b, &w);
     peer_send(s->c, s->peer, &b);
-    log_info("sending the snapshot of entry %llu, %llu bytes, to %s",
-             (unsigned long long)s->index, (unsigned long long)s->bytes, s->peer->address);
+    log_info("sending the snapshot of entry %llu, %llu bytes, to %s", (unsigned long long)s->index,
+             (unsigned long long)s->bytes, s->peer->address);
 }
 
 static void done_job(struct env_job *job)
