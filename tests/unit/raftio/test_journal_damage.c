@@ -613,6 +613,71 @@ static void test_snapshot_damage(void **state)
     expect_refused(f, name, 20);
 }
 
+/* Whole blocks in the wrong order are refused too. */
+static void test_snapshot_blocks_swapped(void **state)
+{
+    struct fixture *f = *state;
+    open_ok(f);
+    append(f, 1, 20, 1);
+    struct journal_snapshot_writer *w = journal_snapshot_create(f->j, 10, 1, span_of("members"));
+    for (int i = 0; i < 2; i++) {
+        struct buf b = BUF_INIT;
+        buf_put_str(&b, i == 0 ? "one half of " : "another one.");
+        journal_snapshot_write(w, &b, NULL, NULL);
+    }
+    f->want++;
+    journal_snapshot_finish(w, on_done, f);
+    settle(f);
+    take_image(f);
+    const char *name = "snapshot-000000000000000a-0000000000000001";
+    size_t len = 0, block = SNAPSHOT_BLOCK_HEADER + 12, at = SNAPSHOT_HEADER_BYTES + 7;
+    const uint8_t *whole = file_data(f, name, &len);
+    assert_int_equal(len, at + 2 * block + SNAPSHOT_TRAILER_BYTES);
+    overwrite(f, name, at, whole + at + block, block);
+    overwrite(f, name, at + block, whole + at, block);
+    struct journal_snapshot_reader *r;
+    struct buf meta = BUF_INIT;
+    struct error e = { 0 };
+    uint64_t bytes;
+    char out[24];
+    size_t got;
+    assert_int_equal(journal_snapshot_open(f->j, 10, 1, &r, &meta, &bytes, &e), 0);
+    assert_int_equal(bytes, 24);
+    assert_int_equal(journal_snapshot_read(r, out, sizeof out, &got, &e), ERR_CORRUPT);
+    journal_snapshot_close(r);
+    buf_free(&meta);
+    close_journal(f);
+}
+
+/* A payload that holds a whole record, with the right node and a claim to have seen
+ * everything durable, is no evidence when the entry around it is torn. */
+static void test_forged_record_in_payload(void **state)
+{
+    struct fixture *f = *state;
+    open_ok(f);
+    append(f, 1, 3, 1);
+    struct buf forged = BUF_INIT;
+    for (uint64_t i = 0; i < 4; i++) {
+        record_encode(&forged, f->rec.identity.node_id, position_make(1, 8 * i),
+                      &(struct record){ .kind = RECORD_ENTRY, .durable = UINT64_MAX });
+    }
+    struct journal_entry entry = { .term = 1, .type = 1, .data = forged.data, .len = forged.len };
+    f->want++;
+    journal_append(f->j, 3, &entry, 1, on_done, f);
+    settle(f);
+    take_image(f);
+    close_journal(f);
+    restore(f);
+    size_t end = 0;
+    const char *name = last_segment(f, &end);
+    flip(f, name, end - record_bytes(forged.len) + 16); /* its term */
+    open_ok(f);
+    assert_int_equal(last_index(f), 2);
+    assert_int_equal(f->rec.cut_bytes, record_bytes(forged.len));
+    close_journal(f);
+    buf_free(&forged);
+}
+
 /* Files of another node are refused even when they are whole. */
 static void test_foreign_files(void **state)
 {
@@ -659,6 +724,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_vote_slots, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mark_slots, setup, teardown),
         cmocka_unit_test_setup_teardown(test_snapshot_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_snapshot_blocks_swapped, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_forged_record_in_payload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_files, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
