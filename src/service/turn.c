@@ -83,17 +83,17 @@ static void expire(struct item *it)
 {
     struct service *s = it->service;
     struct error e;
-    if (it->state == ITEM_FLIGHT || it->maybe) {
-        item_unknown(it, "the deadline passed before a majority had it");
-    } else if (it->state == ITEM_FORWARDED && !it->is_read) {
-        item_unknown(it, "the leader did not answer in time");
-    } else if (s->leader[0] == 0 || it->is_read) {
-        (void)error_set(&e, ERR_NOQUORUM, "the deadline passed; nothing was done");
-        error_hint(&e, "see `status` for who is reachable, then try again");
-        item_refuse(it, &e);
-    } else {
+    bool sent = it->state == ITEM_FORWARDED && it->sent && !it->is_read;
+    if (it->maybe || sent || (it->state == ITEM_FLIGHT && it->wrote)) {
+        item_unknown(it, sent ? "the leader did not answer in time"
+                              : "the deadline passed before a majority had it");
+    } else if (s->leader[0] != 0 && it->state == ITEM_QUEUED) {
         (void)error_set(&e, ERR_BUSY, "the request waited until its deadline; nothing was done");
         error_hint(&e, "slow down and try again");
+        item_refuse(it, &e);
+    } else {
+        (void)error_set(&e, ERR_NOQUORUM, "no majority answered in time; nothing was done");
+        error_hint(&e, "`status` shows who is reachable; then try again");
         item_refuse(it, &e);
     }
 }

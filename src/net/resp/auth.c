@@ -73,7 +73,7 @@ static void wrong(struct conn *c, struct slot *x)
     verb_fail(x, ERR_NOAUTH, "see `users` of the profile in config.lua",
               "wrong user name or password");
     if (++c->failures >= AUTH_FAILURES_MAX) {
-        conn_end(c);
+        resp_conn_end(c);
     }
 }
 
@@ -102,7 +102,7 @@ static void job_finish(struct auth_job *j, struct policy_user *user)
         } else {
             wrong(c, j->slot);
         }
-        conn_parse(c);
+        resp_conn_parse(c);
     }
     job_free(j);
 }

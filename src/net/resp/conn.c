@@ -63,7 +63,7 @@ static void on_closed(uv_handle_t *h)
     resp_finish(r);
 }
 
-void conn_kill(struct conn *c)
+void resp_conn_kill(struct conn *c)
 {
     if (c->closing) {
         return;
@@ -78,15 +78,15 @@ void conn_kill(struct conn *c)
     c->server->o.env->ops->defer(c->server->o.env, &c->flush);
 }
 
-void conn_end(struct conn *c)
+void resp_conn_end(struct conn *c)
 {
     if (!c->ending && !c->closing) {
         c->ending = true;
-        conn_touch(c);
+        resp_conn_touch(c);
     }
 }
 
-void conn_touch(struct conn *c)
+void resp_conn_touch(struct conn *c)
 {
     if (!c->closing) {
         c->server->o.env->ops->defer(c->server->o.env, &c->flush);
@@ -111,7 +111,7 @@ static void write_rest(struct conn *c, size_t from)
     c->stalled_ms = uv_now(c->server->o.loop) + 1;
     if (uv_write(&c->write, (uv_stream_t *)&c->tcp, &b, 1, on_written) != 0) {
         c->writing = false;
-        conn_kill(c);
+        resp_conn_kill(c);
     }
 }
 
@@ -120,7 +120,7 @@ static void write_out(struct conn *c)
     size_t most = OUT_BYTES_MAX;
     if (c->out.failed || (c->writing && c->out.len > most)) {
         log_info("a client does not read its answers: cut off");
-        conn_kill(c);
+        resp_conn_kill(c);
         return;
     }
     if (c->writing || c->out.len == 0) {
@@ -131,7 +131,7 @@ static void write_out(struct conn *c)
     uv_buf_t b = uv_buf_init((char *)c->out.data, len);
     int n = uv_try_write((uv_stream_t *)&c->tcp, &b, 1);
     if (n < 0 && n != UV_EAGAIN) {
-        conn_kill(c);
+        resp_conn_kill(c);
     } else if (n >= 0 && (size_t)n == c->out.len) {
         if (c->out.cap > OUT_BYTES_SOFT) {
             buf_free(&c->out);
@@ -153,9 +153,9 @@ static void on_written(uv_write_t *w, int status)
     }
     buf_clear(&c->sending);
     if (status != 0) {
-        conn_kill(c);
+        resp_conn_kill(c);
     } else {
-        conn_touch(c);
+        resp_conn_touch(c);
     }
 }
 
@@ -173,11 +173,11 @@ static void on_flush(void *arg)
         return;
     }
     if ((c->ending || c->eof) && c->slots == 0 && idle(c)) {
-        conn_kill(c);
+        resp_conn_kill(c);
         return;
     }
     session_pump(c);
-    if (!c->closing && !c->eof && !c->reading && conn_has_room(c)) {
+    if (!c->closing && !c->eof && !c->reading && resp_conn_has_room(c)) {
         resume_reading(c);
     }
 }
@@ -207,31 +207,31 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
         c->eof = true;
         stop_reading(c);
         if (c->subs != NULL || c->session != NULL) {
-            conn_kill(c);
+            resp_conn_kill(c);
         } else {
-            conn_touch(c);
+            resp_conn_touch(c);
         }
         return;
     }
     if (n < 0) {
-        conn_kill(c);
+        resp_conn_kill(c);
         return;
     }
     parse_feed(c, b->base, (size_t)n);
-    if (!c->closing && !conn_has_room(c)) {
+    if (!c->closing && !resp_conn_has_room(c)) {
         stop_reading(c);
-        conn_touch(c);
+        resp_conn_touch(c);
     }
 }
 
 /* First what was read before but not parsed, then more. */
 static void resume_reading(struct conn *c)
 {
-    conn_parse(c);
-    if (!c->closing && conn_has_room(c)) {
+    resp_conn_parse(c);
+    if (!c->closing && resp_conn_has_room(c)) {
         c->reading = true;
         if (uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read) != 0) {
-            conn_kill(c);
+            resp_conn_kill(c);
         }
     }
 }
@@ -262,7 +262,7 @@ int resp_accept(struct resp *r, int fd, struct error *e)
     r->count++;
     int rc = uv_tcp_open(&c->tcp, fd);
     if (rc != 0) {
-        conn_kill(c);
+        resp_conn_kill(c);
         return error_set(e, ERR_IO, "connection: %s", uv_strerror(rc));
     }
     resume_reading(c);
@@ -285,7 +285,7 @@ static void on_sweep(uv_timer_t *t)
     uint64_t now = uv_now(r->o.loop);
     for (struct conn *c = r->conns; c != NULL; c = c->next) {
         if (!c->closing && overdue(c, now)) {
-            conn_kill(c);
+            resp_conn_kill(c);
         }
     }
 }
@@ -339,7 +339,7 @@ void resp_close(struct resp *r, void (*cb)(void *arg), void *arg)
     r->cb = cb;
     r->arg = arg;
     for (struct conn *c = r->conns; c != NULL; c = c->next) {
-        conn_kill(c);
+        resp_conn_kill(c);
     }
     uv_close((uv_handle_t *)&r->sweep, on_sweep_closed);
 }

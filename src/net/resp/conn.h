@@ -99,9 +99,9 @@ struct resp {
 };
 
 /* conn.c */
-void conn_end(struct conn *c);   /* close when everything has been written */
-void conn_kill(struct conn *c);  /* close now */
-void conn_touch(struct conn *c); /* something was written or done: flush this turn */
+void resp_conn_end(struct conn *c);   /* close when everything has been written */
+void resp_conn_kill(struct conn *c);  /* close now */
+void resp_conn_touch(struct conn *c); /* something was written or done: flush this turn */
 void resp_finish(struct resp *r);
 
 /* slot.c */
@@ -116,9 +116,9 @@ void slots_written(struct conn *c);   /* moves what is complete to conn->out */
 int parse_new(struct conn *c); /* the reader */
 void parse_feed(struct conn *c, const char *bytes, size_t len);
 /* Parses what was fed as far as the limits allow. */
-void conn_parse(struct conn *c);
+void resp_conn_parse(struct conn *c);
 bool parse_at_start(const struct conn *c); /* between two requests */
-bool conn_has_room(const struct conn *c);
+bool resp_conn_has_room(const struct conn *c);
 
 /* verbs.c: one parsed request */
 void verb_dispatch(struct conn *c, struct slot *x);

@@ -126,7 +126,7 @@ int parse_new(struct conn *c)
     return 0;
 }
 
-bool conn_has_room(const struct conn *c)
+bool resp_conn_has_room(const struct conn *c)
 {
     return !c->closing && !c->ending && c->auth == NULL && c->slots < PIPELINE_REQUESTS_MAX &&
            c->slots_bytes < PIPELINE_BYTES_MAX &&
@@ -140,13 +140,13 @@ static void protocol_error(struct conn *c, const char *text)
     (void)error_set(&e, ERR_BADARG, "protocol error: %s", text);
     error_hint(&e, "the connection is closed");
     if (x == NULL) {
-        conn_kill(c);
+        resp_conn_kill(c);
         return;
     }
     slot_append(c, x);
     put_error(slot_out(x), &e);
     slot_done(x);
-    conn_end(c);
+    resp_conn_end(c);
 }
 
 static void take(struct conn *c, struct slot *x)
@@ -265,7 +265,7 @@ static bool parse_inline(struct conn *c)
     x->conn = c;
     if (!discard_inline(c)) {
         slot_free(x);
-        conn_kill(c);
+        resp_conn_kill(c);
         return false;
     }
     if (x->argc == 0) {
@@ -313,11 +313,11 @@ static bool parse_one(struct conn *c)
     return true;
 }
 
-void conn_parse(struct conn *c)
+void resp_conn_parse(struct conn *c)
 {
-    while (conn_has_room(c) && parse_one(c)) {
+    while (resp_conn_has_room(c) && parse_one(c)) {
     }
-    if (conn_has_room(c) && c->reader->pos < c->reader->len && c->partial_ms == 0) {
+    if (resp_conn_has_room(c) && c->reader->pos < c->reader->len && c->partial_ms == 0) {
         c->partial_ms = uv_now(c->server->o.loop) + 1;
     }
 }
@@ -327,9 +327,9 @@ void parse_feed(struct conn *c, const char *bytes, size_t len)
     for (size_t n; len > 0; bytes += n, len -= n) {
         n = len < FEED_BYTES ? len : FEED_BYTES;
         if (redisReaderFeed(c->reader, bytes, n) != REDIS_OK) {
-            conn_kill(c);
+            resp_conn_kill(c);
             return;
         }
-        conn_parse(c);
+        resp_conn_parse(c);
     }
 }

@@ -30,9 +30,9 @@ static void on_change(void *arg, struct span event, uint64_t index, struct span 
     put_bulk(&c->out, span_make(channel, n + event.len));
     put_bulk(&c->out, json);
     if (c->out.len + c->sending.len > PUSH_BYTES_MAX) {
-        conn_kill(c);
+        resp_conn_kill(c);
     } else {
-        conn_touch(c);
+        resp_conn_touch(c);
     }
 }
 

@@ -41,7 +41,7 @@ static void on_output(void *arg, const char *kind, struct span text, struct span
             scripts_pause(c->task, true);
         }
     }
-    conn_touch(c);
+    resp_conn_touch(c);
 }
 
 static void on_done(void *arg, int status, const struct error *e, struct span traceback)

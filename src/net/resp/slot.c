@@ -82,7 +82,7 @@ void slot_done(struct slot *x)
     if (x->conn->head == x) {
         slots_written(x->conn);
     }
-    conn_touch(x->conn);
+    resp_conn_touch(x->conn);
 }
 
 void slots_written(struct conn *c)

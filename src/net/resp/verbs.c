@@ -82,7 +82,7 @@ static void verb_reset(struct conn *c, struct slot *x)
 static void verb_quit(struct conn *c, struct slot *x)
 {
     verb_ok(x);
-    conn_end(c);
+    resp_conn_end(c);
 }
 
 static const struct {
