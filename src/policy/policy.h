@@ -39,6 +39,8 @@ struct policy_user {
     const char *const *roles; /* NULL-ended, may be NULL */
 };
 
+/* Zeroed before its first use; may be used again for the next call, which keeps its memory.
+ * Spans point into the VM and live until its next call. */
 struct policy_answer {
     int code; /* 0, or the refusal/error (then `error` is set) */
     struct error error;

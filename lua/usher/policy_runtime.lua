@@ -1,0 +1,179 @@
+--- Runs the rules of a policy over an `ask` (docs/lua.md, 3).
+---
+--- The VM builds the ask in C, calls `judge` and raises what it returns. Everything here runs
+--- with effects forbidden, under the transaction's budget.
+local M = {}
+
+---@class Ask
+---@field verb "take"|"confirm"|"reseat"
+---@field command string
+---@field event Event the one being judged; rules run once for each event touched
+---@field seats Place[] all places at this event after the request
+---@field gains Place[] those of them that are new (all, for a take)
+---@field leaves Place[] places at this event that a move gives up
+---@field order? Order
+---@field customer string
+---@field user {name: string, access: string, roles: table}
+---@field codes table<string, true>
+---@field metadata? string
+local Ask = {}
+local ask_meta = { __index = Ask }
+
+-- What the places will be once the request is granted; made when first asked for.
+local function plan_of(ask)
+    local plan = rawget(ask, "plan")
+    if plan then return plan end
+    plan = {}
+    for _, place in ipairs(ask.leaves) do
+        if place.seat then plan[place.seat] = "free" end
+    end
+    local after = ask.verb == "confirm" and "booked" or ask.after
+    for _, place in ipairs(ask.seats) do
+        if place.seat then plan[place.seat] = after end
+    end
+    rawset(ask, "plan", plan)
+    return plan
+end
+
+--- A seat's status as if the request had been granted.
+---@param seat Seat|Place
+---@return "free"|"held"|"booked"|"blocked"
+function Ask:status(seat)
+    return plan_of(self)[seat.seat] or seat.status
+end
+
+local function at_event(places, event)
+    local out = {}
+    for _, place in ipairs(places) do
+        if place.event == event then out[#out + 1] = place end
+    end
+    return out
+end
+
+-- The ask as the rules of one event see it.
+local function view(ask, event)
+    local one = ask
+    if #ask.events > 1 then
+        one = {}
+        for key, value in pairs(ask) do one[key] = value end
+    end
+    one.event = event
+    one.after = ask.after or (ask.order and ask.order.status == "booked" and "booked") or "held"
+    if #ask.events > 1 then
+        one.seats = at_event(ask.seats, event)
+        one.gains = at_event(ask.gains, event)
+    end
+    if ask.leaves[1] then one.leaves = at_event(ask.leaves, event) end
+    return setmetatable(one, ask_meta)
+end
+
+local function exempted(rule, user)
+    for role in next, rule.exempt do
+        if user.roles[role] then return true end
+    end
+    return false
+end
+
+local function label_of(seat)
+    if type(seat) == "string" or seat == nil then return seat end
+    return seat.label
+end
+
+-- Denials come back from pcall as tables; anything else is a mistake in the rule.
+local function returned(rule, ok, ...)
+    if not ok then
+        local err = ...
+        if type(err) ~= "table" then error(err, 0) end
+        return err
+    end
+    if select("#", ...) == 0 then return nil end -- fell off its end: nothing to say against it
+    local granted, denial = ...
+    if granted then return nil end
+    if type(denial) == "string" then denial = { message = denial } end
+    return denial or { message = rule.message }
+end
+
+local function judge_seats(tx, ask, rule)
+    local places = ask.verb == "confirm" and ask.seats or ask.gains
+    for _, place in ipairs(places) do
+        local seat = place.seat
+        if seat then
+            local ok, fits = pcall(rule.seat, tx, ask, seat)
+            if not ok then
+                if type(fits) ~= "table" then error(fits, 0) end
+                return fits
+            end
+            if not fits then return { seat = seat, message = rule.message } end
+        end
+    end
+end
+
+-- nil, or the denial of one rule with everything filled in.
+local function run(tx, ask, rule)
+    local denial
+    if rule.seat then denial = judge_seats(tx, ask, rule) end
+    if not denial and rule.check then
+        denial = returned(rule, pcall(rule.check, tx, ask))
+    end
+    if not denial then return nil end
+    local out = {}
+    for key, value in pairs(denial) do out[key] = value end
+    out.code = denial.code or rule.code
+    out.message = denial.message or rule.message or ("the rule " .. rule.name .. " refuses this")
+    out.hint = denial.hint or rule.hint
+    out.rule = denial.rule or rule.name
+    out.policy = tx.policy.version
+    out.seat = label_of(denial.seat)
+    return out
+end
+
+--- Judges a request. In a dry run (`trace` is a list) every rule is asked and noted.
+---@param tx Tx
+---@param ask table as the VM makes it, with `events`
+---@param trace? table[]
+---@return table|nil denial the first one
+function M.judge(tx, ask, trace)
+    local first
+    for _, event in ipairs(ask.events) do
+        local rules = tx:settings(event).rules
+        local seen
+        for i = 1, #rules do
+            local rule = rules[i]
+            if rule.on[ask.verb] and not exempted(rule, ask.user) then
+                seen = seen or view(ask, event)
+                local denial = run(tx, seen, rule)
+                if trace then
+                    trace[#trace + 1] = { rule = rule.name, event = event.id, ok = denial == nil,
+                        code = denial and denial.code, message = denial and denial.message }
+                elseif denial then
+                    return denial
+                end
+                first = first or denial
+            end
+        end
+    end
+    return first
+end
+
+--- May tx:best offer this seat? Asks only the rules that look at single seats.
+---@param tx Tx
+---@param ask table as the VM makes it, without seats
+---@param seat Seat
+---@return boolean
+function M.filter(tx, ask, seat)
+    local event = seat.event
+    if ask.event ~= event then
+        ask.event, ask.after = event, "held"
+        setmetatable(ask, ask_meta)
+    end
+    for _, rule in ipairs(tx:settings(event).rules) do
+        if rule.seat and rule.on[ask.verb] and not exempted(rule, ask.user) then
+            local ok, fits = pcall(rule.seat, tx, ask, seat)
+            if not ok and type(fits) ~= "table" then error(fits, 0) end
+            if not ok or not fits then return false end
+        end
+    end
+    return true
+end
+
+return M

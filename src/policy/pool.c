@@ -1,0 +1,146 @@
+/* The allocator under a sandbox.
+ *
+ * Lua allocates many small blocks and tells the size when it frees them, so small
+ * ones come from free lists by size class, cut from chunks that live as long as the
+ * state; larger ones from mem_alloc. A booking makes about 30 of them: malloc would
+ * be a third of its time. Every byte counts against the cap, and every allocation
+ * against the run's budget: otherwise a script could spend seconds in a few
+ * instructions that concatenate long strings.
+ *
+ * P1 memory_bytes equals the sum of the live blocks' sizes as Lua states them.
+ * P2 shrinking never fails (Lua's requirement). */
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "policy/sandbox.h"
+
+#define CLASS_BYTES   16
+#define CLASSES       32 /* up to 512 bytes */
+#define CHUNK_BYTES   (64 * 1024)
+#define BYTES_PER_INS 64 /* allocated bytes that cost one instruction */
+
+struct chunk {
+    struct chunk *next;
+};
+
+struct sandbox_pool {
+    void *free[CLASSES + 1];
+    struct chunk *chunks;
+    char *at;
+    size_t left; /* bytes at `at` */
+};
+
+struct sandbox_pool *sandbox_pool_new(void) { return mem_zalloc(sizeof(struct sandbox_pool)); }
+
+void sandbox_pool_free(struct sandbox_pool *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    while (pool->chunks != NULL) {
+        struct chunk *next = pool->chunks->next;
+        mem_free(pool->chunks);
+        pool->chunks = next;
+    }
+    mem_free(pool);
+}
+
+static size_t class_of(size_t bytes) { return (bytes + CLASS_BYTES - 1) / CLASS_BYTES; }
+static bool is_small(size_t bytes) { return bytes <= (size_t)CLASSES * CLASS_BYTES; }
+
+static void *small_alloc(struct sandbox_pool *pool, size_t bytes, bool must)
+{
+    size_t class = class_of(bytes);
+    void *block = pool->free[class];
+    if (block != NULL) {
+        memcpy(&pool->free[class], block, sizeof(void *));
+        return block;
+    }
+    size_t need = class * CLASS_BYTES;
+    if (pool->left < need) {
+        struct chunk *chunk = must ? mem_must_alloc(CHUNK_BYTES) : mem_alloc(CHUNK_BYTES);
+        if (chunk == NULL) {
+            return NULL;
+        }
+        chunk->next = pool->chunks;
+        pool->chunks = chunk;
+        pool->at = (char *)chunk + CLASS_BYTES;
+        pool->left = CHUNK_BYTES - CLASS_BYTES;
+    }
+    block = pool->at;
+    pool->at += need;
+    pool->left -= need;
+    return block;
+}
+
+static void small_free(struct sandbox_pool *pool, void *block, size_t bytes)
+{
+    size_t class = class_of(bytes);
+    memcpy(block, &pool->free[class], sizeof(void *));
+    pool->free[class] = block;
+}
+
+static void *fresh(struct sandbox *sb, size_t bytes, bool must)
+{
+    if (is_small(bytes)) {
+        return small_alloc(sb->pool, bytes, must);
+    }
+    return must ? mem_must_alloc(bytes) : mem_alloc(bytes);
+}
+
+static void drop(struct sandbox *sb, void *ptr, size_t bytes)
+{
+    if (is_small(bytes)) {
+        small_free(sb->pool, ptr, bytes);
+    } else {
+        mem_free(ptr);
+    }
+}
+
+/* Moves a block to its new size when that changes its class. P2: shrinking asks for
+ * memory it must get; a machine that cannot give a few bytes ends the process. */
+static void *resize(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
+{
+    if (is_small(osize) && is_small(nsize) && class_of(osize) == class_of(nsize)) {
+        return ptr;
+    }
+    if (!is_small(osize) && !is_small(nsize)) {
+        return mem_realloc(ptr, nsize);
+    }
+    void *block = fresh(sb, nsize, nsize < osize);
+    if (block != NULL) {
+        memcpy(block, ptr, osize < nsize ? osize : nsize);
+        drop(sb, ptr, osize);
+    }
+    return block;
+}
+
+void *sandbox_alloc(void *arg, void *ptr, size_t osize, size_t nsize)
+{
+    struct sandbox *sb = arg;
+    if (ptr == NULL) {
+        osize = 0; /* Lua passes the kind of object here */
+    }
+    if (nsize == 0) {
+        if (ptr != NULL) {
+            drop(sb, ptr, osize);
+            sb->memory_bytes -= osize;
+        }
+        return NULL;
+    }
+    if (nsize > osize) {
+        size_t more = nsize - osize;
+        if (more > sb->memory_max || sb->memory_bytes > sb->memory_max - more ||
+            nsize > SANDBOX_BLOCK_BYTES_MAX) {
+            sb->no_memory = true;
+            return NULL;
+        }
+        sb->spent += more / BYTES_PER_INS;
+    }
+    void *block = ptr == NULL ? fresh(sb, nsize, false) : resize(sb, ptr, osize, nsize);
+    if (block != NULL) {
+        sb->memory_bytes = sb->memory_bytes - osize + nsize;
+    }
+    return block;
+}

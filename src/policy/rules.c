@@ -1,0 +1,267 @@
+/* Running a policy's rules, price functions and hooks around the effects.
+ *
+ * The rules themselves run in Lua (lua/usher/policy_runtime.lua); here an `ask` is built for
+ * them, and what must hold whatever they do is enforced:
+ *
+ * J1 rules and price functions change nothing: effects raise while `judging` is not 0.
+ * J2 hooks that make effects run hooks again, at most POLICY_HOOK_DEPTH_MAX deep.
+ * J3 both counters are right again after an error that a script has caught. */
+#include <string.h>
+
+#include "base/json.h"
+
+#include "policy/lua_json.h"
+#include "policy/vm.h"
+
+static const char *const verb_names[VERBS] = { "take", "confirm", "reseat" };
+
+/* Calls the function under `args` arguments with `*counter` raised; errors go on as they
+ * came. [-(args + 1), +results] */
+static void call_counted(lua_State *L, int args, int results, int *counter)
+{
+    ++*counter;
+    int status = lua_pcall(L, args, results, 0);
+    --*counter;
+    if (status != LUA_OK) {
+        lua_error(L);
+    }
+}
+
+void rules_call(lua_State *L, int args, int results)
+{
+    call_counted(L, args, results, &vm_of(L)->judging);
+}
+
+/* ---- Rulesets -------------------------------------------------------------------- */
+
+const struct ruleset *vm_ruleset(lua_State *L, const struct event *ev)
+{
+    const struct active *a = &vm_of(L)->active;
+    if (ev->ruleset.len == 0) {
+        return &a->sets[0];
+    }
+    for (size_t i = 1; i < a->sets_count; i++) {
+        if (span_is(ev->ruleset, a->sets[i].name)) {
+            return &a->sets[i];
+        }
+    }
+    vm_refusef(L, ERR_CONFLICT, "event %.*s wants the rules '%.*s', which the policy '%s' lacks",
+               (int)ev->id.len, ev->id.data, (int)ev->ruleset.len, ev->ruleset.data, a->name);
+    return NULL;
+}
+
+void rules_wanted(lua_State *L, const struct places *seats, enum verb verb, bool *judge,
+                  bool *price)
+{
+    uint32_t last = 0;
+    *judge = *price = false;
+    for (uint32_t i = 0; i < seats->count; i++) {
+        if (i == 0 || seats->place[i].event != last) {
+            last = seats->place[i].event;
+            const struct ruleset *set = vm_ruleset(L, vm_event(L, last));
+            *judge = *judge || set->judges[verb];
+            *price = *price || set->price != LUA_NOREF;
+        }
+    }
+}
+
+/* ---- The ask ------------------------------------------------------------------------ */
+
+static void push_codes(lua_State *L)
+{
+    const struct call *call = vm_of(L)->call;
+    lua_newtable(L);
+    for (size_t i = 0; call != NULL && i < call->values_count; i++) {
+        const struct call_value *v = &call->values[i];
+        if (v->def->option && v->def->many && strcmp(v->def->name, "code") == 0) {
+            vm_push_span(L, v->text);
+            lua_pushboolean(L, 1);
+            lua_rawset(L, -3);
+        }
+    }
+}
+
+/* The events of the places, each once, in order of appearance. */
+static void push_events(lua_State *L, const struct ask *ask)
+{
+    lua_newtable(L);
+    int list = lua_gettop(L);
+    lua_Integer n = 0;
+    uint32_t last = 0;
+    for (uint32_t i = 0; i < ask->seats->count; i++) {
+        uint32_t event = ask->seats->place[i].event;
+        bool seen = i > 0 && event == last;
+        for (uint32_t k = 0; k < i && !seen; k++) {
+            seen = ask->seats->place[k].event == event;
+        }
+        last = event;
+        if (!seen) {
+            object_push_event(L, vm_event(L, event));
+            lua_rawseti(L, list, ++n);
+        }
+    }
+}
+
+static void set_places(lua_State *L, const struct places *p, const char *name)
+{
+    if (p != NULL) {
+        places_push(L, p);
+    } else {
+        lua_newtable(L);
+    }
+    lua_setfield(L, -2, name);
+}
+
+void rules_push_ask(lua_State *L, const struct ask *ask)
+{
+    struct policy *p = vm_of(L);
+    lua_createtable(L, 0, 14);
+    lua_pushstring(L, verb_names[ask->verb]);
+    lua_setfield(L, -2, "verb");
+    lua_pushstring(L, p->call != NULL ? p->call->def->name : "expire");
+    lua_setfield(L, -2, "command");
+    if (ask->after != NULL) {
+        lua_pushstring(L, ask->after);
+        lua_setfield(L, -2, "after");
+    }
+    set_places(L, ask->seats, "seats");
+    if (ask->gains == ask->seats) {
+        lua_getfield(L, -1, "seats");
+        lua_setfield(L, -2, "gains");
+    } else {
+        set_places(L, ask->gains, "gains");
+    }
+    set_places(L, ask->leaves, "leaves");
+    push_events(L, ask);
+    lua_setfield(L, -2, "events");
+    vm_push_span(L, ask->customer);
+    lua_setfield(L, -2, "customer");
+    if (ask->metadata.len > 0) {
+        vm_push_span(L, ask->metadata);
+        lua_setfield(L, -2, "metadata");
+    }
+    if (ask->order != 0) {
+        lua_pushvalue(L, ask->order);
+        lua_setfield(L, -2, "order");
+    }
+    if (!tx_field(L, FIELD_user)) {
+        lua_pushnil(L);
+    }
+    lua_setfield(L, -2, "user");
+    push_codes(L);
+    lua_setfield(L, -2, "codes");
+}
+
+/* ---- Judging -------------------------------------------------------------------------- */
+
+void rules_try(lua_State *L, int ask)
+{
+    struct policy *p = vm_of(L);
+    ask = lua_absindex(L, ask);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->judge);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
+    lua_pushvalue(L, ask);
+    if (p->dry_run) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &p->trace);
+    } else {
+        lua_pushnil(L);
+    }
+    call_counted(L, 3, 1, &p->judging);
+}
+
+void rules_judge(lua_State *L, int ask)
+{
+    rules_try(L, ask);
+    if (!lua_isnil(L, -1)) {
+        lua_error(L);
+    }
+    lua_pop(L, 1);
+}
+
+static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const struct place *place,
+                        struct span type)
+{
+    struct policy *p = vm_of(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, set->price);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
+    lua_pushvalue(L, ask);
+    object_push_place(L, place, type, span_make(NULL, 0));
+    call_counted(L, 3, 1, &p->judging);
+    int exact = 0;
+    lua_Integer each = lua_tointegerx(L, -1, &exact);
+    if (!exact || each < 0 || each > INT64_MAX / 1000000) {
+        luaL_error(L,
+                   "a price function must return a whole number of minor units, 0 or more; "
+                   "this one returned %s",
+                   sandbox_tostring(L, -1, NULL));
+    }
+    lua_pop(L, 1);
+    return each * place->count;
+}
+
+int64_t rules_price(lua_State *L, int ask, struct places *seats)
+{
+    int64_t total = 0;
+    ask = lua_absindex(L, ask);
+    for (uint32_t i = 0; i < seats->count; i++) {
+        const struct ruleset *set = vm_ruleset(L, vm_event(L, seats->place[i].event));
+        if (set->price != LUA_NOREF) {
+            seats->place[i].price = price_of(L, ask, set, &seats->place[i], seats->type[i]);
+        }
+        if (total > INT64_MAX - seats->place[i].price) {
+            luaL_error(L, "the price is too large");
+        }
+        total += seats->place[i].price;
+    }
+    return total;
+}
+
+void rules_put_trace(lua_State *L, struct buf *out)
+{
+    struct policy *p = vm_of(L);
+    json_field_bool(out, "dry_run", true);
+    json_put_key(out, "rules");
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &p->trace);
+    lua_json_encode(L, -1, out, render_object);
+    lua_pop(L, 1);
+}
+
+/* ---- Hooks ------------------------------------------------------------------------------- */
+
+static void run_hook(lua_State *L, const struct ruleset *set, enum hook hook, int order)
+{
+    struct policy *p = vm_of(L);
+    if (p->hook_depth >= POLICY_HOOK_DEPTH_MAX) {
+        luaL_error(L, "hooks run hooks more than %d deep", POLICY_HOOK_DEPTH_MAX);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, set->hooks[hook]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
+    lua_pushvalue(L, order);
+    call_counted(L, 2, 0, &p->hook_depth);
+}
+
+void rules_hook(lua_State *L, enum hook hook, int order)
+{
+    const struct ruleset *ran[8];
+    size_t n = 0;
+    order = lua_absindex(L, order);
+    /* The order may change or go while hooks run: which ones to run is decided first. */
+    const struct order *o = object_order(L, order);
+    for (uint32_t i = 0; i < o->places_count && n < 8; i++) {
+        if (i > 0 && o->places[i].event == o->places[i - 1].event) {
+            continue;
+        }
+        const struct event *ev = store_event_number(vm_store(L), o->places[i].event);
+        const struct ruleset *set = ev != NULL ? vm_ruleset(L, ev) : NULL;
+        bool seen = set == NULL || set->hooks[hook] == LUA_NOREF;
+        for (size_t k = 0; k < n && !seen; k++) {
+            seen = ran[k] == set;
+        }
+        if (!seen) {
+            ran[n++] = set;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        run_hook(L, ran[i], hook, order);
+    }
+}

@@ -1,0 +1,83 @@
+/* The sandbox: a Lua 5.4 state in which a script can compute and nothing else.
+ *
+ * Globals are an allow-list built from scratch; what the C library of Lua would do
+ * without a bound (patterns, string.rep, table.move ...) is replaced by versions
+ * that charge the script's budget; memory is capped by the allocator. Used by the
+ * policy VM and by the node's script VM. ENGINE's table of escapes is the checklist;
+ * tests/unit/policy/test_sandbox.c has one test for each row.
+ *
+ * Budget recipe: code runs in a host coroutine under a count hook. Over budget, the
+ * hook yields and the host never resumes that coroutine (nor resets it: that would
+ * run its __close handlers); where it cannot yield (inside a sort or gsub callback)
+ * it raises, and re-arms at every instruction until it can. */
+#ifndef USHER_POLICY_SANDBOX_H
+#define USHER_POLICY_SANDBOX_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+struct sandbox_pool;
+
+struct sandbox {
+    lua_State *L; /* main thread: loads code, never runs a script without a budget */
+    size_t memory_bytes, memory_max;
+    struct sandbox_pool *pool;
+    uint64_t spent, budget; /* instructions, of the current run */
+    uint64_t cpu_start_ns;  /* 0: not asked for yet */
+    uint64_t slice;         /* instructions after which a run yields to be resumed; 0: none */
+    bool sliced;            /* the last yield was the end of a slice */
+    bool over;              /* the current run went over its budget */
+    bool no_memory;         /* the cap was hit in the current run */
+    char where[128];        /* "policy.lua:12" of the overrun */
+    int (*random)(lua_State *L, uint64_t *out); /* math.random's source; raises, or 0 */
+    int globals;  /* registry reference of the real table of globals */
+    int env_meta; /* registry reference: metatable of every chunk's _ENV */
+};
+
+/* Makes the state and its globals. ERR_NOMEM on failure. */
+int sandbox_open(struct sandbox *sb, size_t memory_max, struct error *e);
+void sandbox_close(struct sandbox *sb);
+/* The sandbox of any thread of its state. */
+struct sandbox *sandbox_of(lua_State *L);
+
+/* Starts the accounting of one run and arms the hook on its coroutine. With sb->slice
+ * set, the coroutine also yields (sb->sliced) after that many instructions, as soon as it
+ * can, and may be resumed after another sandbox_arm: node scripts run so. */
+void sandbox_arm(struct sandbox *sb, lua_State *co, uint64_t budget);
+void sandbox_disarm(lua_State *co);
+/* MAY_RAISE: accounts for `n` instructions' worth of work done in C. */
+void sandbox_charge(lua_State *L, uint64_t n);
+
+/* Compiles a text chunk with a read-only _ENV of its own. [-0, +1] on 0: the function;
+ * else ERR_BADARG with "file:line: ..." and nothing pushed. Never raises. */
+int sandbox_compile(lua_State *L, struct span text, const char *name, struct error *e);
+/* MAY_RAISE. Gives the chunk at `function` a global of its own: pops the value on top. */
+void sandbox_chunk_global(lua_State *L, int function, const char *name);
+/* MAY_RAISE. Pops a value and makes it the global `name`. [-1, +0] */
+void sandbox_set_global(lua_State *L, const char *name);
+/* MAY_RAISE. Replaces the table on top by a read-only view of it. [-1, +1] */
+void sandbox_lock(lua_State *L);
+/* True for such a view (and for a chunk's _ENV); leaves the stack alone. */
+bool sandbox_is_locked(lua_State *L, int index);
+/* MAY_RAISE. Text of any value without addresses. [-0, +1] */
+const char *sandbox_tostring(lua_State *L, int index, size_t *len);
+
+/* The replaced libraries (lib_string.c, lib_table.c). [-0, +1] each: the table. */
+void sandbox_string_lib(lua_State *L);
+void sandbox_table_lib(lua_State *L);
+int sandbox_random(lua_State *L); /* math.random */
+int sandbox_sort(lua_State *L);   /* table.sort */
+int sandbox_pairs(lua_State *L);
+int sandbox_next(lua_State *L);
+
+/* The Lua allocator: pools of small blocks below `memory_max` (pool.c). */
+struct sandbox_pool *sandbox_pool_new(void);
+void sandbox_pool_free(struct sandbox_pool *pool);
+void *sandbox_alloc(void *sandbox, void *ptr, size_t osize, size_t nsize);
+
+#endif

@@ -1,0 +1,396 @@
+/* tx:take, tx:confirm, tx:reseat: the three that are judged.
+ *
+ * Order of events: places are collected; if all of them are free, the rules of every event
+ * touched judge the request and the price function prices it; the effect is carried out (the
+ * store has the last word: TAKEN, EXPIRED ...); the hook runs. With the default policy there
+ * are no rules, no price and no hooks, and no Lua runs in here: that is the measured path.
+ *
+ * A seat that is taken is reported as TAKEN before any rule is asked: "B4 is booked" helps
+ * more than "B5 would be left alone". */
+#include <string.h>
+
+#include "base/text.h"
+#include "policy/vm.h"
+
+/* One request on its way through judge, price, effect and hook. */
+struct taking {
+    struct effect f;
+    struct ask ask;
+    struct places *places;
+    bool rules, priced;
+    char id[ORDER_ID_BYTES], old_id[ID_BYTES_MAX];
+};
+
+static void new_id(lua_State *L, char id[ORDER_ID_BYTES])
+{
+    struct policy *p = vm_of(L);
+    do {
+        random_order_id(&p->random, id);
+    } while (store_order(p->store, span_make(id, ORDER_ID_BYTES)) != NULL);
+}
+
+/* Every numbered seat is free, or given up by the same request. */
+static bool all_free(lua_State *L, const struct places *seats, const struct order *own)
+{
+    struct store *s = vm_store(L);
+    const struct event *ev = NULL;
+    for (uint32_t i = 0; i < seats->count; i++) {
+        const struct place *p = &seats->place[i];
+        if (p->number & PLACE_AREA) {
+            continue;
+        }
+        if (ev == NULL || ev->number != p->event) {
+            ev = vm_event(L, p->event);
+        }
+        if (store_seat(s, ev, p->number) != SEAT_FREE &&
+            (own == NULL || store_seat_order(s, ev, p->number) != own)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Judges and prices; fills f->price. Leaves the stack as it was. */
+static void judge_and_price(lua_State *L, struct taking *t)
+{
+    bool judge, price;
+    int top = lua_gettop(L);
+    rules_wanted(L, t->places, t->ask.verb, &judge, &price);
+    t->f.unjudged = !t->rules;
+    t->f.version = vm_of(L)->active.version;
+    t->priced = price && t->ask.verb != VERB_CONFIRM;
+    judge = judge && t->rules;
+    if (!judge && !t->priced) {
+        return;
+    }
+    rules_push_ask(L, &t->ask);
+    if (judge) {
+        rules_judge(L, -1);
+    }
+    if (t->priced) {
+        t->f.price = rules_price(L, lua_gettop(L), t->places);
+    }
+    lua_settop(L, top);
+}
+
+static void set_places(struct effect *f, const struct places *p)
+{
+    f->places = p->place;
+    f->places_count = p->count;
+    f->types = p->typed ? p->type : NULL;
+}
+
+/* ---- take --------------------------------------------------------------------------- */
+
+static uint64_t hold_max(lua_State *L, const struct places *seats)
+{
+    uint64_t max = UINT64_MAX;
+    for (uint32_t i = 0; i < seats->count; i++) {
+        if (i == 0 || seats->place[i].event != seats->place[i - 1].event) {
+            uint64_t m = vm_ruleset(L, vm_event(L, seats->place[i].event))->hold_max_ms;
+            max = m < max ? m : max;
+        }
+    }
+    return max;
+}
+
+static void check_hold(lua_State *L, const struct taking *t, uint64_t hold)
+{
+    uint64_t max = hold_max(L, t->places);
+    if (hold == 0) {
+        vm_refusef(L, ERR_BADARG, "a hold lasts more than no time");
+    }
+    if (t->rules && hold > max) {
+        vm_refusef(L, ERR_LIMIT, "a hold lasts at most %llu seconds here",
+                   (unsigned long long)(max / 1000));
+    }
+}
+
+/* A late confirm: the expired order's own seats, under its own id, booked. An order that is
+ * still held past its time expires first. Replaces the seats argument (index 3). */
+static void late_order(lua_State *L, struct taking *t, int order)
+{
+    const struct order *o = object_order(L, order);
+    if (o->status == ORDER_HELD && o->expires_ms <= vm_of(L)->now_ms) {
+        struct effect f = { .kind = EFFECT_FINISH, .id = order_id(o), .code = ORDER_EXPIRED };
+        vm_do(L, &f);
+        rules_hook(L, HOOK_EXPIRE, order);
+        o = object_order(L, order);
+    }
+    if (o->status != ORDER_EXPIRED) {
+        vm_refusef(L, ERR_CONFLICT, "the order is %s: only an expired one is confirmed late",
+                   order_status_name(o->status));
+    }
+    t->f.late = true;
+    memcpy(t->old_id, order_id(o).data, order_id(o).len);
+    t->f.id = span_make(t->old_id, order_id(o).len);
+    places_push_order(L, o);
+    lua_replace(L, 3);
+    vm_push_span(L, order_customer(o)); /* the store's copy moves with the order */
+    t->f.customer = vm_to_span(L, -1);
+    if (t->f.text.len == 0) {
+        vm_push_span(L, order_metadata(o));
+        t->f.text = vm_to_span(L, -1);
+    }
+}
+
+enum take_field {
+    TAKE_CUSTOMER,
+    TAKE_SEATS,
+    TAKE_HOLD,
+    TAKE_METADATA,
+    TAKE_RULES,
+    TAKE_OVERBOOK,
+    TAKE_EVENT,
+    TAKE_LATE
+};
+
+/* tx:take{...} -> order. [1] tx, [2] the table, [3] seats, [4] event, [5] late */
+static int tx_take(lua_State *L)
+{
+    static const char *const names[] = { "customer", "seats", "hold", "metadata", "rules",
+                                         "overbook", "event", "late", NULL };
+    struct taking t;
+    memset(&t, 0, sizeof(t));
+    t.f.kind = EFFECT_TAKE;
+    t.rules = true;
+    uint64_t hold = 0;
+    bool held = false;
+    (void)object_check(L, 1, OBJECT_TX);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 5);
+    lua_pushnil(L);
+    for (int i; (i = vm_fields_next(L, 2, names, "tx:take")) >= 0; lua_pop(L, 1)) {
+        switch ((enum take_field)i) {
+        case TAKE_CUSTOMER: t.f.customer = vm_check_span(L, -1, "customer"); break;
+        case TAKE_HOLD:
+            hold = vm_check_duration(L, -1, "hold");
+            held = true;
+            break;
+        case TAKE_METADATA: t.f.text = vm_check_json(L, -1, "metadata"); break;
+        case TAKE_RULES: t.rules = lua_toboolean(L, -1); break;
+        case TAKE_OVERBOOK: t.f.overbook = lua_toboolean(L, -1); break;
+        case TAKE_SEATS: lua_copy(L, -1, 3); break;
+        case TAKE_EVENT: lua_copy(L, -1, 4); break;
+        case TAKE_LATE: lua_copy(L, -1, 5); break;
+        }
+    }
+    const struct event *ev = lua_isnil(L, 4) ? NULL : vm_check_event(L, 4);
+    if (!lua_isnil(L, 5)) {
+        late_order(L, &t, 5);
+    }
+    t.places = places_read(L, 3, ev);
+    for (uint32_t i = 0; i < t.places->count && !t.f.late; i++) {
+        t.places->place[i].price = 0;
+    }
+    if (held) {
+        check_hold(L, &t, hold);
+        t.f.until_ms = vm_of(L)->now_ms + hold;
+    }
+    if (!t.f.late) {
+        if (!text_is_id(t.f.customer)) {
+            vm_refusef(L, ERR_BADARG, "tx:take needs a customer: an id of at most %d bytes",
+                       ID_BYTES_MAX);
+        }
+        new_id(L, t.id);
+        t.f.id = span_make(t.id, ORDER_ID_BYTES);
+    }
+    for (uint32_t i = 0; i < t.places->count; i++) {
+        t.f.price += t.places->place[i].price;
+    }
+    t.ask = (struct ask){ .verb = VERB_TAKE,
+                          .after = held ? "held" : "booked",
+                          .customer = t.f.customer,
+                          .metadata = t.f.text,
+                          .order = t.f.late ? 5 : 0,
+                          .seats = t.places,
+                          .gains = t.places };
+    if (all_free(L, t.places, NULL)) {
+        judge_and_price(L, &t);
+    }
+    set_places(&t.f, t.places);
+    vm_do(L, &t.f);
+    object_push_order(L, store_order(vm_store(L), t.f.id));
+    rules_hook(L, HOOK_TAKE, lua_gettop(L));
+    return 1;
+}
+
+/* ---- confirm and reseat ------------------------------------------------------------------ */
+
+/* Reads the optional last argument {rules=, metadata=, overbook=}. */
+static void options(lua_State *L, int index, struct taking *t, const char *what)
+{
+    static const char *const names[] = { "rules", "metadata", "overbook", NULL };
+    t->rules = true;
+    if (lua_isnoneornil(L, index)) {
+        return;
+    }
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_pushnil(L);
+    for (int i; (i = vm_fields_next(L, index, names, what)) >= 0; lua_pop(L, 1)) {
+        if (i == 0) {
+            t->rules = lua_toboolean(L, -1);
+        } else if (i == 1) {
+            t->f.text = vm_check_json(L, -1, "metadata");
+        } else {
+            t->f.overbook = lua_toboolean(L, -1);
+        }
+    }
+}
+
+/* Keeps the id over effects that move the order in memory. */
+static void hold_id(struct taking *t, const struct order *o)
+{
+    memcpy(t->old_id, order_id(o).data, order_id(o).len);
+    t->f.id = span_make(t->old_id, order_id(o).len);
+}
+
+/* tx:confirm(o[, {metadata=, rules=}]) -> o */
+static int tx_confirm(lua_State *L)
+{
+    struct taking t;
+    memset(&t, 0, sizeof(t));
+    t.f.kind = EFFECT_CONFIRM;
+    lua_settop(L, 3);
+    const struct order *o = object_order(L, 2);
+    options(L, 3, &t, "tx:confirm");
+    hold_id(&t, o);
+    bool judge = false;
+    for (uint32_t i = 0; t.rules && i < o->places_count && !judge; i++) {
+        judge = vm_ruleset(L, vm_event(L, o->places[i].event))->judges[VERB_CONFIRM];
+    }
+    if (judge && o->status == ORDER_HELD && o->expires_ms > vm_of(L)->now_ms) {
+        places_push_order(L, o);
+        t.places = places_read(L, -1, NULL);
+        struct places *none = places_new(L, 0);
+        t.ask = (struct ask){ .verb = VERB_CONFIRM,
+                              .after = "booked",
+                              .customer = order_customer(o),
+                              .order = 2,
+                              .metadata = t.f.text.len > 0 ? t.f.text : order_metadata(o),
+                              .seats = t.places,
+                              .gains = none };
+        judge_and_price(L, &t);
+    }
+    struct span metadata = t.f.text;
+    t.f.text = span_make(NULL, 0);
+    vm_do(L, &t.f);
+    if (metadata.len > 0) {
+        struct effect amend = {
+            .kind = EFFECT_AMEND, .id = t.f.id, .set = SET_METADATA, .text = metadata
+        };
+        vm_do(L, &amend);
+    }
+    object_push_order(L, store_order(vm_store(L), t.f.id));
+    rules_hook(L, HOOK_CONFIRM, lua_gettop(L));
+    return 1;
+}
+
+static bool has_place(const struct place *list, uint32_t n, const struct place *p)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (list[i].event == p->event && list[i].number == p->number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Pushes the places of `all` that are not in `other`. [-0, +1] */
+static struct places *without(lua_State *L, const struct place *all, const struct span *types,
+                              uint32_t n, const struct place *other, uint32_t others)
+{
+    struct places *out = places_new(L, n);
+    out->count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!has_place(other, others, &all[i])) {
+            out->type[out->count] = types != NULL ? types[i] : span_make(NULL, 0);
+            out->place[out->count++] = all[i];
+        }
+    }
+    return out;
+}
+
+/* tx:reseat(o, seats[, {rules=, overbook=}]) -> o. `seats` are all its places afterwards. */
+static int tx_reseat(lua_State *L)
+{
+    struct taking t;
+    memset(&t, 0, sizeof(t));
+    t.f.kind = EFFECT_RESEAT;
+    lua_settop(L, 4);
+    const struct order *o = object_order(L, 2);
+    const struct event *ev =
+        o->places_count > 0 ? store_event_number(vm_store(L), o->places[0].event) : NULL;
+    options(L, 4, &t, "tx:reseat");
+    hold_id(&t, o);
+    t.places = places_read(L, 3, ev);
+    t.f.price = o->price;
+    struct places *gains =
+        without(L, t.places->place, t.places->type, t.places->count, o->places, o->places_count);
+    struct places *leaves =
+        without(L, o->places, NULL, o->places_count, t.places->place, t.places->count);
+    t.ask = (struct ask){ .verb = VERB_RESEAT,
+                          .customer = order_customer(o),
+                          .order = 2,
+                          .metadata = order_metadata(o),
+                          .seats = t.places,
+                          .gains = gains,
+                          .leaves = leaves };
+    if (all_free(L, t.places, o)) {
+        judge_and_price(L, &t);
+    }
+    set_places(&t.f, t.places);
+    vm_do(L, &t.f);
+    object_push_order(L, store_order(vm_store(L), t.f.id));
+    rules_hook(L, HOOK_RESEAT, lua_gettop(L));
+    return 1;
+}
+
+/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=} -> true | nil, denial */
+static int tx_judge(lua_State *L)
+{
+    static const char *const names[] = { "verb",  "customer", "seats", "leaves",
+                                         "order", "metadata", "event", NULL };
+    static const char *const verbs[] = { "take", "confirm", "reseat", NULL };
+    struct ask ask;
+    memset(&ask, 0, sizeof(ask));
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 6); /* 3 seats, 4 leaves, 5 order, 6 event */
+    lua_pushnil(L);
+    for (int i; (i = vm_fields_next(L, 2, names, "tx:judge")) >= 0; lua_pop(L, 1)) {
+        switch (i) {
+        case 0: ask.verb = (enum verb)luaL_checkoption(L, -1, NULL, verbs); break;
+        case 1: ask.customer = vm_check_span(L, -1, "customer"); break;
+        case 2: lua_copy(L, -1, 3); break;
+        case 3: lua_copy(L, -1, 4); break;
+        case 4: lua_copy(L, -1, 5); break;
+        case 5: ask.metadata = vm_check_span(L, -1, "metadata"); break;
+        default: lua_copy(L, -1, 6); break;
+        }
+    }
+    const struct event *ev = lua_isnil(L, 6) ? NULL : vm_check_event(L, 6);
+    ask.order = lua_isnil(L, 5) ? 0 : 5;
+    struct places *seats = places_read(L, 3, ev);
+    ask.seats = ask.gains = seats;
+    if (!lua_isnil(L, 4)) {
+        ask.leaves = places_read(L, 4, ev);
+    }
+    if (ask.order != 0 && ask.verb != VERB_TAKE) {
+        const struct order *o = object_order(L, 5);
+        ask.gains = without(L, seats->place, seats->type, seats->count, o->places, o->places_count);
+    }
+    rules_push_ask(L, &ask);
+    rules_try(L, -1);
+    if (lua_isnil(L, -1)) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+}
+
+const luaL_Reg tx_write_methods[] = {
+    { "take", tx_take }, { "confirm", tx_confirm }, { "reseat", tx_reseat }, { "judge", tx_judge },
+    { NULL, NULL },
+};
