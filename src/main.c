@@ -170,7 +170,7 @@ static int config_program(struct options *o)
             config_free(&config);
             return fail(&e);
         }
-        render_answer(render, span_make((const char *)config.json.data, config.json.len),
+        render_print(render, span_make((const char *)config.json.data, config.json.len),
                       span_make("", 0));
         render_free(render);
     } else {

@@ -173,6 +173,7 @@ end
 -- ---- Formats ----------------------------------------------------------------------
 
 local function as_table(context, value, columns)
+    if type(value) == "string" then return (value:gsub("[^%C\n\t]", "?")) end
     if type(value) ~= "table" then return cell(context, "", value) end
     if value.event and value.counts and (value.taken or value.rows) then return seat_map(context, value) end
     if is_list(value) then

@@ -42,7 +42,7 @@ static void print_output(void *arg, struct span kind, struct span text, struct s
 {
     struct console *c = arg;
     if (span_is(kind, "value")) {
-        render_answer(c->render, text, columns);
+        render_print(c->render, text, columns);
     } else if (span_is(kind, "progress")) {
         (void)fprintf(stderr, "%.*s\n", (int)text.len, text.data);
     } else {

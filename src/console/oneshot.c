@@ -82,7 +82,7 @@ int oneshot_main(const struct console_options *o, int argc, char **argv)
         code = client_call(client, args.count, args.spans, &json, &e);
     }
     if (code == 0) {
-        render_answer(render, span_make((const char *)json.data, json.len), span_make("", 0));
+        render_print(render, span_make((const char *)json.data, json.len), span_make("", 0));
     }
     if (client != NULL) {
         client_close(client);
@@ -104,7 +104,7 @@ static void on_interrupt(int number)
 static void print_output(void *arg, struct span kind, struct span text, struct span columns)
 {
     if (span_is(kind, "value")) {
-        render_answer(arg, text, columns);
+        render_print(arg, text, columns);
     } else if (span_is(kind, "progress")) {
         (void)fprintf(stderr, "%.*s\n", (int)text.len, text.data);
     } else {

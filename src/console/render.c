@@ -124,7 +124,7 @@ static int render_protected(lua_State *L)
     return 1;
 }
 
-void render_answer(struct render *r, struct span json, struct span columns)
+void render_print(struct render *r, struct span json, struct span columns)
 {
     struct job job = { r, json, columns };
     lua_pushcfunction(r->L, render_protected);

@@ -16,7 +16,7 @@ struct render;
 int render_new(const char *format, FILE *out, struct render **result, struct error *e);
 void render_free(struct render *r);
 /* Prints one answer (JSON text; columns a JSON list or empty) and a newline. */
-void render_answer(struct render *r, struct span json, struct span columns);
+void render_print(struct render *r, struct span json, struct span columns);
 /* Prints "CODE message; hint" (and the traceback, if any) on stderr. */
 void render_error(const struct error *e, struct span traceback);
 

@@ -30,11 +30,8 @@ static int random_word(lua_State *L, uint64_t *out)
 static void push_function(lua_State *L, struct span text, const char *name)
 {
     struct error e;
-    if (sandbox_compile(sandbox_of(L), text, name, &e) != 0) {
+    if (sandbox_compile(L, text, name, &e) != 0) {
         luaL_error(L, "%s", e.message);
-    }
-    if (L != sandbox_of(L)->L) {
-        lua_xmove(sandbox_of(L)->L, L, 1);
     }
 }
 
