@@ -203,6 +203,19 @@ static void push_name(lua_State *L, const char *name)
     luaL_gsub(L, name, "-", "_");
 }
 
+/* A repeating argument that was not given at all is an empty list. It is the last one. */
+static void push_empty_lists(lua_State *L, const struct call *call)
+{
+    for (size_t i = 0; i < call->def->args_count && !call->def->args[i].option; i++) {
+        const struct arg_def *def = &call->def->args[i];
+        if (def->many && call_value(call, def->name) == NULL) {
+            push_name(L, def->name);
+            lua_newtable(L);
+            lua_rawset(L, -3);
+        }
+    }
+}
+
 /* [-0, +1] the req table. */
 static void push_request(lua_State *L)
 {
@@ -231,6 +244,7 @@ static void push_request(lua_State *L)
         lua_rawset(L, -3);
         i = end;
     }
+    push_empty_lists(L, call);
     lua_pushstring(L, call->def->name);
     lua_setfield(L, -2, "command");
 }
@@ -251,12 +265,17 @@ static void push_command(lua_State *L)
     }
 }
 
-/* Never resumed: a yield only happens when the budget is spent. */
-static int never(lua_State *L, int status, lua_KContext k)
+/* The end of `body`, with the two results of run on top. A continuation: when a pcall of the
+ * script has caught an error, Lua has unwound the C stack and goes on here. */
+static int body_end(lua_State *L, int status, lua_KContext k)
 {
-    (void)L;
     (void)status;
     (void)k;
+    if (lua_isnil(L, -2) && lua_istable(L, -1)) {
+        return lua_error(L); /* return nil, {code=, message=} */
+    }
+    lua_pop(L, 1);
+    render_answer(L, -1);
     return 0;
 }
 
@@ -269,13 +288,8 @@ static int body(lua_State *L)
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
     push_request(L);
-    lua_callk(L, 2, 2, 0, never);
-    if (lua_isnil(L, -2) && lua_istable(L, -1)) {
-        return lua_error(L); /* return nil, {code=, message=} */
-    }
-    lua_pop(L, 1);
-    render_answer(L, -1);
-    return 0;
+    lua_callk(L, 2, 2, 0, body_end);
+    return body_end(L, LUA_OK, 0);
 }
 
 /* The end of `entry`, with the outcome of body on top. */

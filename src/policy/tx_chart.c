@@ -223,6 +223,10 @@ int tx_chart_put(lua_State *L)
     struct effect f = { .kind = EFFECT_CHART_PUT, .id = vm_check_span(L, 2, "the chart's id") };
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_settop(L, 3);
+    if (store_chart(vm_store(L), f.id) != NULL) {
+        return vm_refusef(L, ERR_CONFLICT, "there is a chart '%.*s' already: charts do not change",
+                          (int)f.id.len, f.id.data);
+    }
     struct chart_box *box = new_box(L);
     lua_newtable(L);
     lua_newtable(L);

@@ -364,7 +364,28 @@ static int tx_policy_files(lua_State *L)
     return 1;
 }
 
+/* tx:raw(text): JSON text to be part of an answer as it is. */
+static int tx_raw(lua_State *L)
+{
+    self(L);
+    struct policy *p = vm_of(L);
+    struct span text = vm_check_span(L, 2, "the JSON text");
+    struct error e;
+    error_clear(&e);
+    if (lua_json_check(text, &e) != 0) {
+        return vm_refuse(L, &e);
+    }
+    buf_clear(&p->scratch);
+    buf_put(&p->scratch, text.data, text.len);
+    if (p->scratch.failed) {
+        return vm_refusef(L, ERR_NOMEM, "no memory for JSON text");
+    }
+    object_push_json(L, &p->scratch);
+    return 1;
+}
+
 const luaL_Reg tx_read_methods[] = {
+    { "raw", tx_raw },
     { "event", tx_event },
     { "order", tx_order },
     { "chart", tx_chart },

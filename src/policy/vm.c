@@ -62,14 +62,19 @@ struct store *vm_store(lua_State *L)
     return p->store;
 }
 
-/* The first place of a take or reseat that is not free, for the refusal's `seat`. */
+static bool owned(const struct order *o, struct span id)
+{
+    return o != NULL && span_eq(order_id(o), id);
+}
+
+/* The first place of a take or reseat that somebody else has, for the refusal's `seat`. */
 static struct span first_taken(struct store *s, const struct effect *f)
 {
     for (uint32_t i = 0; i < f->places_count; i++) {
         const struct event *ev = store_event_number(s, f->places[i].event);
         uint32_t n = f->places[i].number;
         if (ev != NULL && !(n & PLACE_AREA) && n < chart_seats(ev->chart) &&
-            store_seat(s, ev, n) != SEAT_FREE) {
+            store_seat(s, ev, n) != SEAT_FREE && !owned(store_seat_order(s, ev, n), f->id)) {
             return chart_label(ev->chart, n);
         }
     }
