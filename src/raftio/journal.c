@@ -9,22 +9,15 @@
  * group commit without a timer. One append on an idle journal costs one write and one
  * fdatasync of a file whose blocks exist and are zeroed, so no metadata goes with it.
  *
- * The next segment is made in the background when a quarter of the current one is used. A
- * batch that needs it waits until it is there; the write job itself never creates a file. A
- * full disk can therefore only stop the making of segments: nothing is half-written, the
- * queue waits, journal_has_space() says no, and each tick tries again.
- *
- * The tick (once a second) looks at the free space and, when the log is idle, brings the
- * durable mark up to date; a busy log needs no mark, since every record vouches for what was
- * synced before it. Closing writes the mark too.
+ * Making the next segment, removing old ones and the once-a-second tick are in
+ * journal_background.c; a batch that needs the next segment waits until it is there.
  *
  * How it fails: any other error of a write or sync ends the journal: nothing is tried again,
  * fatal is called once, all waiting and later callbacks get the error, in order.
  *
  * Invariants (besides J1 to J4 in journal.h)
  *   5 at most one write job runs; `log` and `slots.vote` are its own while it does
- *   6 a batch changes the segment at most once, and only to a spare that is durable
- *   7 the mark is at most what `log.durable` was when no write job ran */
+ *   6 a batch changes the segment at most once, and only to a spare that is durable */
 #include <inttypes.h>
 #include <string.h>
 
@@ -37,11 +30,8 @@
 
 /* More than this is not written at once: an entry is in memory twice meanwhile. */
 #define BATCH_WRITE_MAX ((uint64_t)16 * 1024 * 1024)
-#define TICK_MS         1000
 /* Log bytes per accounting sample: the error of journal_log_bytes after a compaction. */
 #define SAMPLE_BYTES    ((uint64_t)64 * 1024)
-
-static void pump(struct journal *j);
 
 static void pump_later(struct journal *j) { j->env->ops->defer(j->env, &j->pump); }
 
@@ -122,135 +112,12 @@ static void answer(struct op *op, int status)
 }
 
 /* Answers all that waits with an error: it will not be written. */
-static void drop_queue(struct journal *j, int status)
+void journal_drop_queue(struct journal *j, int status)
 {
     struct op *op = j->head;
     j->head = NULL;
     j->tail = &j->head;
     answer(op, status);
-}
-
-/* ---- Removing old segments ---------------------------------------------------------- */
-
-static void removal_run(struct env_job *job)
-{
-    struct journal *j = job->arg;
-    const struct env_ops *ops = j->env->ops;
-    struct error e = { 0 };
-    int rc = 0;
-    for (uint64_t n = j->removal_first; n < j->removal_end && rc == 0; n++) {
-        char *path = journal_segment_path(j->dir, n);
-        rc = path == NULL ? error_set(&e, ERR_NOMEM, "out of memory")
-                          : ops->remove(j->env, path, &e);
-        rc = rc == ERR_NOTFOUND ? 0 : rc;
-        mem_free(path);
-    }
-    if (rc != 0) {
-        /* It costs only space; the next open finds it covered by the snapshot. */
-        log_warn("an old log segment stays: %s", e.message);
-    }
-    j->removal.status = ops->sync_dir(j->env, j->dir, &j->removal.error);
-}
-
-static void start_removal(struct journal *j);
-
-static void removal_done(struct env_job *job)
-{
-    struct journal *j = job->arg;
-    j->removal.running = false;
-    if (j->removal.status != 0) {
-        journal_fail(j, &j->removal.error);
-    }
-    start_removal(j);
-    journal_progress(j);
-}
-
-/* Removes the segments before the last one that begins at or below compact_index. */
-static void start_removal(struct journal *j)
-{
-    struct log_writer *w = &j->log;
-    if (j->removal.running || j->write.running || j->failed != 0) {
-        return;
-    }
-    size_t keep = 0;
-    for (size_t i = 1; i < w->segments_count; i++) {
-        if (w->segments[i].first_index <= j->compact_index) {
-            keep = i;
-        }
-    }
-    if (keep == 0) {
-        return;
-    }
-    j->removal_first = w->segments[0].number;
-    j->removal_end = w->segments[keep].number;
-    w->segments_count -= keep;
-    memmove(w->segments, w->segments + keep, w->segments_count * sizeof *w->segments);
-    j->removal.running = true;
-    j->removal.job = (struct env_job){ .run = removal_run, .done = removal_done, .arg = j };
-    j->env->ops->job(j->env, &j->removal.job);
-}
-
-/* ---- The next segment --------------------------------------------------------------- */
-
-static void spare_run(struct env_job *job)
-{
-    struct journal *j = job->arg;
-    j->spare.status = segment_create(j->env, j->dir, j->spare_number, j->spare_bytes,
-                                     &j->spare_file, &j->spare.error);
-}
-
-static void spare_done(struct env_job *job)
-{
-    struct journal *j = job->arg;
-    j->spare.running = false;
-    if (j->spare.status == 0) {
-        ASSERT(j->log.spare == NULL && j->spare_number == j->log.number + 1);
-        j->log.spare = j->spare_file;
-        j->log.spare_capacity = j->spare_bytes;
-        j->spare_ready = true;
-        j->spare_no_space = false;
-        j->spare_want = 0;
-    } else if (j->spare.status == ERR_NOSPACE) {
-        if (!j->spare_no_space) {
-            log_warn("no space for the next log segment: %s; trying again every second",
-                     j->spare.error.message);
-        }
-        j->spare_no_space = j->spare_waits = j->low_space = true;
-        if (j->closing) {
-            drop_queue(j, ERR_NOSPACE);
-        }
-    } else {
-        journal_fail(j, &j->spare.error);
-    }
-    pump(j);
-    journal_progress(j);
-}
-
-/* Sees to it that there will be a spare of at least `bytes`. While it is being made no batch
- * that could use it is started (batch_limit), so the current segment stays the same. */
-static void want_spare(struct journal *j, uint64_t bytes)
-{
-    struct log_writer *w = &j->log;
-    bytes = bytes > j->options.segment_bytes ? bytes : j->options.segment_bytes;
-    if (bytes > j->spare_want) {
-        j->spare_want = bytes;
-    }
-    if (j->spare.running || j->spare_waits || j->write.running || j->failed != 0) {
-        return;
-    }
-    if (w->spare != NULL) {
-        if (w->spare_capacity >= j->spare_want) {
-            return;
-        }
-        j->env->ops->file_close(w->spare); /* made again, larger */
-        w->spare = NULL;
-        j->spare_ready = false;
-    }
-    j->spare_number = w->number + 1;
-    j->spare_bytes = j->spare_want;
-    j->spare.running = true;
-    j->spare.job = (struct env_job){ .run = spare_run, .done = spare_done, .arg = j };
-    j->env->ops->job(j->env, &j->spare.job);
 }
 
 /* ---- The write job -------------------------------------------------------------------- */
@@ -313,10 +180,10 @@ static void write_done(struct env_job *job)
     if (status != 0) {
         journal_fail(j, &j->write.error);
         answer(done, status);
-        pump(j);
+        journal_pump(j);
     } else {
-        start_removal(j);
-        pump(j); /* the next batch does not wait for what the callbacks do */
+        journal_remove_old(j);
+        journal_pump(j); /* the next batch does not wait for what the callbacks do */
         answer(done, 0);
     }
     journal_progress(j);
@@ -343,7 +210,7 @@ static bool take_batch(struct journal *j)
         end = &(*end)->next;
     }
     if (end == &j->head) {
-        want_spare(j, j->head->bytes + SEGMENT_HEADER_BYTES + record_bytes(0));
+        journal_want_spare(j, j->head->bytes + SEGMENT_HEADER_BYTES + record_bytes(0));
         return false;
     }
     j->running = j->head;
@@ -355,17 +222,17 @@ static bool take_batch(struct journal *j)
     return true;
 }
 
-static void pump(struct journal *j)
+void journal_pump(struct journal *j)
 {
     if (j->write.running) {
         return;
     }
     if (j->failed != 0) {
-        drop_queue(j, j->failed);
+        journal_drop_queue(j, j->failed);
         return;
     }
-    if (j->log.spare == NULL && j->log.offset > j->log.capacity / 4) {
-        want_spare(j, 0);
+    if (!j->closing && j->log.spare == NULL && j->log.offset > j->log.capacity / 4) {
+        journal_want_spare(j, 0);
     }
     if (j->head == NULL || !take_batch(j)) {
         return;
@@ -440,7 +307,7 @@ void journal_compact(struct journal *j, uint64_t index)
         j->compact_index = index;
     }
     account_compact(j, index);
-    start_removal(j);
+    journal_remove_old(j);
 }
 
 /* J4. The same term with the same vote again changes nothing and is allowed. */
@@ -478,71 +345,13 @@ int journal_set_identity(struct journal *j, const struct journal_identity *id, s
     return rc;
 }
 
-/* ---- The tick ----------------------------------------------------------------------------- */
-
-static void tick_run(struct env_job *job)
-{
-    struct journal *j = job->arg;
-    struct error e = { 0 };
-    j->tick_free_known = j->env->ops->free_bytes(j->env, j->dir, &j->tick_free_bytes, &e) == 0;
-    j->tick.status = j->tick_marks ? slots_write_mark(&j->slots, j->tick_mark, &j->tick.error) : 0;
-}
-
-/* Until the next segment exists there must be room for it. */
-static bool is_low(const struct journal *j, uint64_t free_bytes)
-{
-    bool made = j->spare_ready || j->spare.running;
-    return free_bytes < j->options.reserve_bytes + (made ? 0 : j->options.segment_bytes);
-}
-
-static void tick_done(struct env_job *job)
-{
-    struct journal *j = job->arg;
-    j->tick.running = false;
-    if (j->tick.status != 0) {
-        journal_fail(j, &j->tick.error);
-    }
-    if (j->tick_free_known) {
-        bool low = is_low(j, j->tick_free_bytes) || j->spare_no_space;
-        if (low && !j->low_space) {
-            log_warn("%s: the disk is nearly full (%" PRIu64 " MiB free): new requests are refused",
-                     j->dir, j->tick_free_bytes >> 20);
-        } else if (!low && j->low_space) {
-            log_info("%s: there is space again (%" PRIu64 " MiB free)", j->dir,
-                     j->tick_free_bytes >> 20);
-        }
-        j->low_space = low;
-    }
-    if (!j->closing) {
-        j->spare_waits = false;
-        if (j->spare_no_space) {
-            want_spare(j, 0);
-        }
-        j->env->ops->timer_start(j->timer, TICK_MS);
-    }
-    journal_progress(j);
-}
-
-static void start_tick(struct journal *j)
-{
-    /* With a write under way `durable` is the worker's, and the next record vouches anyway. */
-    bool quiet = !j->write.running && j->head == NULL && j->failed == 0;
-    j->tick_mark = quiet ? j->log.durable : 0;
-    j->tick_marks = quiet && j->tick_mark != j->slots.mark_now.a;
-    j->tick.running = true;
-    j->tick.job = (struct env_job){ .run = tick_run, .done = tick_done, .arg = j };
-    j->env->ops->job(j->env, &j->tick.job);
-}
-
-static void on_timer(void *arg) { start_tick(arg); }
-
 /* ---- Opening's end and closing ----------------------------------------------------------------
  */
 
 static void on_turn_end(void *arg)
 {
     struct journal *j = arg;
-    pump(j);
+    journal_pump(j);
     journal_progress(j);
 }
 
@@ -556,9 +365,9 @@ int journal_start(struct journal *j, struct error *e)
         return rc;
     }
     j->spare_ready = j->log.spare != NULL;
-    j->low_space = is_low(j, free_bytes);
-    j->timer = j->env->ops->timer_new(j->env, on_timer, j);
-    j->env->ops->timer_start(j->timer, TICK_MS);
+    j->low_space = journal_is_low(j, free_bytes);
+    j->timer = j->env->ops->timer_new(j->env, journal_on_timer, j);
+    j->env->ops->timer_start(j->timer, JOURNAL_TICK_MS);
     return 0;
 }
 
@@ -594,7 +403,7 @@ void journal_progress(struct journal *j)
     }
     if (!j->closed_started) {
         j->closed_started = true; /* one last tick writes the mark, then we come back here */
-        start_tick(j);
+        journal_start_tick(j);
         return;
     }
     void (*cb)(void *) = j->close_cb;

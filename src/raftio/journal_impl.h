@@ -1,11 +1,13 @@
 /* Shared by the journal's files; nobody else includes it.
  *
- *   journal.c           the queue, group commit, the clock's tick, closing
+ *   journal.c           the queue, group commit, closing
+ *   journal_background.c  the next segment, removal of old ones, the tick
  *   journal_segment.c   the log writer: records into segments, sealing, creating
- *   journal_open.c      opening a directory: what is there, what belongs together
+ *   journal_open.c      opening a directory: lock, identity, snapshot and log together
+ *   journal_load.c      its segments: which belong together, where the log goes on
  *   journal_replay.c    reading one segment: records, torn tail or damage
  *   journal_vote.c      the small files: vote slots, durable mark, identity
- *   journal_snapshot.c  snapshot writer and reader
+ *   journal_snapshot.c  snapshot writer; journal_snapshot_read.c: reader
  *   journal_format.c    the bytes */
 #ifndef USHER_RAFTIO_JOURNAL_IMPL_H
 #define USHER_RAFTIO_JOURNAL_IMPL_H
@@ -91,6 +93,32 @@ struct replay_segment {
 /* ERR_CORRUPT or ERR_NOMEM. Entries point into s->data. */
 int replay_segment(struct replay *r, struct replay_segment *s, struct error *e);
 
+/* ---- Opening (journal_open.c, journal_load.c) --------------------------------------------- */
+
+struct opening {
+    struct journal *j;
+    struct journal_recovery *rec;
+    struct error *e;
+    /* What the directory holds. */
+    uint64_t *numbers;
+    size_t count, cap;
+    char (*parts)[JOURNAL_NAME_BYTES];
+    size_t parts_count;
+    bool has_identity, no_memory;
+    /* What the segments say. */
+    struct replay replay;
+    size_t begin;            /* numbers[begin..count) belong together */
+    uint64_t number, offset; /* where the log goes on */
+    bool dirty_tail;         /* the bytes behind must be zeroed */
+    uint64_t rewrite_number, rewrite_from, rewrite_end;
+    const uint8_t *rewrite_data;
+};
+
+/* Reads all segments; sets where the log goes on. Changes nothing. */
+int load_segments(struct opening *o);
+/* Makes the log's end durable and clean, and the writer ready. */
+int load_writer(struct opening *o);
+
 /* ---- The small files (journal_vote.c) ---------------------------------------------- */
 
 struct slots {
@@ -115,8 +143,11 @@ int identity_read(struct env *env, const char *dir, struct journal_identity *out
 int journal_read_file(struct env *env, const char *path, uint8_t **data, size_t *len,
                       struct error *e);
 
-/* ---- Snapshots (journal_snapshot.c) -------------------------------------------------- */
+/* ---- Snapshots (journal_snapshot.c, journal_snapshot_read.c)
+ * -------------------------------------------------- */
 
+/* "dir/snapshot-INDEX-TERM" in a new string; NULL: out of memory. */
+char *snapshot_path(const char *dir, uint64_t index, uint64_t term);
 bool snapshot_parse_name(const char *name, uint64_t *index, uint64_t *term);
 /* Checks header, meta and trailer against the file's size, not the blocks. */
 int snapshot_check(struct env *env, const char *dir, uint64_t index, uint64_t term,
@@ -206,10 +237,28 @@ struct journal {
 void journal_fail(struct journal *j, const struct error *e);
 /* Something in the background ended: closing may go on. */
 void journal_progress(struct journal *j);
+/* Starts the next write job when there is work and none runs. */
+void journal_pump(struct journal *j);
+/* Answers all that waits with an error: it will not be written. */
+void journal_drop_queue(struct journal *j, int status);
 void journal_account(struct journal *j, uint64_t index, size_t bytes);
 /* The end of opening: the queue and the clock start. */
 int journal_start(struct journal *j, struct error *e);
 /* Closes every file and frees everything; nothing may be under way. */
 void journal_destroy(struct journal *j);
+
+/* ---- Beside the write jobs (journal_background.c) ---------------------------------------- */
+
+#define JOURNAL_TICK_MS 1000
+
+/* Removes the segments before the last one that begins at or below compact_index. */
+void journal_remove_old(struct journal *j);
+/* Sees to it that there will be a spare of at least `bytes`. While it is being made no batch
+ * that could use it is started (batch_limit), so the current segment stays the same. */
+void journal_want_spare(struct journal *j, uint64_t bytes);
+void journal_start_tick(struct journal *j);
+void journal_on_timer(void *arg);
+/* Until the next segment exists there must be room for it. */
+bool journal_is_low(const struct journal *j, uint64_t free_bytes);
 
 #endif
