@@ -12,7 +12,7 @@ return {
         name = "block", group = "events", kind = "transaction", access = "operator",
         summary = "Take free seats out of the sale", example = "block 1 A1 A2 --reason broken",
         args = ARGS,
-        options = { reason = { "string", meta = "T", help = "shown to operators" } },
+        options = { { "reason", "string", meta = "T", help = "shown to operators" } },
         run = function(tx, req)
             tx:block(req.seats, req.reason)
             return answer(req, "blocked")
@@ -23,7 +23,7 @@ return {
         name = "unblock", group = "events", kind = "transaction", access = "operator",
         summary = "Put blocked seats back into the sale", example = "unblock 1 A1 A2",
         args = ARGS,
-        options = { reason = { "string", meta = "T", help = "for the log only" } },
+        options = { { "reason", "string", meta = "T", help = "for the log only" } },
         run = function(tx, req)
             tx:unblock(req.seats)
             return answer(req, "free")

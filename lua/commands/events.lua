@@ -96,18 +96,19 @@ end
 
 local function event(tx, req)
     local ev, areas = req.event, json.list {}
+    local attributes = ev.attributes_text ~= "" and ev.attributes_text or "{}"
     for i, area in ipairs(ev:areas()) do
         areas[i] = { area = area.label, category = area.category, capacity = area.capacity,
             held = area.held, booked = area.booked, free = area.free }
     end
     return {
-        event = ev.id, status = ev.status, attributes = tx:raw(ev.attributes_text), counts = ev.counts,
+        event = ev.id, status = ev.status, attributes = tx:raw(attributes), counts = ev.counts,
         chart = ev.chart, ruleset = ev.ruleset, currency = ev.currency, seats = ev.seats_total,
         categories = json.list(ev:categories()), areas = areas,
     }
 end
 
-local ATTRIBUTES = { "json", help = "a JSON object, given back byte for byte" }
+local ATTRIBUTES = { "attributes", "json", help = "a JSON object, given back byte for byte" }
 
 return {
     command {
@@ -120,9 +121,9 @@ return {
                 help = "a chart's id, or the plan itself as add-chart takes it" },
         },
         options = {
-            attributes = ATTRIBUTES,
-            rules = { "string", help = "a ruleset of the policy" },
-            currency = { "string", help = "ISO 4217, else that of the first order" },
+            ATTRIBUTES,
+            { "rules", "string", meta = "R", help = "a ruleset of the policy" },
+            { "currency", "string", meta = "C", help = "ISO 4217, else that of the first order" },
         },
         run = add_event,
         again = function(tx, req) return tx:event(req.id) end,
@@ -133,9 +134,9 @@ return {
         example = "set-event 1 --rules matinee",
         args = { { "event", "event" } },
         options = {
-            attributes = ATTRIBUTES,
-            rules = { "string", help = "a ruleset of the policy; \"\" for the policy's own rules" },
-            chart = { "chart", help = "a chart that holds every taken seat" },
+            ATTRIBUTES,
+            { "rules", "string", meta = "R", help = "a ruleset of the policy; \"\" for the policy's own rules" },
+            { "chart", "chart", meta = "C", help = "a chart that holds every taken seat" },
         },
         run = set_event,
         again = function(_, req) return req.event end,
@@ -159,13 +160,13 @@ return {
         name = "remove-event", group = "events", kind = "transaction", access = "operator",
         summary = "Remove an event that has no live orders", example = "remove-event 1",
         args = { { "event", "event" } },
-        options = { ["cancel-orders"] = { "bool", help = "cancel what is held and booked first" } },
+        options = { { "cancel-orders", "bool", help = "cancel what is held and booked first" } },
         run = remove_event,
     },
     command {
         name = "events", group = "events", kind = "transaction", access = "public", read = "local",
         summary = "List the events", example = "events",
-        options = { after = { "string", meta = "EVENT", help = "go on behind this one" } },
+        options = { { "after", "string", meta = "EVENT", help = "go on behind this one" } },
         run = events,
     },
     command {
@@ -178,7 +179,7 @@ return {
         name = "seats", group = "events", kind = "transaction", access = "public", read = "local",
         summary = "Show which seats of an event are taken", example = "seats 1 --full",
         args = { { "event", "event" } },
-        options = { full = { "bool", help = "every seat, row by row" } },
+        options = { { "full", "bool", help = "every seat, row by row" } },
         run = function(tx, req) return tx:seats_view(req.event, req.full or false) end,
     },
 }

@@ -61,7 +61,7 @@ return {
         name = "cancel-seat", group = "orders", kind = "transaction", access = "client",
         summary = "Cancel whatever is on a seat", example = "cancel-seat 1 A1 --customer ann",
         args = { { "event", "event" }, { "seat", "seat" } },
-        options = { customer = { "customer", meta = "C", help = "only if it is theirs" } },
+        options = { { "customer", "customer", meta = "C", help = "only if it is theirs" } },
         run = cancel_seat,
     },
 }

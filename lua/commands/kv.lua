@@ -58,7 +58,7 @@ return {
         name = "keys", group = "values", kind = "transaction", access = "operator", read = "local",
         summary = "List the keys that begin with a prefix", example = "keys pre",
         args = { { "prefix", "string", default = "" } },
-        options = { after = { "string", meta = "KEY", help = "go on behind this one" } },
+        options = { { "after", "string", meta = "KEY", help = "go on behind this one" } },
         run = keys,
     },
 }

@@ -44,7 +44,7 @@ end
 local function explain(tx, req)
     local order = req.order
     local version = order.policy
-    local record = version and version > 0 and tx:policy(version) or nil
+    local record = version and version > 0 and tx:policy_record(version) or nil
     local events, seen = json.list {}, {}
     for _, place in ipairs(order.seats) do
         local event = place.event
@@ -94,12 +94,12 @@ return {
         name = "orders", group = "orders", kind = "transaction", access = "operator", read = "local",
         summary = "List orders, oldest first", example = "orders --customer ann --status live",
         options = {
-            customer = { "customer", meta = "C" }, event = { "event", meta = "E" },
-            status = { "one_of", choices = { "live", "held", "booked", "released", "cancelled",
-                "expired" }, meta = "S" },
-            since = { "time", meta = "T", help = "changed at this time or later" },
-            limit = { "int", help = "at most so many, up to 1000" },
-            after = { "string", meta = "ORDER", help = "go on behind this one" },
+            { "customer", "customer", meta = "C" },
+            { "event", "event", meta = "E" },
+            { "status", { "live", "held", "booked", "released", "cancelled", "expired" }, meta = "S" },
+            { "since", "time", meta = "T", help = "changed at this time or later" },
+            { "limit", "int", help = "at most so many, up to 1000" },
+            { "after", "string", meta = "ORDER", help = "go on behind this one" },
         },
         run = orders,
     },

@@ -108,20 +108,13 @@ local function best(tx, req)
             hint = "a booking has no end" }
     end
     local events = events_of(tx, req.events)
-    local first = table.remove(events, 1)
-    local seats, reason = tx:best { event = first, customer = req.customer, count = req.count,
-        category = req.category, also = #events > 0 and events or nil }
+    local seats, reason = tx:best { event = #events > 1 and events or events[1],
+        customer = req.customer, count = req.count, category = req.category }
     if not seats then
-        deny { code = "TAKEN", message = reason or ("no %d seats together are free"):format(req.count),
-            hint = "ask for fewer, or for another category" }
+        deny { code = "TAKEN", message = reason, hint = "ask for fewer, or for another category" }
     end
-    local all = {}
-    for i, seat in ipairs(seats) do all[i] = seat end
-    for _, event in ipairs(events) do
-        for _, seat in ipairs(seats) do all[#all + 1] = event:seat(seat.label) end
-    end
-    local ttl = not req.book and (req.ttl or tx:settings(first).hold_ttl) or nil
-    return tx:take { customer = req.customer, seats = all, hold = ttl, metadata = req.metadata }
+    local ttl = not req.book and (req.ttl or tx:settings(events[1]).hold_ttl) or nil
+    return tx:take { customer = req.customer, seats = seats, hold = ttl, metadata = req.metadata }
 end
 
 -- ---- extend and confirm ---------------------------------------------------------
@@ -156,9 +149,9 @@ local function confirm(tx, req)
     return tx:take { late = order, metadata = req.metadata }
 end
 
-local CODE = { "string", many = true, meta = "C", help = "a code that opens a sale" }
-local METADATA = { "json", help = "a note kept with the order, given back byte for byte" }
-local TTL = { "duration", help = "how long the hold lasts, else as the policy says" }
+local CODE = { "code", "string", many = true, meta = "C", help = "a code that opens a sale" }
+local METADATA = { "metadata", "json", help = "a note kept with the order, given back byte for byte" }
+local TTL = { "ttl", "duration", help = "how long the hold lasts, else as the policy says" }
 
 local function object_metadata(run)
     return function(tx, req)
@@ -173,7 +166,7 @@ return {
         summary = "Hold seats for a customer, for a while", example = "hold 1 ann A1 A2 --ttl 10m",
         args = { { "event", "event" }, { "customer", "customer" },
             { "seats", "seat", many = true, help = "such as A1, A1..A8, FLOOR*3, A1=child" } },
-        options = { ttl = TTL, code = CODE, metadata = METADATA },
+        options = { TTL, CODE, METADATA },
         run = object_metadata(hold),
     },
     command {
@@ -181,7 +174,7 @@ return {
         summary = "Book seats at once", example = "book 1 ann A1 A2",
         args = { { "event", "event" }, { "customer", "customer" },
             { "seats", "seat", many = true, help = "such as A1, A1..A8, FLOOR*3, A1=child" } },
-        options = { code = CODE, metadata = METADATA },
+        options = { CODE, METADATA },
         run = object_metadata(book),
     },
     command {
@@ -189,22 +182,22 @@ return {
         summary = "Hold or book the best seats that are free", example = "best 1 ann 4 --category stalls",
         args = { { "events", "string", meta = "EVENT[,EVENT...]", help = "the same seats on all of them" },
             { "customer", "customer" }, { "count", "int" } },
-        options = { category = { "category", meta = "C" }, ttl = TTL,
-            book = { "bool", help = "book at once" }, code = CODE, metadata = METADATA },
+        options = { { "category", "category", meta = "C" }, TTL,
+            { "book", "bool", help = "book at once" }, CODE, METADATA },
         run = object_metadata(best),
     },
     command {
         name = "extend", group = "orders", kind = "transaction", access = "client",
         summary = "Give a hold more time, from now", example = "extend 7H2K --ttl 5m",
         args = { { "order", "order" } },
-        options = { ttl = TTL },
+        options = { TTL },
         run = extend,
     },
     command {
         name = "confirm", group = "orders", kind = "transaction", access = "client",
         summary = "Turn a hold into a booking", example = "confirm 7H2K",
         args = { { "order", "order" } },
-        options = { metadata = METADATA },
+        options = { METADATA },
         run = object_metadata(confirm),
     },
 }

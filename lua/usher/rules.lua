@@ -23,19 +23,12 @@ local function heads(places, event)
     return n
 end
 
---- Numbered seats of the asked event that the request newly takes: what an order already
---- sits on is not judged again.
+--- Numbered seats of the asked event that the request newly takes (`ask.gains`): what an
+--- order sits on already is not judged again.
 local function new_seats(ask)
-    local own, out = {}, {}
-    if ask.verb == "reseat" and ask.order then
-        for _, place in ipairs(ask.order.seats) do
-            if place.seat and place.event == ask.event then own[place.label] = true end
-        end
-    end
-    for _, place in ipairs(ask.seats) do
-        if place.seat and place.event == ask.event and not own[place.label] then
-            out[#out + 1] = place.seat
-        end
+    local out = {}
+    for _, place in ipairs(ask.gains) do
+        if place.seat and place.event == ask.event then out[#out + 1] = place.seat end
     end
     return out
 end

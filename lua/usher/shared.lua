@@ -34,11 +34,12 @@ end
 ---@param extra table
 ---@return table
 function M.with(tx, order, extra)
+    local null = tx:raw("null")
     local out = {
         order = order.id, status = order.status, customer = order.customer,
-        expires_at = order.expires_at, seats = json.list(order.seats),
-        lines = json.list(order.lines), price = order.price, currency = order.currency,
-        metadata = order.metadata and tx:raw(order.metadata),
+        expires_at = order.expires_at or null, seats = json.list(order.seats),
+        lines = json.list(order.lines), price = order.price, currency = order.currency or null,
+        metadata = order.metadata and tx:raw(order.metadata) or null,
     }
     for key, value in pairs(extra) do out[key] = value end
     return out
