@@ -228,7 +228,9 @@ static void test_speculation_undone(void **state)
     assert_int_equal(old->undone_events, 1);
     assert_false(node_has(old, lost));
     assert_true(node_status(old).digest == digest);
+    old->outside = true;
     world_propose(w, 3);
+    old->outside = false;
     sim_heal(w->sim);
     world_check(w);
     assert_false(node_has(old, lost));

@@ -442,21 +442,27 @@ static inline int node_propose(struct node *n, struct error *e)
     return rv;
 }
 
-static inline bool node_may_propose(void *arg)
+static inline bool world_may_propose(void *arg)
 {
-    struct node *n = arg;
-    struct cluster_status s = node_status(n);
-    return s.role == ROLE_LEADER && s.ready && s.entries_in_flight < 2;
+    struct node *l = world_leader(arg);
+    return l != NULL && node_status(l).entries_in_flight < 2;
 }
 
-/* Proposes `count` on whoever leads and waits for each to be acknowledged. */
+/* Proposes `count` on whoever leads, and waits until all of the log is everywhere. */
 static inline void world_propose(struct world *w, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count;) {
         struct error e = { 0 };
-        struct node *l = world_wait_leader(w);
-        if (!sim_run_until(w->sim, 5000, node_may_propose, l) || node_propose(l, &e) != 0) {
+        if (!sim_run_until(w->sim, 20000, world_may_propose, w)) {
+            fail_msg("nobody takes proposals");
+        }
+        int rv = node_propose(world_leader(w), &e);
+        if (rv == 0) {
+            i++;
+        } else if (rv != ERR_NOTREADY && rv != ERR_BUSY) {
             fail_msg("not proposed: %s", e.message);
+        } else {
+            sim_run(w->sim, 10);
         }
     }
     world_settle(w);
