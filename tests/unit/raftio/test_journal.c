@@ -20,24 +20,24 @@
 /* A table that counts syncs and forwards everything to the libuv env. */
 static const struct env_ops *real;
 static struct env_ops counting_ops;
-static unsigned syncs, writes, allocations;
+static _Atomic unsigned syncs, writes, allocations;
 
 static int count_sync(struct env_file *f, struct error *e)
 {
-    __atomic_add_fetch(&syncs, 1, __ATOMIC_RELAXED);
+    syncs++;
     return real->file_sync(f, e);
 }
 
 static int count_write(struct env_file *f, uint64_t at, const void *data, size_t len,
                        struct error *e)
 {
-    __atomic_add_fetch(&writes, 1, __ATOMIC_RELAXED);
+    writes++;
     return real->file_write(f, at, data, len, e);
 }
 
 static int count_allocate(struct env_file *f, uint64_t bytes, struct error *e)
 {
-    __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+    allocations++;
     return real->file_allocate(f, bytes, e);
 }
 
