@@ -55,6 +55,12 @@ static bool unprintable(uint32_t cp)
            (cp >= 0xfff0 && cp <= 0xfffb) || (cp & 0xfffe) == 0xfffe;
 }
 
+/* ASCII is nearly all there is, and ids are checked on every booking. */
+static bool plain_name(unsigned char c)
+{
+    return c > ' ' && c < 0x7f && c != ':' && c != '*' && c != '=' && c != '/' && c != ',';
+}
+
 static bool is_name(struct span s, size_t max)
 {
     if (s.len == 0 || s.len > max || s.data[0] == '-') {
@@ -63,8 +69,15 @@ static bool is_name(struct span s, size_t max)
     const unsigned char *p = (const unsigned char *)s.data;
     for (size_t i = 0; i < s.len;) {
         uint32_t cp;
+        if (p[i] < 0x80) {
+            if (!plain_name(p[i])) {
+                return false;
+            }
+            i++;
+            continue;
+        }
         size_t n = utf8_decode(p + i, s.len - i, &cp);
-        if (n == 0 || unprintable(cp) || (n == 1 && strchr(":*=/,", (int)cp) != NULL)) {
+        if (n == 0 || unprintable(cp)) {
             return false;
         }
         i += n;

@@ -51,7 +51,15 @@ static struct customer *find_hashed(const struct store *s, struct span id, uint6
     return NULL;
 }
 
+/* Without the padding that sizeof counts: there may be one customer for each order. */
+static size_t bytes_of(size_t id_len) { return offsetof(struct customer, id) + id_len; }
+
 static uint64_t id_hash(struct span id) { return hash64_seed(id.data, id.len, SEED_CUSTOMER); }
+
+void customer_prefetch(const struct store *s, struct span id)
+{
+    table_prefetch(&s->customer_table, id_hash(id));
+}
 
 struct customer *customer_find(const struct store *s, struct span id)
 {
@@ -66,10 +74,13 @@ struct customer *customer_intern(struct store *s, struct span id)
         c->refs++;
         return c;
     }
-    if (!pool_reserve(&s->customers, 1) || (c = slab_alloc(&s->slab, sizeof *c + id.len)) == NULL) {
+    if (!pool_reserve(&s->customers, 1) || (c = slab_alloc(&s->slab, bytes_of(id.len))) == NULL) {
         return NULL;
     }
-    *c = (struct customer){ .hash = hash, .refs = 1, .len = (uint8_t)id.len };
+    c->hash = hash;
+    c->refs = 1;
+    c->first = c->last = 0;
+    c->len = (uint8_t)id.len;
     memcpy(c->id, id.data, id.len);
     c->number = pool_get(&s->customers);
     ref_at(s, c->number)->customer = c;
@@ -85,7 +96,7 @@ void customer_unref(struct store *s, struct customer *c)
     ASSERT(c->first == 0 && c->last == 0);
     table_remove(&s->customer_table, c->hash, c->number);
     pool_put(&s->customers, c->number);
-    slab_free(&s->slab, c, sizeof *c + c->len);
+    slab_free(&s->slab, c, bytes_of(c->len));
 }
 
 static uint32_t pair_number(const struct store *s, uint32_t event, uint32_t customer)

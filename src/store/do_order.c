@@ -77,7 +77,7 @@ uint32_t order_slot(struct store *s)
         return 0;
     }
     uint32_t slot = pool_get(&s->records);
-    record_at(s, slot)->serial = s->next_serial;
+    record_at(s, slot)->serial = s->next_serial & SERIAL_MAX;
     return slot;
 }
 
@@ -302,9 +302,24 @@ static int take_late(struct store *s, const struct effect *f, struct party *p, s
     return change_order(s, slot, to, e);
 }
 
+/* A large store is mostly waiting for memory here, so ask for it all at once. */
+static void prefetch_take(const struct store *s, const struct effect *f)
+{
+    order_prefetch(s, f->id);
+    customer_prefetch(s, f->customer);
+    for (uint32_t i = 0; i < f->places_count && i < 8; i++) {
+        const struct event_object *ev = event_at(s, f->places[i].event);
+        uint32_t number = f->places[i].number;
+        if (ev != NULL && number < chart_seats(ev->pub.chart)) {
+            __builtin_prefetch(&ev->body->seats[number], 1);
+        }
+    }
+}
+
 int do_take(struct store *s, const struct effect *f, struct error *e)
 {
     struct party p;
+    prefetch_take(s, f);
     int rc = check_json(f->text, "metadata", e);
     rc = rc != 0 ? rc : check_price(f->price, e);
     rc = rc != 0 || f->until_ms == 0 ? rc : check_until(s, f->until_ms, e);
@@ -433,6 +448,9 @@ int do_finish(struct store *s, const struct effect *f, struct error *e)
 
 int do_reseat(struct store *s, const struct effect *f, struct error *e)
 {
+    if (f->id2.len > 0) {
+        return do_exchange(s, f, e);
+    }
     struct party p;
     uint32_t slot = order_find(s, f->id);
     if (slot == 0) {

@@ -31,6 +31,9 @@ static inline void stamp(const struct store *s, struct order *o)
     o->index = s->index;
 }
 
+/* EFFECT_RESEAT with a second order (do_exchange.c). */
+int do_exchange(struct store *s, const struct effect *f, struct error *e);
+
 int no_order(struct span id, struct error *e);
 int check_id(struct span id, const char *what, struct error *e);
 int check_json(struct span text, const char *what, struct error *e);

@@ -21,7 +21,7 @@
     X(EFFECT_CONFIRM, 6)      /* held -> booked; EXPIRED past its time */                          \
     X(EFFECT_EXTEND, 7)                                                                            \
     X(EFFECT_FINISH, 8) /* released | cancelled | expired, all or some places */                   \
-    X(EFFECT_RESEAT, 9) /* other places, same order */                                             \
+    X(EFFECT_RESEAT, 9) /* other places, same order; with id2: exchanged with that order */        \
     X(EFFECT_SPLIT, 10) /* some places become a new order */                                       \
     X(EFFECT_AMEND, 11) /* metadata, price */                                                      \
     X(EFFECT_BLOCK, 12)                                                                            \
@@ -59,6 +59,7 @@ struct effect {
     unsigned set;     /* SET_* */
     struct span id;   /* chart, event, order, kv key, customer, record name, emit name */
     struct span id2;  /* event put/set: chart id; split: new order id; forget: new customer;
+                         reseat: the order that has the new seats and gets the old ones;
                          result: order */
     struct span id3;  /* result: second order */
     struct span text; /* encoded chart, attributes, metadata, kv value (JSON), block reason,

@@ -75,7 +75,7 @@ bool heap_reserve(struct store *s, struct heap *h)
     if (h->len < h->cap) {
         return true;
     }
-    uint32_t cap = h->cap == 0 ? 64 : h->cap + h->cap / 4;
+    uint32_t cap = h->cap == 0 ? 64 : h->cap + h->cap / 8;
     struct heap_entry *entries = slab_alloc(&s->slab, sizeof *entries * cap);
     if (entries == NULL) {
         return false;

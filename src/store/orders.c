@@ -44,11 +44,23 @@ bool orders_init(struct store *s)
     return table_init(&s->orders, &s->slab, order_hash_of, order_next, s);
 }
 
+static uint16_t tag_of(uint64_t hash) { return (uint16_t)(hash >> 48); }
+
+void order_prefetch(const struct store *s, struct span id)
+{
+    table_prefetch(&s->orders, id_hash(id));
+}
+
 uint32_t order_find(const struct store *s, struct span id)
 {
-    uint32_t n = table_first(&s->orders, id_hash(id));
-    while (n != 0 && !span_eq(order_id(record_at(s, n)->v), id)) {
-        n = record_at(s, n)->chain;
+    uint64_t hash = id_hash(id);
+    uint32_t n = table_first(&s->orders, hash);
+    while (n != 0) {
+        const struct record *r = record_at(s, n);
+        if (r->tag == tag_of(hash) && span_eq(order_id(r->v), id)) {
+            break;
+        }
+        n = r->chain;
     }
     return n;
 }
@@ -189,7 +201,9 @@ void order_swap(struct store *s, uint32_t slot, struct order *from, struct order
             places_apply(s, slot, to, true);
         }
         if (from == NULL) {
-            table_insert(&s->orders, id_hash(order_id(to)), slot);
+            uint64_t hash = id_hash(order_id(to));
+            r->tag = tag_of(hash);
+            table_insert(&s->orders, hash, slot);
             lists_add(s, slot, to, first);
         }
     }

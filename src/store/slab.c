@@ -19,6 +19,9 @@
 #define SLAB_DIRECT 0
 #endif
 
+#define CHUNK_MIN 1024
+#define CHUNK_MAX (32 * 1024)
+
 struct chunk {
     struct chunk *next;
     uint64_t bytes;
@@ -38,10 +41,12 @@ static void *direct_alloc(struct slab *m, size_t bytes)
     return p;
 }
 
-/* Few blocks of a size: small chunks; many: large ones. */
+/* Chunks of a size double from CHUNK_MIN to CHUNK_MAX: few blocks cost little, many
+ * cost few calls. */
 static bool refill(struct slab *m, size_t class)
 {
-    size_t bytes = m->bytes < 16 * SLAB_CHUNK ? SLAB_CHUNK / 8 : SLAB_CHUNK;
+    size_t bytes = m->chunk[class] == 0 ? CHUNK_MIN : (size_t)m->chunk[class] * 2;
+    bytes = bytes > CHUNK_MAX ? CHUNK_MAX : bytes;
     struct chunk *c = mem_alloc(bytes);
     if (c == NULL) {
         return false;
@@ -50,6 +55,7 @@ static bool refill(struct slab *m, size_t class)
     c->bytes = bytes;
     m->chunks = c;
     m->bytes += bytes;
+    m->chunk[class] = (uint32_t)bytes;
     m->bump[class] = (uint8_t *)(c + 1);
     m->bump_left[class] = (uint32_t)(bytes - sizeof *c);
     return true;

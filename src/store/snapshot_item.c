@@ -24,8 +24,8 @@ bool meta_get(struct reader *r, struct snapshot_meta *m)
     m->next_serial = reader_u64(r);
     m->digest = reader_u64(r);
     m->next_event = reader_u32(r);
-    return !r->failed && reader_left(r) == 0 && m->next_serial > 0 && m->next_event > 0 &&
-           m->next_event <= EVENT_NUMBER_MAX;
+    return !r->failed && reader_left(r) == 0 && m->next_serial > 0 &&
+           m->next_serial <= SERIAL_MAX && m->next_event > 0 && m->next_event <= EVENT_NUMBER_MAX;
 }
 
 void item_put_name(struct buf *out, const struct name *n)

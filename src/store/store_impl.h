@@ -32,14 +32,14 @@
 
 /* ---- slab.c: memory of the store, counted ------------------------------------- */
 
-#define SLAB_STEP  8
-#define SLAB_MAX   512
-#define SLAB_CHUNK (16 * 1024)
+#define SLAB_STEP 8
+#define SLAB_MAX  512
 
 struct slab {
     void *free[SLAB_MAX / SLAB_STEP + 1];
     uint8_t *bump[SLAB_MAX / SLAB_STEP + 1]; /* unused rest of the newest chunk */
     uint32_t bump_left[SLAB_MAX / SLAB_STEP + 1];
+    uint32_t chunk[SLAB_MAX / SLAB_STEP + 1]; /* size of the newest chunk */
     void *chunks;
     uint64_t bytes; /* taken from the system */
 };
@@ -95,6 +95,7 @@ bool table_init(struct table *t, struct slab *memory, uint64_t (*hash)(const voi
                 uint32_t *(*next)(const void *, uint32_t), const void *arg);
 void table_close(struct table *t);
 uint32_t table_first(const struct table *t, uint64_t hash); /* head of the chain, 0: none */
+void table_prefetch(const struct table *t, uint64_t hash);
 void table_insert(struct table *t, uint64_t hash, uint32_t n);
 void table_remove(struct table *t, uint64_t hash, uint32_t n);
 
@@ -129,13 +130,17 @@ void heap_insert(struct store *s, struct heap *h, uint32_t slot);
 void heap_remove(struct store *s, struct heap *h, uint32_t slot);
 void heap_close(struct store *s, struct heap *h);
 
+/* Serials are 48 bits: a million orders a second for nine years. */
+#define SERIAL_MAX (((uint64_t)1 << 48) - 1)
+
 /* ---- Objects ------------------------------------------------------------------------- */
 
 /* Where an order lives: the slot is its identity while versions change. */
 struct record {
-    struct order *v;                       /* NULL: dropped, kept for undo only; or a free slot */
-    uint64_t serial;                       /* order of creation, never reused */
-    uint32_t event_next, event_prev;       /* orders whose first place is at one event */
+    struct order *v;                 /* NULL: dropped, kept for undo only; or a free slot */
+    uint64_t serial : 48;            /* order of creation, never reused */
+    uint64_t tag : 16;               /* of the id's hash: look-ups rarely meet a wrong version */
+    uint32_t event_next, event_prev; /* orders whose first place is at one event */
     uint32_t customer_next, customer_prev; /* orders of one customer */
     uint32_t chain;                        /* table by id */
     uint32_t pos;                          /* in the heap of its status; free list while unused */
@@ -341,6 +346,7 @@ void places_apply(struct store *s, uint32_t slot, const struct order *o, bool ta
 
 /* customers.c */
 bool customers_init(struct store *s);
+void customer_prefetch(const struct store *s, struct span id);
 struct customer *customer_find(const struct store *s, struct span id);
 struct customer *customer_intern(struct store *s, struct span id); /* a reference; NULL: memory */
 void customer_unref(struct store *s, struct customer *c);
@@ -358,6 +364,7 @@ static inline struct record *record_at(const struct store *s, uint32_t slot)
     return pool_at(&s->records, slot);
 }
 uint32_t order_find(const struct store *s, struct span id); /* slot or 0 */
+void order_prefetch(const struct store *s, struct span id);
 /* A version with room for places; references the customer. head: what to copy, or NULL. */
 struct order *order_make(struct store *s, const struct order *head, struct span id,
                          struct customer *customer, const struct place *places, uint32_t count,

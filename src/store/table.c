@@ -82,6 +82,11 @@ uint32_t table_first(const struct table *t, uint64_t hash)
     return *bucket_at(t, bucket_of(t, hash));
 }
 
+void table_prefetch(const struct table *t, uint64_t hash)
+{
+    __builtin_prefetch(bucket_at(t, bucket_of(t, hash)));
+}
+
 static void split_one(struct table *t)
 {
     uint32_t fresh = t->buckets;

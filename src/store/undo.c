@@ -18,6 +18,9 @@
 #include "base/mem.h"
 #include "store/store_impl.h"
 
+/* Memory for a transaction's effects that is kept for the next one. */
+#define EFFECTS_KEPT_BYTES (256 * 1024)
+
 struct group *group_nth(const struct store *s, unsigned i)
 {
     return &s->groups[(s->groups_first + i) % s->groups_cap];
@@ -289,6 +292,9 @@ void store_tx_begin(struct store *s)
     s->tx_open = true;
     s->tx_start = group_newest(s)->len;
     s->effect_start = 0;
+    if (s->effects.cap > EFFECTS_KEPT_BYTES) {
+        buf_free(&s->effects); /* a chart or a policy went through */
+    }
     buf_clear(&s->effects);
 }
 
