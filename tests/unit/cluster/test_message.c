@@ -248,8 +248,10 @@ static void impossible_entries(void **state)
     struct raft_message m = append(in, 2);
     in[0].term = 2; /* older than the previous entry */
     refused(&m);
-    in[0].term = 6; /* newer than the message */
+    in[0].term = 4;
+    in[1].term = 6; /* newer than the message */
     refused(&m);
+    in[1].term = 5;
     in[0].term = 0;
     refused(&m);
     in[0].term = 5;

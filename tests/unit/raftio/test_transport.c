@@ -234,6 +234,29 @@ static void pauses_grow(void **state)
     world_end(&w);
 }
 
+static void turn_away(void *arg, struct env_stream *s)
+{
+    struct tnode *n = arg;
+    n->frames++;
+    n->env->ops->stream_close(s);
+}
+
+/* Somebody who accepts and hangs up is dialled with growing pauses too. */
+static void hanging_up_is_answered_with_patience(void **state)
+{
+    (void)state;
+    struct world w;
+    world_make(&w, 5);
+    tnode_open(&w.a, w.sim, "a:1");
+    w.b.env = sim_env(w.sim, "b:1");
+    sim_listen(w.b.env, turn_away, &w.b);
+    transport_connect(w.a.t, "b:1");
+    sim_run(w.sim, 60000);
+    assert_in_range(w.b.frames, 55, 140);
+    w.b.frames = 0;
+    world_end(&w);
+}
+
 /* Different secrets: no frame, no admit; both sides say it in one line each. */
 static void other_secret(void **state)
 {
@@ -305,6 +328,25 @@ static void refusals_travel(void **state)
         assert_true(lines.count <= 6);
         refuser->refuse = NULL;
         assert_true(sim_run_until(w.sim, 2000, both_up, &w));
+        world_end(&w);
+    }
+}
+
+/* The refusal's text arrives at the first attempt: the refuser does not hang up before the
+ * other side has read it. */
+static void refusals_arrive_at_once(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct world w;
+        world_make(&w, seed);
+        w.b.refuse = "no";
+        tnode_open(&w.a, w.sim, "a:1");
+        tnode_open(&w.b, w.sim, "b:1");
+        transport_connect(w.a.t, "b:1");
+        sim_run(w.sim, 20);
+        assert_string_equal(w.a.why.message, "no");
+        assert_string_equal(w.a.why.hint, "run replace-node");
         world_end(&w);
     }
 }
@@ -397,6 +439,16 @@ static void newer_connection_wins(void **state)
     assert_true(tnode_send(&w.a, "b:1", CHANNEL_RAFT, 1, 100));
     sim_run(w.sim, 100);
     assert_int_equal(w.b.frames, 1);
+    /* A second process under the same identity (no honest set-up has one) takes the place
+     * of the first, which notices. */
+    w.c.address = "a:1";
+    w.c.node_id = w.a.node_id;
+    tnode_open(&w.c, w.sim, "elsewhere:1");
+    assert_int_equal(w.a.downs, 0);
+    transport_connect(w.c.t, "b:1");
+    sim_run(w.sim, 10);
+    assert_int_equal(w.c.ups, 1);
+    assert_int_equal(w.a.downs, 1);
     world_end(&w);
 }
 
@@ -448,13 +500,22 @@ static void allocation_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nodes_come_up),         cmocka_unit_test(frames_arrive_in_order),
-        cmocka_unit_test(drops_are_reported),    cmocka_unit_test(links_come_back),
-        cmocka_unit_test(silence_is_noticed),    cmocka_unit_test(pauses_grow),
-        cmocka_unit_test(other_secret),          cmocka_unit_test(empty_secret),
-        cmocka_unit_test(other_cluster),         cmocka_unit_test(refusals_travel),
-        cmocka_unit_test(mistaken_identity),     cmocka_unit_test(cluster_id_in_every_frame),
-        cmocka_unit_test(newer_connection_wins), cmocka_unit_test(close_at_any_time),
+        cmocka_unit_test(nodes_come_up),
+        cmocka_unit_test(frames_arrive_in_order),
+        cmocka_unit_test(drops_are_reported),
+        cmocka_unit_test(links_come_back),
+        cmocka_unit_test(silence_is_noticed),
+        cmocka_unit_test(pauses_grow),
+        cmocka_unit_test(hanging_up_is_answered_with_patience),
+        cmocka_unit_test(other_secret),
+        cmocka_unit_test(empty_secret),
+        cmocka_unit_test(other_cluster),
+        cmocka_unit_test(refusals_travel),
+        cmocka_unit_test(refusals_arrive_at_once),
+        cmocka_unit_test(mistaken_identity),
+        cmocka_unit_test(cluster_id_in_every_frame),
+        cmocka_unit_test(newer_connection_wins),
+        cmocka_unit_test(close_at_any_time),
         cmocka_unit_test(allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -299,6 +299,42 @@ static void altered_bytes(void **state)
     assert_true(in_frames > 20 && in_handshake > 20);
 }
 
+/* Where things lie between nodes whose addresses have three bytes. */
+#define IDENTITY_BYTES (32 + 8 + 8 + 4 + 4 + 1 + 3)
+#define FIRST_FRAME    (8 + 4 + IDENTITY_BYTES + 4 + 32 + 1) /* of the dialer */
+#define WELCOME        (4 + IDENTITY_BYTES + 32)             /* of the acceptor */
+
+/* Each byte of a frame's head is under the MAC: no frame arrives on another channel, with
+ * another cluster id or cut short. */
+static void altered_heads(void **state)
+{
+    (void)state;
+    for (uint64_t at = FIRST_FRAME; at < FIRST_FRAME + 13; at++) {
+        struct scene s;
+        scene_open(&s, at, ATTACK_FLIP, at);
+        s.wire.bit = 1;
+        assert_int_equal(scene_send(&s), 0);
+        assert_int_equal(s.b.admits, 1);
+        scene_heals(&s);
+    }
+}
+
+/* A length over the limit ends the connection at once, and before the link is up the limit
+ * is that of a refusal. */
+static void oversize_lengths(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_open(&s, 7, ATTACK_FLIP, FIRST_FRAME + 3);
+    assert_int_equal(scene_send(&s), 0);
+    lines_contain("a frame of 2147483672 bytes (at most 41943040)");
+    scene_heals(&s);
+    scene_open(&s, 7, ATTACK_FLIP_BACK, WELCOME + 1);
+    assert_int_equal(scene_send(&s), 0);
+    lines_contain("a frame of 32769 bytes (at most 1024)");
+    scene_heals(&s);
+}
+
 /* Whole, correctly authenticated frames repeated, swapped or missing end the connection at
  * that place. */
 static void repeated_swapped_and_missing_frames(void **state)
@@ -517,6 +553,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quiet_wire),
         cmocka_unit_test(altered_bytes),
+        cmocka_unit_test(altered_heads),
+        cmocka_unit_test(oversize_lengths),
         cmocka_unit_test(repeated_swapped_and_missing_frames),
         cmocka_unit_test(replayed_connection),
         cmocka_unit_test(reflected_connection),
