@@ -419,6 +419,9 @@ int sandbox_compile(lua_State *L, struct span text, const char *name, struct err
     if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
         const char *why = lua_tostring(L, -1);
         (void)error_set(e, ERR_BADARG, "%s", why != NULL ? why : "cannot be compiled");
+        if (strncmp(e->message, name, strlen(name)) != 0) {
+            error_prefix(e, "%s", name); /* some errors of the compiler name no place */
+        }
         lua_pop(L, 1);
         return ERR_BADARG;
     }

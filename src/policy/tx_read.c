@@ -372,6 +372,9 @@ static int tx_raw(lua_State *L)
     struct span text = vm_check_span(L, 2, "the JSON text");
     struct error e;
     error_clear(&e);
+    if (text.len == 0) {
+        text = span_of("null"); /* attributes or metadata that were never given */
+    }
     if (lua_json_check(text, &e) != 0) {
         return vm_refuse(L, &e);
     }
