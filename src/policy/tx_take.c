@@ -391,6 +391,6 @@ static int tx_judge(lua_State *L)
 }
 
 const luaL_Reg tx_write_methods[] = {
-    { "take", tx_take }, { "confirm", tx_confirm }, { "reseat", tx_reseat }, { "judge", tx_judge },
-    { NULL, NULL },
+    { "take", tx_take }, { "confirm", tx_confirm }, { "reseat", tx_reseat },
+    { "swap", tx_swap }, { "judge", tx_judge },     { NULL, NULL },
 };

@@ -399,6 +399,7 @@ static void test_swap(void **state)
          { "s = swap $x A1 $y B1",
            "{'orders':[{'order':'$x','status':'booked','seats':['*','*']},"
            "{'order':'$y','status':'held','seats':[{'seat':'A1'}]}],'index':'*'}" },
+         { "swap $x A2 $y A1 --dry-run", "{'dry_run':true}" },
          { "cancel $x A2", "{'seats':[{'seat':'B1'}]}" },
          { "swap $x A1 $y B1", "!NOTFOUND A1 is not a seat of this order; its seats are: B1" },
          { "swap $x B1 $x B1", "!BADARG both orders are the same" },

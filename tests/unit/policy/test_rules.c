@@ -106,6 +106,20 @@ static void test_no_orphans_feasible(void **state)
          { "book 1 ann A1 A2", "!DENIED A3 alone {'alternative':['B1','B2']}" });
 }
 
+/* A swap is judged for both orders as the seats are afterwards; refused, it changes nothing. */
+static void test_swap(void **state)
+{
+    (void)state;
+    PLAY(RULES("rules.max_per_customer(2)"), HOUSE, { "x = book 1 ann A1 A2", "{}" },
+         { "z = book 2 ann A1", "{}" }, { "y = book 1 bob B1", "{}" },
+         { "w = book 2 bob A2 A3", "{}" }, { "swap $x A1 $y B1", "{}" },
+         { "swap $z A1 $y A1", "!LIMIT {'rule':'max_per_customer'}" },
+         { "order $y", "{'customer':'bob','seats':[{'event':'1','seat':'A1'}]}" },
+         { "order $z", "{'customer':'ann','seats':[{'event':'2','seat':'A1'}]}" });
+    PLAY(RULES("rules.no_orphans()"), HOUSE, { "x = book 1 ann A1 A2", "{}" },
+         { "y = book 1 bob A3 A4", "{}" }, { "swap $x A2 $y A3", "{}" });
+}
+
 /* The same rule judges `best`: it never picks what it would refuse. */
 static void test_best_obeys(void **state)
 {
@@ -199,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_no_orphans_strict),
         cmocka_unit_test(test_no_orphans_feasible),
         cmocka_unit_test(test_best_obeys),
+        cmocka_unit_test(test_swap),
         cmocka_unit_test(test_own_rules),
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_prices),
