@@ -426,6 +426,51 @@ static void test_flip_with_old_mark(void **state)
     }
 }
 
+/* A second after the log has become idle the mark covers the last range too. */
+static void test_mark_follows_when_idle(void **state)
+{
+    struct fixture *f = *state;
+    open_ok(f);
+    append(f, 1, 5, 1);
+    sim_run(f->sim, 2500);
+    take_image(f);
+    close_journal(f);
+    restore(f);
+    size_t end = 0;
+    const char *name = last_segment(f, &end);
+    for (size_t at = 0; at < end; at++) {
+        expect_refused_flip(f, name, at);
+    }
+}
+
+/* A removal of old segments that the power cut short may leave a gap: no harm as long as
+ * the snapshot covers what is before it, else a file is missing. */
+static void test_gap_below_snapshot(void **state)
+{
+    struct fixture *f = *state;
+    open_ok(f);
+    for (uint64_t i = 1; i < 221; i += 5) {
+        append(f, i, i + 5, 1);
+    }
+    struct journal_snapshot_writer *w = journal_snapshot_create(f->j, 150, 1, span_of("members"));
+    f->want++;
+    journal_snapshot_finish(w, on_done, f);
+    settle(f);
+    close_journal(f);
+    take_image(f);
+    remove_file(f, "log-0000000000000002");
+    open_ok(f);
+    assert_int_equal(f->rec.snapshot_index, 150);
+    assert_in_range(f->rec.first_index, 51, 151);
+    assert_int_equal(last_index(f), 220);
+    check(f, f->rec.first_index, 221, 1);
+    close_journal(f);
+    take_image(f);
+    assert_int_equal(dir_image_find(&f->image, "log-0000000000000001"), -1);
+    remove_file(f, "log-0000000000000003");
+    expect_refused(f, "log", 0);
+}
+
 /* A log that lost its end is noticed by the mark: shortened file, zeroed end. */
 static void test_lost_end(void **state)
 {
@@ -718,6 +763,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rubbish_behind_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flip_every_log_byte, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flip_with_old_mark, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mark_follows_when_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gap_below_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_missing_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_identity, setup, teardown),
