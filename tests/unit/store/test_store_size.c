@@ -134,7 +134,7 @@ static void test_result(void **state)
     kit_commit(k);
     double per = (double)(bytes_of(k) - before) / 101376.0;
     print_message("a result: %.1f bytes, %.0f ns\n", per, (now_s() - start) * 1e9 / 101376);
-    assert_true(per <= 64.1);
+    assert_true(per <= 64.25); /* 60, a bucket of 4, and the lists of pages */
 }
 
 /* Expiry, confirm and rewinding at speed; numbers to look at. */
