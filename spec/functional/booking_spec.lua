@@ -92,7 +92,9 @@ describe("a cluster of three nodes", function()
 
     it("pipelines in order", function()
         local client = assert(c:connect(1))
-        for k = 1, 200 do client:send(k % 2 == 0 and "PING" or "ECHO", k % 2 == 1 and ("e" .. k) or nil) end
+        for k = 1, 200 do
+            if k % 2 == 0 then client:send("PING") else client:send("ECHO", "e" .. k) end
+        end
         for k = 1, 200 do assert.equal(k % 2 == 0 and "PONG" or "e" .. k, client:receive()) end
         client:close()
     end)

@@ -6,13 +6,11 @@ local M = {}
 --- Seconds on a clock that never goes back.
 function M.now() return uv.hrtime() / 1e9 end
 
---- Lets events of processes arrive, for at most `ms`.
+--- Lets events of processes arrive, then gives the machine away for some ms: the pause between
+--- two looks of poll().
 local function turn(ms)
-    local timer = uv.new_timer()
-    timer:start(ms, 0, function() end)
-    uv.run("once")
-    timer:close()
     uv.run("nowait")
+    uv.sleep(ms)
 end
 
 --- Calls `check` until it returns something true, at most `seconds`; returns that, or
