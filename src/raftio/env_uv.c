@@ -54,7 +54,7 @@ static void random_bytes(struct env *env, void *out, size_t len)
     ASSERT(rc == 0);
 }
 
-/* ---- Timers -------------------------------------------------------------- */
+/* ---- Timers ------------------------------------------------------------- */
 
 struct env_timer {
     uv_timer_t uv;
@@ -105,7 +105,7 @@ static void timer_free(struct env_timer *t)
     }
 }
 
-/* ---- The end of a turn ----------------------------------------------------- */
+/* ---- The end of a turn -------------------------------------------------- */
 
 static void defer(struct env *env, struct env_defer *d)
 {
@@ -157,7 +157,7 @@ static void turn_end(struct env_uv *u)
 static void on_prepare(uv_prepare_t *h) { turn_end(h->data); }
 static void on_check(uv_check_t *h) { turn_end(h->data); }
 
-/* ---- Jobs ---------------------------------------------------------------- */
+/* ---- Jobs --------------------------------------------------------------- */
 
 _Static_assert(sizeof(uv_work_t) <= sizeof((struct env_job *)0)->impl,
                "env_job.impl holds a uv_work_t");
@@ -184,7 +184,7 @@ static void job_start(struct env *env, struct env_job *job)
     ASSERT(rc == 0);
 }
 
-/* ---- The env ------------------------------------------------------------- */
+/* ---- The env ------------------------------------------------------------ */
 
 static const struct env_ops ops = {
     .mono_ms = mono_ms,

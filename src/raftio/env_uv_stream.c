@@ -50,7 +50,7 @@ struct env_stream {
     int status; /* what `closed` will say */
 };
 
-/* ---- The queue ----------------------------------------------------------- */
+/* ---- The queue ---------------------------------------------------------- */
 
 /* `sent` bytes of the queue's front are gone. */
 static void consume(struct env_stream *s, size_t sent)
@@ -186,7 +186,7 @@ void env_uv_flush(struct env_uv *u)
     }
 }
 
-/* ---- The stream functions -------------------------------------------------- */
+/* ---- The stream functions ----------------------------------------------- */
 
 struct env_stream *env_uv_stream_new(struct env_uv *u)
 {
@@ -287,7 +287,7 @@ int env_uv_adopt(struct env *env, int fd, struct env_stream **out, struct error 
     return 0;
 }
 
-/* ---- Connecting ------------------------------------------------------------- */
+/* ---- Connecting --------------------------------------------------------- */
 
 struct connecting {
     struct env_uv *u;

@@ -35,7 +35,7 @@
 
 static void pump_later(struct journal *j) { j->env->ops->defer(j->env, &j->pump); }
 
-/* ---- Failing ------------------------------------------------------------------ */
+/* ---- Failing ------------------------------------------------------------ */
 
 void journal_fail(struct journal *j, const struct error *e)
 {
@@ -49,7 +49,7 @@ void journal_fail(struct journal *j, const struct error *e)
     }
 }
 
-/* ---- Accounting of live bytes ---------------------------------------------------- */
+/* ---- Accounting of live bytes ------------------------------------------- */
 
 void journal_account(struct journal *j, uint64_t index, size_t bytes)
 {
@@ -120,7 +120,7 @@ void journal_drop_queue(struct journal *j, int status)
     answer(op, status);
 }
 
-/* ---- The write job -------------------------------------------------------------------- */
+/* ---- The write job ------------------------------------------------------ */
 
 static int write_op(struct journal *j, const struct op *op, struct error *e)
 {
@@ -242,7 +242,7 @@ void journal_pump(struct journal *j)
     j->env->ops->job(j->env, &j->write.job);
 }
 
-/* ---- The calls ------------------------------------------------------------------------- */
+/* ---- The calls ---------------------------------------------------------- */
 
 static struct op *add_op(struct journal *j, enum op_kind kind, size_t entries, journal_cb cb,
                          void *arg)
@@ -345,8 +345,7 @@ int journal_set_identity(struct journal *j, const struct journal_identity *id, s
     return rc;
 }
 
-/* ---- Opening's end and closing ----------------------------------------------------------------
- */
+/* ---- Opening's end and closing ------------------------------------------ */
 
 static void on_turn_end(void *arg)
 {

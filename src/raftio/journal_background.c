@@ -23,7 +23,7 @@
 #include "base/mem.h"
 #include "raftio/journal_impl.h"
 
-/* ---- Removing old segments ---------------------------------------------------------- */
+/* ---- Removing old segments ---------------------------------------------- */
 
 static void removal_run(struct env_job *job)
 {
@@ -81,7 +81,7 @@ void journal_remove_old(struct journal *j)
     j->env->ops->job(j->env, &j->removal.job);
 }
 
-/* ---- The next segment --------------------------------------------------------------- */
+/* ---- The next segment --------------------------------------------------- */
 
 static void spare_run(struct env_job *job)
 {
@@ -144,7 +144,7 @@ void journal_want_spare(struct journal *j, uint64_t bytes)
     j->env->ops->job(j->env, &j->spare.job);
 }
 
-/* ---- The tick ----------------------------------------------------------------------------- */
+/* ---- The tick ----------------------------------------------------------- */
 
 static void tick_run(struct env_job *job)
 {

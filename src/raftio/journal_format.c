@@ -45,7 +45,7 @@ bool bytes_are_zero(const uint8_t *p, size_t len)
     return len == 0 || (p[0] == 0 && (len == 1 || memcmp(p, p + 1, len - 1) == 0));
 }
 
-/* ---- Framed pieces: magic, version, content, checksum in the last 8 bytes ----- */
+/* ---- Framed pieces: magic, version, content, checksum in the last 8 bytes  */
 
 static void frame_begin(uint8_t *out, size_t len, const char magic[8])
 {
@@ -73,7 +73,7 @@ static enum format_status frame_check(const uint8_t *p, size_t have, size_t len,
     return get64(p + len - 8) == hash64(p, len - 8) ? FORMAT_OK : FORMAT_BAD;
 }
 
-/* ---- Segments -------------------------------------------------------------- */
+/* ---- Segments ----------------------------------------------------------- */
 
 void segment_header_encode(uint8_t out[SEGMENT_HEADER_BYTES], uint64_t node_id,
                            const struct segment_header *h)
@@ -150,7 +150,7 @@ enum format_status record_decode(const uint8_t *p, size_t len, uint64_t node_id,
     return FORMAT_OK;
 }
 
-/* ---- Slots --------------------------------------------------------------------- */
+/* ---- Slots -------------------------------------------------------------- */
 
 void slot_encode(uint8_t out[SLOT_BYTES], enum slot_kind kind, uint64_t node_id,
                  const struct slot *s)
@@ -174,7 +174,7 @@ enum format_status slot_decode(const uint8_t *p, size_t len, enum slot_kind kind
     return get64(p + 16) == node_id ? FORMAT_OK : FORMAT_FOREIGN;
 }
 
-/* ---- Identity ------------------------------------------------------------------- */
+/* ---- Identity ----------------------------------------------------------- */
 
 void identity_encode(uint8_t out[IDENTITY_BYTES], const struct journal_identity *id)
 {
@@ -195,7 +195,7 @@ enum format_status identity_decode(const uint8_t *p, size_t len, struct journal_
     return s == FORMAT_BLANK ? FORMAT_BAD : s;
 }
 
-/* ---- Snapshots ------------------------------------------------------------------ */
+/* ---- Snapshots ---------------------------------------------------------- */
 
 void snapshot_header_encode(struct buf *out, const struct snapshot_header *h, const void *meta)
 {

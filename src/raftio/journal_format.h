@@ -47,7 +47,7 @@ enum format_status {
 
 bool bytes_are_zero(const uint8_t *p, size_t len);
 
-/* ---- Segments -------------------------------------------------------------- */
+/* ---- Segments ----------------------------------------------------------- */
 
 struct segment_header {
     uint64_t number;
@@ -83,7 +83,7 @@ void record_encode(struct buf *out, uint64_t node_id, uint64_t position, const s
 enum format_status record_decode(const uint8_t *p, size_t len, uint64_t node_id, uint64_t position,
                                  struct record *out, size_t *size);
 
-/* ---- Vote and mark: one slot each ------------------------------------------- */
+/* ---- Vote and mark: one slot each --------------------------------------- */
 
 enum slot_kind { SLOT_VOTE, SLOT_MARK };
 
@@ -96,7 +96,7 @@ void slot_encode(uint8_t out[SLOT_BYTES], enum slot_kind kind, uint64_t node_id,
 enum format_status slot_decode(const uint8_t *p, size_t len, enum slot_kind kind, uint64_t node_id,
                                struct slot *out);
 
-/* ---- Identity ----------------------------------------------------------------- */
+/* ---- Identity ----------------------------------------------------------- */
 
 void identity_encode(uint8_t out[IDENTITY_BYTES], const struct journal_identity *id);
 enum format_status identity_decode(const uint8_t *p, size_t len, struct journal_identity *out);

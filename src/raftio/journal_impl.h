@@ -63,7 +63,7 @@ void log_close(struct log_writer *w);
 int segment_create(struct env *env, const char *dir, uint64_t number, uint64_t bytes,
                    struct env_file **out, struct error *e);
 
-/* ---- Reading a segment (journal_replay.c) ---------------------------------------- */
+/* ---- Reading a segment (journal_replay.c) ------------------------------- */
 
 /* The log as far as it has been read. */
 struct replay {
@@ -93,7 +93,7 @@ struct replay_segment {
 /* ERR_CORRUPT or ERR_NOMEM. Entries point into s->data. */
 int replay_segment(struct replay *r, struct replay_segment *s, struct error *e);
 
-/* ---- Opening (journal_open.c, journal_load.c) --------------------------------------------- */
+/* ---- Opening (journal_open.c, journal_load.c) --------------------------- */
 
 struct opening {
     struct journal *j;
@@ -119,7 +119,7 @@ int load_segments(struct opening *o);
 /* Makes the log's end durable and clean, and the writer ready. */
 int load_writer(struct opening *o);
 
-/* ---- The small files (journal_vote.c) ---------------------------------------------- */
+/* ---- The small files (journal_vote.c) ----------------------------------- */
 
 struct slots {
     struct env *env;
@@ -153,7 +153,7 @@ bool snapshot_parse_name(const char *name, uint64_t *index, uint64_t *term);
 int snapshot_check(struct env *env, const char *dir, uint64_t index, uint64_t term,
                    struct error *e);
 
-/* ---- The journal (journal.c) ---------------------------------------------------------- */
+/* ---- The journal (journal.c) -------------------------------------------- */
 
 enum op_kind { OP_APPEND, OP_TRUNCATE, OP_RESTART, OP_VOTE };
 
@@ -247,7 +247,7 @@ int journal_start(struct journal *j, struct error *e);
 /* Closes every file and frees everything; nothing may be under way. */
 void journal_destroy(struct journal *j);
 
-/* ---- Beside the write jobs (journal_background.c) ---------------------------------------- */
+/* ---- Beside the write jobs (journal_background.c) ----------------------- */
 
 #define JOURNAL_TICK_MS 1000
 

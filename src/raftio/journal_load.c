@@ -22,7 +22,7 @@
 #define SEGMENT_FILE_MAX ((uint64_t)1024 * 1024 * 1024)
 #define ZERO_PIECE       ((size_t)1024 * 1024)
 
-/* ---- The segments ------------------------------------------------------------------------ */
+/* ---- The segments ------------------------------------------------------- */
 
 static int missing_segment(struct opening *o, uint64_t number, const char *why)
 {
@@ -49,24 +49,23 @@ static int read_segment(struct opening *o, size_t i, struct replay_segment *s, u
     return rc;
 }
 
-static int replay_one(struct opening *o, struct replay_segment *s, uint8_t *const *data, size_t i,
-                      bool last)
+static int replay_one(struct opening *o, struct replay_segment *s, bool first, bool last)
 {
     char *path = journal_segment_path(o->j->dir, s->number);
     if (path == NULL) {
         return error_set(o->e, ERR_NOMEM, "no memory to read the log");
     }
     s->path = path;
-    s->data = data[i];
     s->last = last;
     int rc = replay_segment(&o->replay, s, o->e);
-    if (rc == 0 && s->end == 0 && (s->number != 1 || i != o->begin)) {
-        /* A torn header; the log goes on from the sealed segment before, if that is here. */
-        rc =
-            i > o->begin ? 0 : journal_corrupt(o->e, path, 0, "the log's first segment is damaged");
-    }
-    if (rc == 0 && s->end > 0 &&
-        !log_add_segment(&o->j->log, s->number, s->restarted ? 0 : s->first_index)) {
+    if (rc == 0 && s->end == 0) {
+        /* A torn header: the log goes on from the sealed segment before, or, if this is
+         * the very first, begins here. */
+        if (first && s->number != 1) {
+            rc = journal_corrupt(o->e, path, 0, "the log's first segment is damaged");
+        }
+    } else if (rc == 0 &&
+               !log_add_segment(&o->j->log, s->number, s->restarted ? 0 : s->first_index)) {
         rc = error_set(o->e, ERR_NOMEM, "no memory to read the log");
     }
     s->path = NULL;
@@ -129,7 +128,7 @@ int load_segments(struct opening *o)
     o->replay.node_id = j->identity.node_id;
     o->replay.mark = j->slots.mark_now.a;
     for (size_t i = 0; i < used && rc == 0; i++) {
-        rc = replay_one(o, &s[i], j->recovery_data - o->begin, o->begin + i, i + 1 == used);
+        rc = replay_one(o, &s[i], i == 0, i + 1 == used);
     }
     if (rc == 0 && used == 0) {
         /* Nothing was ever written; only the very first segment may say so. */
@@ -147,8 +146,7 @@ int load_segments(struct opening *o)
     return rc;
 }
 
-/* ---- The writer ---------------------------------------------------------------------------------
- */
+/* ---- The writer --------------------------------------------------------- */
 
 static int zero_range(struct env *env, struct env_file *f, uint64_t from, uint64_t to,
                       struct error *e)

@@ -26,7 +26,7 @@
 #define SEGMENT_BYTES_MIN     ((uint64_t)4096)
 #define RESERVE_BYTES_DEFAULT ((uint64_t)16 * 1024 * 1024)
 
-/* ---- The directory ----------------------------------------------------------------- */
+/* ---- The directory ------------------------------------------------------ */
 
 static bool parse_segment_name(const char *name, uint64_t *number)
 {
@@ -123,7 +123,7 @@ static int lock(struct opening *o)
     return rc;
 }
 
-/* ---- A new directory ------------------------------------------------------------------ */
+/* ---- A new directory ---------------------------------------------------- */
 
 /* Without an identity nothing may be there that a node could miss. */
 static int check_worthless(struct opening *o)
@@ -195,8 +195,7 @@ static int create(struct opening *o)
     return 0;
 }
 
-/* ---- Snapshot and log together ----------------------------------------------------------------
- */
+/* ---- Snapshot and log together ------------------------------------------ */
 
 static int join_snapshot(struct opening *o, bool *restart)
 {

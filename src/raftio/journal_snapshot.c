@@ -52,7 +52,7 @@ struct journal_snapshot_writer {
     void *finish_arg;
 };
 
-/* ---- Writing, on the worker ------------------------------------------------------ */
+/* ---- Writing, on the worker --------------------------------------------- */
 
 static int put(struct journal_snapshot_writer *w, const void *data, size_t len, struct error *e)
 {
@@ -186,7 +186,7 @@ static void writer_run(struct env_job *job)
     w->job.status = rc;
 }
 
-/* ---- Writing, on the loop ----------------------------------------------------------- */
+/* ---- Writing, on the loop ----------------------------------------------- */
 
 static void writer_free(struct journal_snapshot_writer *w)
 {

@@ -204,7 +204,7 @@ void slots_close(struct slots *s)
     s->vote[0] = s->vote[1] = s->mark = NULL;
 }
 
-/* ---- Identity ------------------------------------------------------------------ */
+/* ---- Identity ----------------------------------------------------------- */
 
 int identity_write(struct env *env, const char *dir, const struct journal_identity *id,
                    struct error *e)

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FILES_MAX 16
 #define SEGMENT   4096
 
-/* ---- A disk and a loop of the smallest kind -------------------------------------------- */
+/* ---- A disk and a loop of the smallest kind ----------------------------- */
 
 struct file {
     char name[64];
@@ -291,7 +291,7 @@ static const struct env_ops ops = {
 
 static struct env env = { &ops };
 
-/* ---- Building a directory from the input ---------------------------------------------------- */
+/* ---- Building a directory from the input -------------------------------- */
 
 static void put_file(const char *name, const void *data, size_t len)
 {
@@ -362,8 +362,7 @@ static void build(const uint8_t *data, size_t size)
     }
 }
 
-/* ---- The property -----------------------------------------------------------------------------
- */
+/* ---- The property ------------------------------------------------------- */
 
 static void on_fatal(void *arg, const struct error *e)
 {

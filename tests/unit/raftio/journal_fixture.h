@@ -151,7 +151,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- Entries that can be told from each other ------------------------------------- */
+/* ---- Entries that can be told from each other --------------------------- */
 
 static uint8_t pattern[1 << 20];
 

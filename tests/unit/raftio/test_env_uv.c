@@ -15,7 +15,7 @@ static const char *in_dir(struct fixture *f, const char *name)
     return path[turn];
 }
 
-/* ---- Clock, timers, jobs --------------------------------------------------- */
+/* ---- Clock, timers, jobs ------------------------------------------------ */
 
 struct tick {
     struct fixture *f;
@@ -196,7 +196,7 @@ static void test_random_and_wall(void **state)
     assert_true(ops->wall_ms(f->env) > 1600000000000ull);
 }
 
-/* ---- Files ------------------------------------------------------------------ */
+/* ---- Files -------------------------------------------------------------- */
 
 /* What was written and synced is read back, across a rename; reads end at the end. */
 static void test_file_round_trip(void **state)

@@ -211,8 +211,7 @@ static void test_large_entry(void **state)
     assert_memory_equal(f->rec.entries[5].data, bigger.data, bigger.len);
 }
 
-/* ---- Locking and space ------------------------------------------------------------------------
- */
+/* ---- Locking and space -------------------------------------------------- */
 
 /* A directory in use is refused to a second open, in this process and in another. */
 static void test_lock(void **state)

@@ -128,7 +128,7 @@ static uint64_t payload_id(const struct journal_entry *e)
     return id;
 }
 
-/* ---- What a node does ------------------------------------------------------------------ */
+/* ---- What a node does --------------------------------------------------- */
 
 static void do_append(struct world *w, size_t n)
 {
@@ -248,7 +248,7 @@ static void do_something(struct world *w)
     }
 }
 
-/* ---- Crash, reopen, compare ------------------------------------------------------------ */
+/* ---- Crash, reopen, compare --------------------------------------------- */
 
 static void on_closed(void *arg) { *(bool *)arg = true; }
 static bool is_true(void *arg) { return *(bool *)arg; }
@@ -421,7 +421,7 @@ static void world_free(struct world *w)
     assert_int_equal(mem_test_live(), 0);
 }
 
-/* ---- Tests ---------------------------------------------------------------------------------- */
+/* ---- Tests -------------------------------------------------------------- */
 
 static const enum sim_fault faults[] = { SIM_FAIL_IO, SIM_FAIL_NOSPACE, SIM_FAIL_KILL,
                                          SIM_FAIL_POWER };

@@ -269,7 +269,7 @@ static size_t last_record_bytes(void)
     return record_bytes(entry_text(text, 104, 2));
 }
 
-/* ---- Torn tails ------------------------------------------------------------------------- */
+/* ---- Torn tails --------------------------------------------------------- */
 
 /* A last record of which only the first k bytes reached the disk is cut, for every k, and
  * the log goes on from there. */
@@ -377,7 +377,7 @@ static void test_rubbish_behind_the_end(void **state)
     }
 }
 
-/* ---- Damage ---------------------------------------------------------------------------------- */
+/* ---- Damage ------------------------------------------------------------- */
 
 /* One flipped bit at any byte of a log that was closed well is refused, naming the file;
  * only the zeros behind the last record of all do not matter. */
