@@ -78,22 +78,8 @@ static void tell_later(struct cluster *c)
 
 static void tell_role(struct cluster *c)
 {
-    struct cluster_status s;
-    raft_id id = 0;
-    const char *leader = NULL;
-    memset(&s, 0, sizeof s);
-    if (c->raft_on && !c->dead && !c->quarantined && !c->removed) {
-        raft_leader(&c->raft, &id, &leader);
-    }
-    if (id == 0 || leader == NULL) {
-        leader = "";
-    }
-    int role = c->quarantined                    ? ROLE_QUARANTINED
-               : c->removed                      ? ROLE_REMOVED
-               : !c->raft_on                     ? ROLE_FOUNDING
-               : c->raft.state == RAFT_LEADER    ? ROLE_LEADER
-               : c->raft.state == RAFT_CANDIDATE ? ROLE_CANDIDATE
-                                                 : ROLE_FOLLOWER;
+    const char *leader = status_leader(c);
+    int role = status_role(c);
     uint64_t term = c->raft_on ? c->raft.current_term : 0;
     if (role == c->role_told && term == c->term_told && strcmp(leader, c->leader_told) == 0) {
         return;
@@ -697,6 +683,7 @@ int cluster_start(struct env *env, const struct cluster_options *o, struct clust
     rv = rv != 0 ? rv : start_member_or_founding(c, term, vote, e);
     if (rv != 0) {
         c->dead = c->stopping = true;
+        memset(&c->o.on, 0, sizeof c->o.on); /* the caller has its error; it hears no more */
         if (c->transport != NULL) {
             transport_close(c->transport, closed_after_error, c);
         } else {
@@ -796,12 +783,7 @@ static void stop_now(struct cluster *c)
             snapshot_send_abort(c, p, NULL);
         }
     }
-    if (c->own_count > 0) {
-        c->undone_pending = true;
-        c->undone_first = c->own[0].index;
-        c->own_count = 0;
-        store_undo_all(c->store);
-    }
+    propose_undo(c);
     cluster_kick(c);
     transport_close(c->transport, on_transport_closed, c);
 }

@@ -213,7 +213,9 @@ static void cut_appends(struct cluster *c, uint64_t index)
 static void persist_entries(struct cluster *c, uint64_t index, const struct raft_entry *entries,
                             size_t n)
 {
+    bool change = false;
     if (index <= log_cache_last(&c->log)) {
+        change = true; /* a configuration may have been rolled back */
         log_cache_truncate(&c->log, index);
         cut_appends(c, index);
         journal_truncate(c->journal, index); /* D4 */
@@ -231,7 +233,6 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
     a->index = index;
     a->n = a->total = n;
     a->refs = mem_must_alloc(n * sizeof(struct payload *));
-    bool change = false;
     for (size_t i = 0; i < n; i++) {
         struct log_entry e = { .term = entries[i].term,
                                .data = entries[i].buf.base,
@@ -377,13 +378,15 @@ int driver_step(struct cluster *c, struct raft_event *event)
             send_message(c, &update.messages.batch[i], stale);
         }
     }
-    /* From here on `update` is not touched: what follows may step again. */
+    /* From here on `update` is not touched: what follows may step again. The state comes
+     * first: own groups count as committed by what this node knew while it led, never by
+     * the commit index of the leader that has just replaced them. */
+    if (c->raft.state != c->state_seen || c->raft.current_term != c->term_seen) {
+        propose_state_changed(c);
+    }
     if (raft_commit_index(&c->raft) > c->commit) {
         c->commit = raft_commit_index(&c->raft);
         c->again = true;
-    }
-    if (c->raft.state != c->state_seen || c->raft.current_term != c->term_seen) {
-        propose_state_changed(c);
     }
     arm(c);
     return 0;

@@ -547,7 +547,8 @@ static void say(struct cluster *c)
     uint64_t now = now_ms(c);
     if (!b.failed && b.len > 1 && now - c->founding_since_ms >= 2 * HELLO_EVERY_MS) {
         bool news = strncmp(c->founding_said, (char *)b.data, sizeof c->founding_said - 1) != 0;
-        if (news || log_allowed(&c->founding_log, now, 3 * SAY_EVERY_MS)) {
+        bool due = log_allowed(&c->said_log, now, 3 * SAY_EVERY_MS);
+        if (news || due) {
             snprintf(c->founding_said, sizeof c->founding_said, "%s", (char *)b.data);
             log_info("%s", c->founding_said);
         }

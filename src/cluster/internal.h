@@ -211,7 +211,7 @@ struct cluster {
     uint64_t founding_since_ms, hello_sent_ms;
     uint64_t founder_id;
     struct buf founding_config;
-    struct log_limit founding_log;
+    struct log_limit founding_log, said_log;
     char founding_said[ERROR_MESSAGE_BYTES];
 
     /* clock.c */
@@ -251,6 +251,7 @@ void receive_raft(struct cluster *c, const struct transport_peer *from, const ui
                   size_t len);
 
 /* ---- propose.c ---------------------------------------------------------------- */
+void propose_undo(struct cluster *c);
 void propose_state_changed(struct cluster *c); /* term or state moved: C4 */
 void propose_run(struct cluster *c);           /* readiness and the ready event */
 bool propose_own(const struct cluster *c, uint64_t index);
@@ -265,6 +266,7 @@ void apply_set_conf(struct cluster *c, uint64_t index, const void *data, size_t 
 
 /* ---- quarantine.c ----------------------------------------------------------------- */
 void digest_record(struct cluster *c, uint64_t index, uint64_t digest);
+void digest_forget(struct cluster *c, uint64_t index);
 void suspect_begin(struct cluster *c, uint64_t index);
 void suspect_tick(struct cluster *c);
 void quarantine_enter(struct cluster *c, const char *why);
@@ -302,6 +304,10 @@ void snapshot_receive_tick(struct cluster *c);
 void snapshot_receive_abort(struct cluster *c);
 /* The core asks for it (RAFT_UPDATE_SNAPSHOT); takes the configuration. */
 void snapshot_install(struct cluster *c, struct raft_snapshot_metadata *meta);
+
+/* ---- status.c */
+int status_role(const struct cluster *c);     /* enum cluster_role */
+const char *status_leader(struct cluster *c); /* "" when unknown */
 
 /* ---- founding.c --------------------------------------------------------------------------------
  */

@@ -42,6 +42,23 @@ void propose_own_done(struct cluster *c)
     memmove(c->own, c->own + 1, c->own_count * sizeof c->own[0]);
 }
 
+/* Takes all speculation back; what the ring says about it was never true. */
+void propose_undo(struct cluster *c)
+{
+    if (c->own_count == 0) {
+        return;
+    }
+    if (!c->undone_pending || c->own[0].index < c->undone_first) {
+        c->undone_first = c->own[0].index;
+    }
+    c->undone_pending = true;
+    for (unsigned i = 0; i < c->own_count; i++) {
+        digest_forget(c, c->own[i].index);
+    }
+    c->own_count = 0;
+    store_undo_all(c->store);
+}
+
 /* The core has already changed. What it committed while we led is committed; the rest of
  * the speculation goes. */
 void propose_state_changed(struct cluster *c)
@@ -58,14 +75,8 @@ void propose_state_changed(struct cluster *c)
     }
     ASSERT(!c->batch);
     apply_own_committed(c);
-    if (c->own_count > 0) {
-        if (!c->undone_pending || c->own[0].index < c->undone_first) {
-            c->undone_first = c->own[0].index;
-        }
-        c->undone_pending = true;
-        c->own_count = 0;
-        store_undo_all(c->store);
-    }
+    propose_undo(c);
+    c->round_open = false;
     for (struct peer *p = c->peers; p != NULL; p = p->next) {
         if (p->send != NULL) {
             snapshot_send_abort(c, p, "this node leads no more");
@@ -152,37 +163,7 @@ static int check_ready(struct cluster *c, struct error *e)
     return 0;
 }
 
-void propose_run(struct cluster *c)
-{
-    if (!cluster_leads(c)) {
-        return;
-    }
-    if (!c->ready) {
-        submit_barrier(c);
-        if (c->dead) {
-            return;
-        }
-        uint64_t last = log_cache_last(&c->log);
-        c->ready = c->applied == last && log_cache_term(&c->log, last) == c->raft.current_term;
-    }
-    bool apart = false;
-    int64_t median = 0;
-    if (clock_agrees(c, &apart, &median) != 0 && apart) {
-        hand_over_clock(c, median);
-        return;
-    }
-    if (c->ready_wanted && check_ready(c, NULL) == 0 && place_free(c) &&
-        raft_transferee(&c->raft) == 0 && !c->handing_over) {
-        c->ready_wanted = false;
-        if (c->o.on.ready != NULL) {
-            c->o.on.ready(c->o.arg);
-        }
-        c->again = true;
-    }
-}
-
-/* ---- The public part -------------------------------------------------------------- */
-
+/* And a place in the pipeline, room on the disk, no hand-over under way. */
 static int open_allowed(struct cluster *c, struct error *e)
 {
     int rv = check_ready(c, e);
@@ -203,6 +184,36 @@ static int open_allowed(struct cluster *c, struct error *e)
     return 0;
 }
 
+void propose_run(struct cluster *c)
+{
+    if (!cluster_leads(c)) {
+        return;
+    }
+    if (!c->ready) {
+        submit_barrier(c);
+        if (c->dead) {
+            return;
+        }
+        uint64_t last = log_cache_last(&c->log);
+        c->ready = c->applied == last && log_cache_term(&c->log, last) == c->raft.current_term;
+    }
+    bool apart = false;
+    int64_t median = 0;
+    if (clock_agrees(c, &apart, &median) != 0 && apart) {
+        hand_over_clock(c, median);
+        return;
+    }
+    if (c->ready_wanted && open_allowed(c, NULL) == 0) {
+        c->ready_wanted = false;
+        if (c->o.on.ready != NULL) {
+            c->o.on.ready(c->o.arg);
+        }
+        c->again = true;
+    }
+}
+
+/* ---- The public part -------------------------------------------------------------- */
+
 int cluster_batch_open(struct cluster *c, uint64_t *index, uint64_t *time_ms, struct error *e)
 {
     ASSERT(!c->batch);
@@ -217,7 +228,6 @@ int cluster_batch_open(struct cluster *c, uint64_t *index, uint64_t *time_ms, st
     c->batch = true;
     c->batch_index = *index;
     c->batch_digest = store_digest(c->store);
-    digest_record(c, *index, c->batch_digest);
     store_group_begin(c->store, *time_ms, *index);
     return 0;
 }
@@ -274,6 +284,7 @@ int cluster_batch_propose(struct cluster *c, struct buf *entry, struct error *e)
         return error_set(e, ERR_NOTLEADER, "this node does not lead any more");
     }
     store_group_seal(c->store);
+    digest_record(c, c->batch_index, c->batch_digest);
     c->own[c->own_count].index = c->batch_index;
     c->own[c->own_count].term = c->raft.current_term;
     c->own_count++;

@@ -37,6 +37,12 @@ void digest_record(struct cluster *c, uint64_t index, uint64_t digest)
     m->digest = digest;
 }
 
+void digest_forget(struct cluster *c, uint64_t index)
+{
+    struct digest_mark *m = &c->ring[index % DIGEST_RING];
+    m->index = m->index == index ? 0 : m->index;
+}
+
 static bool digest_known(const struct cluster *c, uint64_t index, uint64_t *digest)
 {
     const struct digest_mark *m = &c->ring[index % DIGEST_RING];
@@ -78,12 +84,7 @@ void quarantine_enter(struct cluster *c, const char *why)
              "directory %s, then run `usher replace-node %s %s` and start it again",
              why, c->dir, c->address, c->address);
     c->ready = false;
-    if (c->own_count > 0) {
-        c->undone_first = c->own[0].index;
-        c->undone_pending = true;
-        c->own_count = 0;
-        store_undo_all(c->store);
-    }
+    propose_undo(c);
     snapshot_abandon(c);
     for (struct peer *p = c->peers; p != NULL; p = p->next) {
         if (p->send != NULL) {

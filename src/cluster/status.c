@@ -17,7 +17,7 @@ const char *cluster_role_name(int role)
     }
 }
 
-static int role_of(const struct cluster *c)
+int status_role(const struct cluster *c)
 {
     if (c->quarantined) {
         return ROLE_QUARANTINED;
@@ -35,7 +35,7 @@ static int role_of(const struct cluster *c)
     }
 }
 
-static const char *leader_of(struct cluster *c)
+const char *status_leader(struct cluster *c)
 {
     raft_id id = 0;
     const char *address = NULL;
@@ -54,7 +54,7 @@ static void fill_member(struct cluster *c, const struct raft_server *s, struct c
     m->address = m->self || p == NULL ? c->address : p->address;
     m->node_id = s->id;
     m->voter = s->role == RAFT_VOTER;
-    m->leader = strcmp(leader_of(c), s->address) == 0;
+    m->leader = strcmp(status_leader(c), s->address) == 0;
     m->reachable = m->self || (p != NULL && p->up);
     if (cluster_leads(c) && raft_match_index(&c->raft, s->id, &match) == 0) {
         m->match = match;
@@ -77,7 +77,7 @@ void cluster_status(struct cluster *c, struct cluster_status *out)
 {
     memset(out, 0, sizeof *out);
     out->address = c->address;
-    out->leader = leader_of(c);
+    out->leader = status_leader(c);
     out->node_id = c->identity.node_id;
     out->cluster_id = c->identity.cluster_id;
     out->term = c->raft_on ? raft_current_term(&c->raft) : 0;
@@ -86,7 +86,7 @@ void cluster_status(struct cluster *c, struct cluster_status *out)
     out->last = log_cache_last(&c->log);
     out->digest = store_digest(c->store);
     out->snapshot_index = c->log.snapshot_index;
-    out->role = role_of(c);
+    out->role = status_role(c);
     out->ready = cluster_leads(c) && c->ready;
     buf_clear(&c->waiting);
     if (!c->raft_on) {

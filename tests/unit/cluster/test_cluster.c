@@ -324,7 +324,8 @@ static void test_tampered_leader(void **state)
         assert_int_equal(node_propose(bad, &e), 0);
         assert_int_equal(node_propose(bad, &e), 0);
         assert_true(sim_run_until(w->sim, 3000, has_quarantined, bad));
-        w->acks = 0; /* what a wrong state has computed does not count */
+        /* What it has acknowledged meanwhile fits the others' state: it must not be lost. */
+        assert_int_equal(w->acks, 2);
         struct node *next = world_wait_leader(w);
         assert_ptr_not_equal(next, bad);
         world_propose(w, 10);
@@ -427,7 +428,57 @@ static void test_clock(void **state)
     world_free(w);
 }
 
-/* A full disk refuses new groups while the cluster lives on; it heals by itself. */
+/* A full disk refuses new groups while reads go on, and heals by itself. */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    struct world *w = world_new(17, 3);
+    world_start(w);
+    world_propose(w, 3);
+    struct node *l = world_leader(w);
+    struct error e = { 0 };
+    sim_set_disk_bytes(l->env, 1);
+    sim_run(w->sim, 3000);
+    unsigned before = l->ready_events;
+    assert_int_equal(node_propose(l, &e), ERR_NOSPACE);
+    struct read_result r = { 0 };
+    cluster_read(l->c, on_read, &r);
+    assert_true(sim_run_until(w->sim, 1000, read_done, &r));
+    assert_int_equal(r.status, 0);
+    assert_int_equal(l->ready_events, before); /* no promise that cannot be kept */
+    sim_set_disk_bytes(l->env, UINT64_C(1) << 40);
+    sim_run(w->sim, 3000);
+    assert_true(l->ready_events > before);
+    world_propose(w, 3);
+    world_check(w);
+    world_free(w);
+}
+
+/* A failed sync ends the process's usefulness at once and says so; the others go on. */
+static void test_failed_sync(void **state)
+{
+    (void)state;
+    struct world *w = world_new(18, 3);
+    world_start(w);
+    world_propose(w, 3);
+    struct node *l = world_leader(w);
+    struct error e = { 0 };
+    sim_fail_at(l->env, SIM_SYNC, 1, SIM_FAIL_IO);
+    assert_int_equal(node_propose(l, &e), 0);
+    sim_run(w->sim, 50);
+    assert_true(l->fatal && l->fatal_stop);
+    assert_int_not_equal(node_propose(l, &e), 0);
+    l->outside = true;
+    assert_ptr_not_equal(world_wait_leader(w), l);
+    world_propose(w, 3);
+    node_crash(l, SIM_POWER_LOSS);
+    l->outside = false;
+    node_start(l);
+    world_check(w);
+    world_free(w);
+}
+
+/* Waiting for an index ends when it is applied, or with UNKNOWN after the time. */
 static void test_waiting_for_an_index(void **state)
 {
     (void)state;
@@ -465,6 +516,8 @@ int main(void)
         cmocka_unit_test(test_term_and_vote_are_durable),
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_waiting_for_an_index),
     };
     return (cmocka_set_test_filter(getenv("TEST")),

@@ -126,6 +126,9 @@ static inline void node_on_restored(void *arg, struct store *store)
 static inline void node_on_fatal(void *arg, const struct error *e, bool stop)
 {
     struct node *n = arg;
+    if (sim_is_ghost(n->env)) {
+        return;
+    }
     n->fatal = true;
     n->fatal_stop = stop;
     n->error = *e;
