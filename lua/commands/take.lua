@@ -17,24 +17,6 @@ local function own_order(req)
     return order and #order.seats == #req.seats and order or nil
 end
 
---- Free blocks of neighbours in the seat's row, nearest first, then in the rest of the house.
-local function blocks_near(seat, count)
-    local near, far = {}, {}
-    for _, run in ipairs(seat.event:runs { min = count, category = seat.category }) do
-        if run[1].row.name == seat.row.name and run[1].section == seat.section then
-            for start = 1, #run - count + 1 do
-                near[#near + 1] = { run = run, start = start,
-                    away = math.abs(run[start].position - seat.position) }
-            end
-        elseif #far < 4 then
-            far[#far + 1] = { run = run, start = 1 }
-        end
-    end
-    table.sort(near, function(a, b) return a.away < b.away end)
-    for _, block in ipairs(far) do near[#near + 1] = block end
-    return near
-end
-
 --- Labels of the nearest seats that would be granted, or nil. At most a few are tried: this
 --- is a courtesy, not a search.
 local function alternative_to(tx, req)
@@ -42,14 +24,13 @@ local function alternative_to(tx, req)
     for _, place in ipairs(req.seats) do
         if not place.seat or place.event ~= first.event then return nil end
     end
-    for i, block in ipairs(blocks_near(first.seat, #req.seats)) do
-        if i > 6 then return nil end
-        local seats, labels = {}, json.list {}
-        for k = 1, #req.seats do
-            seats[k] = block.run[block.start + k - 1]
-            labels[k] = seats[k].label
+    local judged = #tx:settings(first.event).rules > 0
+    for _, seats in ipairs(tx:near(first.seat, #req.seats, judged and 6 or 1)) do
+        if not judged or tx:judge { verb = "take", customer = req.customer, seats = seats } then
+            local labels = json.list {}
+            for k, seat in ipairs(seats) do labels[k] = seat.label end
+            return labels
         end
-        if tx:judge { verb = "take", customer = req.customer, seats = seats } then return labels end
     end
     return nil
 end

@@ -135,7 +135,7 @@ function M.adjacent(spec)
     end
     return rule {
         name = "adjacent",
-        check = function(_, ask)
+        check = function(tx, ask)
             local seats = all_seats(ask)
             local blocks = blocks_of(seats)
             if #blocks <= split then return true end
@@ -144,13 +144,8 @@ function M.adjacent(spec)
                     or ("the seats are in more than %d blocks: SEAT is apart"):format(split),
                 seat = blocks[split + 1][1],
             }
-            local asked_row = seats[1].row.name
-            for _, run in ipairs(ask.event:runs { min = #seats }) do
-                if not denial.alternative or run[1].row.name == asked_row then
-                    denial.alternative = labels(run, 1, #seats)
-                    if run[1].row.name == asked_row then break end
-                end
-            end
+            local near = tx:near(seats[1], #seats, 1)[1]
+            denial.alternative = near and labels(near)
             denial.hint = denial.alternative and "together are " .. table.concat(denial.alternative, " ")
                 or nil
             return nil, denial
@@ -219,15 +214,28 @@ local function other_runs(ask, size, seat, scope)
     return runs
 end
 
-local function alternative_of(ask, block, size, aisles)
+--- Does a block use or touch the seats asked for? Those count as taken here, but would be
+--- free if the block were taken instead.
+local function touches(own, block)
+    local before, behind = block[1]:next(-1), block[#block]:next(1)
+    if before and own[before.label] or behind and own[behind.label] then return true end
+    for _, seat in ipairs(block) do
+        if own[seat.label] then return true end
+    end
+    return false
+end
+
+--- Seats that the rule would grant: in the same run, else close by.
+local function alternative_of(tx, ask, block, size, aisles)
     if #block == size then
         local run, start = run_around(ask, block)
         local at = clean_start(ask, run, size, start, aisles)
         if at then return labels(run, at, size) end
     end
-    for _, run in ipairs(other_runs(ask, size, block[1], nil)) do
-        local at = clean_start(ask, run, size, 1, aisles)
-        if at then return labels(run, at, size) end
+    local own = {}
+    for _, seat in ipairs(new_seats(ask)) do own[seat.label] = true end
+    for _, other in ipairs(tx:near(block[1], size)) do
+        if not touches(own, other) and not orphan_of(ask, other, aisles) then return labels(other) end
     end
 end
 
@@ -251,13 +259,13 @@ function M.no_orphans(spec)
     end
     return rule {
         name = "no_orphans",
-        check = function(_, ask)
+        check = function(tx, ask)
             local seats = new_seats(ask)
             for _, block in ipairs(blocks_of(seats)) do
                 local orphan = orphan_of(ask, block, aisles)
                 if orphan and not (feasible
                         and not another_choice(ask, #seats, block[1], feasible, aisles)) then
-                    local alternative = alternative_of(ask, block, #seats, aisles)
+                    local alternative = alternative_of(tx, ask, block, #seats, aisles)
                     return nil, {
                         message = "this would leave SEAT alone",
                         seat = orphan,

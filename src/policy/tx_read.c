@@ -403,5 +403,6 @@ const luaL_Reg tx_read_methods[] = {
     { "policy_files", tx_policy_files },
     { "seats_view", tx_seats_view },
     { "best", tx_best },
+    { "near", tx_near },
     { NULL, NULL },
 };

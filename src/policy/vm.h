@@ -181,6 +181,7 @@ extern const luaL_Reg event_methods[], seat_methods[], tx_read_methods[], tx_wri
 int tx_seats_view(lua_State *L); /* seats_view.c */
 int tx_chart_put(lua_State *L);  /* tx_chart.c */
 int tx_swap(lua_State *L);       /* tx_swap.c */
+int tx_near(lua_State *L);       /* near.c */
 
 /* ---- Places (places.c) ----------------------------------------------------------- */
 

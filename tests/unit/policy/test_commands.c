@@ -217,6 +217,29 @@ static void test_take_refusals(void **state)
          { "order $x", "{'seats':['*','*']}" });
 }
 
+/* Alternatives are the nearest free neighbours of the same kind: in the row first, never across
+ * an aisle, no wheelchair places for those who did not ask for one, nothing from far away. */
+static void test_alternatives(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 {'rows':[{'row':'A','seats':6,'aisles':[3]},{'row':'B','seats':6,"
+           "'accessible':[3,4]},{'row':'C','seats':6,'category':'gold'}]}",
+           "{}" },
+         { "book 1 ann A2", "{}" }, { "book 1 bob A2", "!TAKEN {'alternative':['A3']}" },
+         { "book 1 bob A1 A2", "!TAKEN {'alternative':['A4','A5']}" },
+         { "book 1 bob A1 A2 A3 A4", "!TAKEN {'alternative':'(absent)'}" },
+         { "book 1 bob A3..A6", "{}" }, { "book 1 cid A6", "!TAKEN {'alternative':['A1']}" },
+         { "book 1 cid A3", "!TAKEN {'alternative':['A1']}" }, { "book 1 cid B1 B2 B5 B6", "{}" },
+         { "book 1 dan B1", "!TAKEN {'alternative':['A1']}" }, { "book 1 dan B3", "{}" },
+         { "book 1 eve B3", "!TAKEN {'alternative':['B4']}" }, { "book 1 eve A1", "{}" },
+         { "book 1 fay A1", "!TAKEN {'alternative':'(absent)'}" });
+    PLAY({ "add-event 1 [{'row':'A','seats':500},{'row':'B','seats':500},{'row':'C','seats':9}]",
+           "{}" },
+         { "book 1 ann A1..A250", "{}" }, { "book 1 ann A251..A500", "{}" },
+         { "book 1 bob A1", "!TAKEN {'alternative':'(absent)'}" },
+         { "book 1 bob A1 A700", "!NOTFOUND" });
+}
+
 /* Asking again for what is one's own already is answered, not refused. */
 static void test_take_own(void **state)
 {
@@ -655,16 +678,17 @@ int main(void)
         cmocka_unit_test(test_events),       cmocka_unit_test(test_set_chart),
         cmocka_unit_test(test_remove_event), cmocka_unit_test(test_seats),
         cmocka_unit_test(test_take),         cmocka_unit_test(test_take_refusals),
-        cmocka_unit_test(test_take_own),     cmocka_unit_test(test_best),
-        cmocka_unit_test(test_extend),       cmocka_unit_test(test_confirm),
-        cmocka_unit_test(test_confirm_late), cmocka_unit_test(test_give_back),
-        cmocka_unit_test(test_two_events),   cmocka_unit_test(test_cancel_seat),
-        cmocka_unit_test(test_move),         cmocka_unit_test(test_swap),
-        cmocka_unit_test(test_split),        cmocka_unit_test(test_block),
-        cmocka_unit_test(test_orders),       cmocka_unit_test(test_list_limit),
-        cmocka_unit_test(test_explain),      cmocka_unit_test(test_forget),
-        cmocka_unit_test(test_values),       cmocka_unit_test(test_dry_run),
-        cmocka_unit_test(test_usages),       cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_take_own),     cmocka_unit_test(test_alternatives),
+        cmocka_unit_test(test_best),         cmocka_unit_test(test_extend),
+        cmocka_unit_test(test_confirm),      cmocka_unit_test(test_confirm_late),
+        cmocka_unit_test(test_give_back),    cmocka_unit_test(test_two_events),
+        cmocka_unit_test(test_cancel_seat),  cmocka_unit_test(test_move),
+        cmocka_unit_test(test_swap),         cmocka_unit_test(test_split),
+        cmocka_unit_test(test_block),        cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_list_limit),   cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_forget),       cmocka_unit_test(test_values),
+        cmocka_unit_test(test_dry_run),      cmocka_unit_test(test_usages),
+        cmocka_unit_test(test_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
