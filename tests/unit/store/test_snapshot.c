@@ -116,6 +116,20 @@ static void fill(struct kit *k)
     assert_int_equal(kit_do(k, f), 0);
 }
 
+/* A seed for tests/fuzz/fuzz_snapshot.c: its mode byte, then the snapshot. */
+static void save_seed(const struct buf *b, const char *name)
+{
+    const char *dir = getenv("USHER_SNAPSHOT_SEEDS");
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", dir != NULL ? dir : "", name);
+    FILE *f = dir != NULL ? fopen(path, "wb") : NULL;
+    if (f != NULL) {
+        (void)fputc(1, f);
+        (void)fwrite(b->data, 1, b->len, f);
+        (void)fclose(f);
+    }
+}
+
 /* A round trip gives the same digest and invariants, and a store that behaves the same:
  * results find their orders, holds expire in the same order, both accept the same next
  * effect with the same digest. */
@@ -126,6 +140,7 @@ static void test_round_trip(void **state)
     struct error e;
     fill(k);
     assert_int_equal(take_snapshot(k->s, &b), 0);
+    save_seed(&b, "full");
     struct kit other = { .time_ms = k->time_ms, .index = k->index };
     assert_int_equal(load(b.data, b.len, 7, &other.s, &e), 0);
     assert_true(store_digest(other.s) == store_digest(k->s));
@@ -294,6 +309,7 @@ static void test_forged(void **state)
     assert_int_equal(kit_take(k, "o1", "ann", "1", "A1 2:A1 FLOOR*3", 0), 0);
     assert_int_equal(kit_take(k, "o2", "bob", "1", "A3", T0 + 50), 0);
     assert_int_equal(take_snapshot(k->s, &b), 0);
+    save_seed(&b, "small");
     unsigned accepted = 0;
     for (size_t at = 12; at < b.len; at++) {
         for (int bit = 0; bit < 8; bit += 3) {
