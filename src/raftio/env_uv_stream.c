@@ -59,6 +59,7 @@ static void consume(struct env_stream *s, size_t sent)
     s->queued -= sent;
     while (sent > 0) {
         struct chunk *c = s->head;
+        ASSERT(c != NULL); /* invariant 2 */
         size_t part = c->len - c->sent;
         if (sent < part) {
             c->sent += sent;

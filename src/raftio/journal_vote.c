@@ -193,15 +193,19 @@ int slots_open(struct slots *s, const char *dir, struct error *e)
     return rc != 0 ? rc : read_mark(s, dir, e);
 }
 
+static void close_file(struct slots *s, struct env_file **f)
+{
+    if (*f != NULL) {
+        s->env->ops->file_close(*f);
+        *f = NULL;
+    }
+}
+
 void slots_close(struct slots *s)
 {
-    struct env_file *files[] = { s->vote[0], s->vote[1], s->mark };
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        if (files[i] != NULL) {
-            s->env->ops->file_close(files[i]);
-        }
-    }
-    s->vote[0] = s->vote[1] = s->mark = NULL;
+    close_file(s, &s->vote[0]);
+    close_file(s, &s->vote[1]);
+    close_file(s, &s->mark);
 }
 
 /* ---- Identity ----------------------------------------------------------- */
