@@ -26,23 +26,27 @@ static bool same_place(const struct place *a, const struct place *b)
     return a->event == b->event && a->number == b->number && a->count == b->count;
 }
 
-static bool holds(const struct place *list, uint32_t count, const struct place *p)
+static uint32_t times(const struct place *list, uint32_t count, const struct place *p)
 {
+    uint32_t n = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (same_place(&list[i], p)) {
-            return true;
-        }
+        n += same_place(&list[i], p);
     }
-    return false;
+    return n;
 }
 
-/* The first order's places: kept ones stay, the others go to the second. */
+/* The first order's places: those that stay are named as often as they are there, the others
+ * go to the second. */
 static int give(struct exchange *x, const struct order *first, const struct party *p,
                 struct error *e)
 {
     for (uint32_t i = 0; i < first->places_count; i++) {
         const struct place *own = &first->places[i];
-        if (holds(p->places, p->count, own)) {
+        uint32_t named = times(p->places, p->count, own);
+        if (named > 0 && named != times(first->places, first->places_count, own)) {
+            return error_set(e, ERR_BADARG, "an exchange names a seat more than once");
+        }
+        if (named > 0) {
             x->kept[x->kept_count++] = *own;
         } else if (own->number & PLACE_AREA) {
             return error_set(e, ERR_BADARG, "only numbered seats are exchanged");
@@ -86,7 +90,7 @@ static int exchange_init(struct store *s, const struct order *first, const struc
     x->second_count = second->places_count;
     int rc = give(x, first, p, e);
     for (uint32_t i = 0; i < p->count && rc == 0; i++) {
-        if (!holds(first->places, first->places_count, &p->places[i])) {
+        if (times(first->places, first->places_count, &p->places[i]) == 0) {
             rc = gain(x, second, second->places_count, &p->places[i], e);
         }
     }
@@ -161,6 +165,8 @@ int do_exchange(struct store *s, const struct effect *f, struct error *e)
     }
     struct exchange x;
     rc = exchange_init(s, first, second, &p, &x, e);
+    rc = rc != 0 ? rc : check_events(s, p.places, p.count, false, e);
+    rc = rc != 0 ? rc : check_events(s, x.second, x.second_count, false, e);
     rc = rc != 0 ? rc : exchange(s, f, slot, &p, &x, e);
     if (x.kept != NULL) {
         slab_free(&s->slab, x.kept, x.bytes);

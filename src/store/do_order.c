@@ -152,8 +152,8 @@ static int check_until(const struct store *s, uint64_t until_ms, struct error *e
 
 /* An order's total is one sum, so its events must count in one currency; and a closed
  * event lets nothing new in. */
-static int check_events(const struct store *s, const struct place *places, uint32_t count,
-                        bool must_be_open, struct error *e)
+int check_events(const struct store *s, const struct place *places, uint32_t count,
+                 bool must_be_open, struct error *e)
 {
     const struct event *first = NULL;
     for (uint32_t i = 0; i < count; i++) {

@@ -39,6 +39,9 @@ int check_id(struct span id, const char *what, struct error *e);
 int check_json(struct span text, const char *what, struct error *e);
 int check_price(int64_t price, struct error *e);
 int check_fresh(const struct store *s, struct span id, struct error *e);
+/* The events of an order's places: they exist, take sales if need be, and share a currency. */
+int check_events(const struct store *s, const struct place *places, uint32_t count,
+                 bool must_be_open, struct error *e);
 int check_live(const struct store *s, const struct order *o, struct error *e);
 
 #endif
