@@ -127,7 +127,9 @@ bool session_verb(struct conn *c, struct slot *x)
     }
     bool line = text_ieq(name, span_of("USHER.LINE"));
     bool run = text_ieq(name, span_of("USHER.RUN"));
-    if (c->user.access < ACCESS_OPERATOR || c->server->o.scripts == NULL) {
+    if (c->server->o.scripts == NULL) {
+        verb_fail(x, ERR_NOTREADY, "ask another node", "this node runs no scripts");
+    } else if (c->user.access < ACCESS_OPERATOR) {
         verb_fail(x, c->user.name.len == 0 ? ERR_NOAUTH : ERR_NOPERM,
                   "AUTH as a user with this access", "the console needs access `operator`");
     } else if (text_ieq(name, span_of("USHER.SESSION"))) {

@@ -29,6 +29,7 @@ struct resp_world {
     struct service *service;
     struct access *access;
     struct resp *resp;
+    struct scripts *scripts; /* NULL in most worlds */
     uv_timer_t guard;
     bool late, resp_closed;
     struct request *kept[16];
@@ -100,7 +101,7 @@ static inline void world_guard(uv_timer_t *t)
     w->late = true;
 }
 
-static inline void world_start(struct resp_world *w, bool users)
+static inline void world_start_with(struct resp_world *w, bool users, bool scripts)
 {
     struct error e = { 0 };
     memset(w, 0, sizeof *w);
@@ -108,14 +109,31 @@ static inline void world_start(struct resp_world *w, bool users)
     assert_int_equal(uv_loop_init(&w->loop), 0);
     assert_int_equal(env_uv_new(&w->loop, &w->env, &e), 0);
     w->registry = registry_new();
-    world_command(w, "tell", ACCESS_PUBLIC);
-    world_command(w, "manage", ACCESS_ADMIN);
     struct service_options so = { .env = w->env,
                                   .registry = w->registry,
                                   .node_command = world_node_command,
                                   .node_cancel = world_node_cancel,
                                   .arg = w };
+    if (scripts) {
+        struct scripts_options sco = {
+            .env = w->env, .registry = w->registry, .profile = "test", .version = "0"
+        };
+        if (scripts_new(&sco, &w->scripts, &e) != 0) {
+            fail_msg("scripts: %s", e.message);
+        }
+        so.node_command = scripts_node_command;
+        so.node_cancel = scripts_node_cancel;
+        so.arg = w->scripts;
+    } else {
+        world_command(w, "tell", ACCESS_PUBLIC);
+        world_command(w, "manage", ACCESS_ADMIN);
+    }
     assert_int_equal(service_new(&so, &w->service, &e), 0);
+    if (scripts) {
+        struct request_sink sink;
+        service_sink(w->service, &sink);
+        scripts_attach(w->scripts, &sink, NULL);
+    }
     if (users) {
         w->access = access_new();
         assert_int_equal(access_add(w->access, "root", "secret", ACCESS_ADMIN, NULL, &e), 0);
@@ -128,12 +146,19 @@ static inline void world_start(struct resp_world *w, bool users)
                        ACCESS_ADMIN, NULL, &e),
             0);
     }
-    struct resp_options ro = {
-        .loop = &w->loop, .env = w->env, .service = w->service, .access = w->access
-    };
+    struct resp_options ro = { .loop = &w->loop,
+                               .env = w->env,
+                               .service = w->service,
+                               .scripts = w->scripts,
+                               .access = w->access };
     assert_int_equal(resp_new(&ro, &w->resp, &e), 0);
     assert_int_equal(uv_timer_init(&w->loop, &w->guard), 0);
     w->guard.data = w;
+}
+
+static inline void world_start(struct resp_world *w, bool users)
+{
+    world_start_with(w, users, false);
 }
 
 static inline void world_resp_closed(void *arg)
@@ -158,6 +183,9 @@ static inline void world_stop(struct resp_world *w)
     }
     for (size_t i = 0; i < w->kept_count; i++) {
         world_tell(w, w->kept[i]);
+    }
+    if (w->scripts != NULL) {
+        scripts_free(w->scripts);
     }
     service_free(w->service);
     registry_free(w->registry);

@@ -1,0 +1,212 @@
+/* The console protocol over real scripts: what `usher console` and `usher run` rely on. */
+#include "base/limits.h"
+#include "resp_world.h"
+
+#define SIZED(s) s, sizeof(s) - 1
+
+static int setup(void **state)
+{
+    struct resp_world *w = mem_zalloc(sizeof *w);
+    world_start_with(w, false, true);
+    *state = w;
+    return 0;
+}
+
+static int setup_users(void **state)
+{
+    struct resp_world *w = mem_zalloc(sizeof *w);
+    world_start_with(w, true, true);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    world_stop(*state);
+    mem_free(*state);
+    assert_int_equal(mem_test_live(), 0);
+    return 0;
+}
+
+static size_t count(const struct buf *b, const char *what)
+{
+    size_t n = 0, len = strlen(what);
+    for (size_t i = 0; i + len <= b->len; i++) {
+        n += memcmp(b->data + i, what, len) == 0;
+    }
+    return n;
+}
+
+/* Reads until `what` has come `times` times. */
+static void read_until(struct resp_world *w, int fd, struct buf *got, const char *what,
+                       size_t times)
+{
+    while (count(got, what) < times) {
+        assert_false(world_read(w, fd, got, got->len + 1));
+    }
+    buf_put_u8(got, 0);
+    got->len--;
+}
+
+static int session(struct resp_world *w)
+{
+    struct buf got = BUF_INIT;
+    int fd = world_connect(w);
+    world_write(w, fd, SIZED("USHER.SESSION\r\n"));
+    (void)world_read(w, fd, &got, 5);
+    assert_memory_equal(got.data, "+OK\r\n", 5);
+    buf_free(&got);
+    return fd;
+}
+
+/* A line streams what it prints and ends with done; globals live from line to line; lines sent
+ * together run one after the other and are answered in order, other requests between them. */
+static void test_lines(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd,
+                SIZED("USHER.LINE \"x = 20\"\r\nUSHER.LINE \"print(x + 1)\"\r\nPING\r\n"
+                      "USHER.LINE \"= x + 2\"\r\n"));
+    read_until(w, fd, &got, "done", 3);
+    const char *text = (char *)got.data;
+    const char *printed = strstr(text, "$3\r\nout\r\n$3\r\n21\n"), *pong = strstr(text, "+PONG");
+    const char *value = strstr(text, "$5\r\nvalue\r\n$2\r\n22");
+    assert_non_null(printed);
+    assert_non_null(value);
+    assert_true(printed < pong && pong < value);
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* An error ends with status 1 and its line; an unfinished statement with 2 and no error. */
+static void test_status(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd, SIZED("USHER.LINE \"error('no')\"\r\n"));
+    read_until(w, fd, &got, "done", 1);
+    assert_non_null(strstr((char *)got.data, "*4\r\n$4\r\ndone\r\n:1\r\n$"));
+    buf_clear(&got);
+    world_write(w, fd, SIZED("USHER.LINE \"for i = 1, 2 do\"\r\n"));
+    read_until(w, fd, &got, "done", 1);
+    assert_non_null(strstr((char *)got.data, "*4\r\n$4\r\ndone\r\n:2\r\n$0\r\n"));
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* A script gets its arguments and its exit status comes back. */
+static void test_run(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd,
+                SIZED("*5\r\n$9\r\nUSHER.RUN\r\n$5\r\nx.lua\r\n$36\r\n"
+                      "print(arg[1] .. arg[2])\nexit(3)     \r\n$1\r\na\r\n$1\r\nb\r\n"));
+    read_until(w, fd, &got, "done", 1);
+    assert_non_null(strstr((char *)got.data, "out\r\n$3\r\nab\n"));
+    assert_non_null(strstr((char *)got.data, "done\r\n:3\r\n"));
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* KILL ends the statement that runs, itself without an answer, and the session goes on. */
+static void test_kill(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd, SIZED("USHER.KILL\r\nUSHER.LINE \"while true do end\"\r\n"));
+    for (int i = 0; i < 20; i++) {
+        world_step(w);
+    }
+    char byte;
+    assert_int_equal(read(fd, &byte, 1), -1);
+    world_write(w, fd, SIZED("USHER.KILL\r\nUSHER.LINE \"= 7\"\r\n"));
+    read_until(w, fd, &got, "done", 2);
+    assert_memory_equal(got.data, "*4\r\n$4\r\ndone\r\n:1\r\n", 18);
+    assert_non_null(strstr((char *)got.data, "interrupted"));
+    assert_non_null(strstr((char *)got.data, "$1\r\n7\r\n"));
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* A script whose console does not read is held back: memory stays bounded; it goes on when
+ * the console reads, and nothing is lost. */
+static void test_flow_control(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    enum { LINES = 20000 };
+    int fd = session(w);
+    world_write(w, fd, SIZED("USHER.LINE \"for i = 1, 20000 do print(('x'):rep(200)) end\"\r\n"));
+    int64_t blocks = mem_test_live();
+    for (int i = 0; i < 3000; i++) {
+        world_step(w);
+    }
+    assert_true(mem_test_live() < blocks + 1000);
+    read_until(w, fd, &got, "done", 1);
+    assert_int_equal(count(&got, "x\n") + count(&got, "x\r\n"), LINES);
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* A console that goes away takes its statement with it. */
+static void test_gone(void **state)
+{
+    struct resp_world *w = *state;
+    int fd = session(w);
+    world_write(w, fd, SIZED("USHER.LINE \"while true do end\"\r\nUSHER.LINE \"= 1\"\r\n"));
+    for (int i = 0; i < 10; i++) {
+        world_step(w);
+    }
+    (void)close(fd);
+    world_deadline(w, 5000);
+    while (resp_connections(w->resp) > 0 && !w->late) {
+        world_step(w);
+    }
+    assert_int_equal(resp_connections(w->resp), 0);
+}
+
+/* RESET in the middle of a statement ends the session; its statement is told so. */
+static void test_reset(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd,
+                SIZED("USHER.LINE \"while true do end\"\r\nUSHER.LINE \"= 1\"\r\nRESET\r\n"));
+    read_until(w, fd, &got, "+RESET", 1);
+    assert_int_equal(count(&got, "-UNKNOWN"), 2);
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* The console is for operators. */
+static void test_access(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = world_talk(w, SIZED("USHER.SESSION\r\nAUTH app pw\r\nUSHER.SESSION\r\n"));
+    assert_memory_equal(got.data, "-NOAUTH ", 8);
+    assert_non_null(strstr((char *)got.data, "+OK\r\n-NOPERM "));
+    buf_free(&got);
+    got = world_talk(w, SIZED("AUTH root secret\r\nUSHER.LINE x\r\nUSHER.SESSION x\r\n"
+                              "USHER.NOSUCH\r\n"));
+    assert_non_null(strstr((char *)got.data, "+OK\r\n-BADARG no console session"));
+    assert_non_null(strstr((char *)got.data, "-BADARG this is not the console protocol"));
+    buf_free(&got);
+}
+
+int main(void)
+{
+#define WITH(test, up) cmocka_unit_test_setup_teardown(test, up, teardown)
+    const struct CMUnitTest tests[] = {
+        WITH(test_lines, setup), WITH(test_status, setup),       WITH(test_run, setup),
+        WITH(test_kill, setup),  WITH(test_flow_control, setup), WITH(test_gone, setup),
+        WITH(test_reset, setup), WITH(test_access, setup_users),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
