@@ -54,8 +54,8 @@ static void test_big_chart(void **state)
     struct play p;
     play_open(&p);
     buf_put_str(&line, "[");
-    for (int i = 0; i < 500; i++) {
-        buf_printf(&line, "%s{\"row\":\"R%d-\",\"seats\":200}", i > 0 ? "," : "", i);
+    for (int i = 0; i < 1000; i++) {
+        buf_printf(&line, "%s{\"row\":\"R%d-\",\"seats\":1000}", i > 0 ? "," : "", i);
     }
     buf_put_str(&line, "]");
     struct span words[] = { span_of("add-chart"), span_of("big"),
@@ -72,8 +72,8 @@ static void test_big_chart(void **state)
     policy_answer_free(&a);
     call_free(&call);
     buf_free(&line);
-    play(&p, "add-event 1 big", "{'counts':{'free':100000}}");
-    play(&p, "book 1 ann R499-200", "{'seats':[{'seat':'R499-200'}]}");
+    play(&p, "add-event 1 big", "{'counts':{'free':1000000}}");
+    play(&p, "book 1 ann R999-1000", "{'seats':[{'seat':'R999-1000'}]}");
     play_close(&p);
 }
 
