@@ -261,6 +261,13 @@ static void note_closed(void *arg)
     n->listener = NULL;
 }
 
+static void close_own(uv_handle_t *handle, void *arg)
+{
+    if (handle->data == arg) {
+        close_handle(handle, NULL);
+    }
+}
+
 /* Frees what there is, in any state of the start; `clean` when nothing is in flight. */
 static void node_free(struct node *n, bool clean)
 {
@@ -270,9 +277,10 @@ static void node_free(struct node *n, bool clean)
     }
     if (n->listener != NULL) {
         listener_close(n->listener, note_closed, n);
-        while (n->listener != NULL) {
-            (void)uv_run(&n->loop, UV_RUN_ONCE);
-        }
+    }
+    if (n->loop_ready) { /* jobs of a journal that is being closed still need the env */
+        uv_walk(&n->loop, close_own, n);
+        (void)uv_run(&n->loop, UV_RUN_DEFAULT);
     }
     if (n->service != NULL) {
         service_free(n->service);
