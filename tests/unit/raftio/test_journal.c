@@ -2,6 +2,7 @@
  * locking, a full disk. */
 #include "journal_fixture.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -211,6 +212,84 @@ static void test_large_entry(void **state)
     assert_memory_equal(f->rec.entries[5].data, bigger.data, bigger.len);
 }
 
+/* ---- kill -9 --------------------------------------------------------------- */
+
+struct killed {
+    int pipe;
+    uint64_t next;
+    struct fixture *f;
+};
+
+static void report_and_go_on(void *arg, int status)
+{
+    struct killed *k = arg;
+    uint64_t acked = k->next - 1;
+    if (status != 0 || write(k->pipe, &acked, sizeof acked) != sizeof acked) {
+        _exit(1);
+    }
+    struct journal_entry entries[3];
+    for (uint64_t i = 0; i < 3; i++) {
+        entries[i] = (struct journal_entry){ .term = 1,
+                                             .type = (uint8_t)(1 + (k->next + i) % 3),
+                                             .data = entry_data(k->next + i, 1),
+                                             .len = entry_len(k->next + i) };
+    }
+    journal_append(k->f->j, k->next, entries, 3, report_and_go_on, k);
+    k->next += 3;
+}
+
+/* A process of its own that appends and says what was acknowledged, until it is killed. */
+static void child_appends(struct fixture *f, int pipe)
+{
+    struct error e = { 0 };
+    uv_loop_t loop;
+    struct env *env;
+    struct killed k = { .pipe = pipe, .f = f };
+    if (uv_loop_init(&loop) != 0 || env_uv_new(&loop, &env, &e) != 0 ||
+        journal_open(env, f->dir, &f->options, &f->j, &f->rec, &e) != 0) {
+        _exit(2);
+    }
+    k.next = f->rec.first_index + f->rec.entries_count;
+    journal_release_recovery(f->j, &f->rec);
+    report_and_go_on(&k, 0);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    _exit(3);
+}
+
+/* A process killed in the middle of its appends, again and again, loses nothing that it
+ * had said was durable. */
+static void test_kill(void **state)
+{
+    struct fixture *f = *state;
+    for (int round = 0; round < 15; round++) {
+        int fds[2];
+        assert_int_equal(pipe(fds), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            (void)close(fds[0]);
+            (void)alarm(60);
+            child_appends(f, fds[1]);
+        }
+        (void)close(fds[1]);
+        uint64_t acked = 0, seen;
+        for (int n = 0; n < 3 + round * 7; n++) {
+            assert_int_equal(read(fds[0], &acked, sizeof acked), sizeof acked);
+        }
+        assert_int_equal(kill(child, SIGKILL), 0);
+        while (read(fds[0], &seen, sizeof seen) == sizeof seen) {
+            acked = seen;
+        }
+        (void)close(fds[0]);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        open_ok(f);
+        assert_true(last_index(f) >= acked);
+        check_entries(f, 1, last_index(f) + 1, 1);
+        close_journal(f);
+    }
+}
+
 /* ---- Locking and space -------------------------------------------------- */
 
 /* A directory in use is refused to a second open, in this process and in another. */
@@ -330,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_truncate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_truncate_across_segments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_entry, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_low_space_heals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk_heals, setup, teardown),
