@@ -21,7 +21,8 @@ struct slab {
 #define TO(state) (1u << (state))
 
 static const unsigned moves[ITEM_STATES] = {
-    [ITEM_FREE] = TO(ITEM_QUEUED) | TO(ITEM_READ) | TO(ITEM_NODE),
+    /* Back at once: a peer's request that arrives where nobody leads any more. */
+    [ITEM_FREE] = TO(ITEM_QUEUED) | TO(ITEM_READ) | TO(ITEM_NODE) | TO(ITEM_FREE),
     [ITEM_QUEUED] = TO(ITEM_FREE) | TO(ITEM_FLIGHT) | TO(ITEM_FORWARDED) | TO(ITEM_READ),
     [ITEM_FLIGHT] = TO(ITEM_FREE) | TO(ITEM_QUEUED),
     [ITEM_FORWARDED] = TO(ITEM_FREE) | TO(ITEM_QUEUED) | TO(ITEM_READ),
