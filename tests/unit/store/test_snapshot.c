@@ -87,9 +87,9 @@ static void fill(struct kit *k)
                          .set = SET_ATTRIBUTES | SET_RULESET | SET_OPEN,
                          .ruleset = sp("late") };
     assert_int_equal(kit_do(k, f), 0);
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 1200; i++) { /* results on three pages */
         char key[32];
-        (void)snprintf(key, sizeof key, "k:%d", i * 37 % 300);
+        (void)snprintf(key, sizeof key, "k:%d", i * 37 % 1200);
         f = (struct effect){ .kind = EFFECT_KV_SET, .id = sp(key), .text = sp("{}") };
         assert_int_equal(kit_do(k, f), 0);
         f = (struct effect){ .kind = EFFECT_RESULT,

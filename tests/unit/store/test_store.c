@@ -482,6 +482,52 @@ static void test_long_list(void **state)
     assert_int_equal(strncmp(list(k, f, 9999), "n0 n1 n2 n3 n4 n5 n6 ", 21), 0);
 }
 
+/* Whatever was taken, extended or released in between, holds come up for expiry in order
+ * of their time, and ended orders in order of their end; equal times by age. */
+static void test_queues(void **state)
+{
+    struct kit *k = *state;
+    kit_add_chart(k, "big", 30, 20);
+    kit_add_event(k, "3", "big");
+    uint32_t event = kit_event(k, "3"), random = 12345, live = 0;
+    for (uint32_t i = 0; i < 600; i++) {
+        char id[16];
+        random = random * 1103515245u + 12345u;
+        uint64_t until = T0 + 1 + (random >> 16) % 5000;
+        struct place p = { .event = event, .number = i, .count = 1 };
+        struct effect f = { .kind = EFFECT_TAKE,
+                            .customer = sp("ann"),
+                            .until_ms = until,
+                            .places = &p,
+                            .places_count = 1 };
+        (void)snprintf(id, sizeof id, "q%u", i);
+        f.id = sp(id);
+        assert_int_equal(kit_do(k, f), 0);
+        (void)snprintf(id, sizeof id, "q%u", i / 3);
+        f = (struct effect){ .kind = i % 3 == 0 ? EFFECT_CONFIRM : EFFECT_EXTEND,
+                             .id = sp(id),
+                             .until_ms = T0 + 1 + (random >> 8) % 9000 };
+        live += kit_do(k, f) != 0 || f.kind == EFFECT_EXTEND;
+    }
+    assert_true(live > 300);
+    uint64_t last = 0;
+    const struct order *o;
+    while ((o = store_next_expiry(k->s)) != NULL) {
+        assert_true(o->expires_ms >= last);
+        last = o->expires_ms;
+        k->time_ms = last + (uint64_t)(last % 7 == 0);
+        struct effect f = { .kind = EFFECT_FINISH, .id = order_id(o), .code = ORDER_EXPIRED };
+        assert_int_equal(kit_do(k, f), 0);
+    }
+    last = 0;
+    while ((o = store_oldest_ended(k->s)) != NULL) {
+        assert_true(o->changed_ms >= last);
+        last = o->changed_ms;
+        struct effect f = { .kind = EFFECT_ORDER_DROP, .id = order_id(o) };
+        assert_int_equal(kit_do(k, f), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -502,6 +548,7 @@ int main(void)
         T(test_forget),
         T(test_lists),
         T(test_long_list),
+        T(test_queues),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
