@@ -22,6 +22,8 @@ local function is_time(key)
     return key == "time" or key == "expires_at" or key == "since" or key:match("_at$") ~= nil
 end
 
+local COUNTS = { "free", "held", "booked", "blocked" }
+
 --- One value as one cell.
 local function cell(context, key, value)
     if value == nil then return "" end
@@ -40,7 +42,7 @@ local function cell(context, key, value)
         return table.concat(parts, " ")
     end
     local parts = {}
-    for _, k in ipairs(sorted_keys(value)) do
+    for _, k in ipairs(value.free and COUNTS or sorted_keys(value)) do
         parts[#parts + 1] = ("%s=%s"):format(k, cell(context, tostring(k), value[k]))
     end
     return table.concat(parts, " ")
@@ -96,10 +98,15 @@ local function grid(context, rows, columns)
 end
 
 local function pairs_table(context, value)
-    local columns, width, lines = columns_of({ value }), 0, {}
+    local width, lines = 0, {}
+    local columns = columns_of({ value })
     for _, name in ipairs(columns) do width = math.max(width, width_of(name)) end
+    local free = value.order and value.price == 0 -- nothing to say of money
     for _, name in ipairs(columns) do
-        lines[#lines + 1] = (pad(name, width) .. "  " .. cell(context, name, value[name])):gsub("%s+$", "")
+        local text = cell(context, name, value[name])
+        if text ~= "" and not (free and (name == "price" or name == "lines")) then
+            lines[#lines + 1] = pad(name, width) .. "  " .. text
+        end
     end
     return table.concat(lines, "\n")
 end

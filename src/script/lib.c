@@ -62,6 +62,20 @@ static void on_answer(struct request *r, int code, const struct error *e, struct
     }
 }
 
+/* Keeps the index of the answer on top of the stack. */
+static void note_index(lua_State *L, struct task *t)
+{
+    if (t->session != NULL && lua_istable(L, -1)) {
+        lua_pushliteral(L, "index");
+        lua_rawget(L, -2);
+        uint64_t index = (uint64_t)lua_tointeger(L, -1);
+        if (index > t->session->seen_index) {
+            t->session->seen_index = index;
+        }
+        lua_pop(L, 1);
+    }
+}
+
 static int call_done(lua_State *L, int status, lua_KContext context)
 {
     struct task *t = task_current(L);
@@ -86,7 +100,27 @@ static int call_done(lua_State *L, int status, lua_KContext context)
     struct span text = { NULL, 0 };
     text.data = lua_tolstring(L, 1, &text.len);
     lua_json_decode(L, text);
+    note_index(L, t);
     return 1;
+}
+
+/* Words that make a local read wait for what this session has seen. */
+static int freshness(struct task *t, struct await *a, lua_State *L, int n)
+{
+    const struct command_def *def = registry_find(t->vm->registry, a->argv[0]);
+    if (t->session == NULL || t->session->seen_index == 0 || def == NULL || def->read != READ_LOCAL) {
+        return n;
+    }
+    for (int i = 1; i < n; i++) {
+        if (span_is(a->argv[i], "--min-index") || span_is(a->argv[i], "--linearizable") ||
+            span_is(a->argv[i], "--")) {
+            return n;
+        }
+    }
+    lua_pushfstring(L, "%I", (LUAI_UACINT)t->session->seen_index);
+    a->argv[n] = span_of("--min-index");
+    a->argv[n + 1].data = lua_tolstring(L, -1, &a->argv[n + 1].len);
+    return n + 2;
 }
 
 static int host_call(lua_State *L)
@@ -102,13 +136,14 @@ static int host_call(lua_State *L)
         return luaL_error(L, "a command cannot be called from inside a sort or gsub callback");
     }
     struct await *a = await_new(t);
-    if (a == NULL || (a->argv = mem_zalloc((size_t)n * sizeof *a->argv)) == NULL) {
+    if (a == NULL || (a->argv = mem_zalloc(((size_t)n + 2) * sizeof *a->argv)) == NULL) {
         mem_free(a);
         return luaL_error(L, "out of memory");
     }
     for (int i = 0; i < n; i++) { /* the strings stay on the stack until the answer */
         a->argv[i].data = lua_tolstring(L, i + 1, &a->argv[i].len);
     }
+    n = freshness(t, a, L, n);
     a->request = (struct request){ .argv = a->argv,
                                    .argc = (size_t)n,
                                    .user = t->user,
