@@ -335,7 +335,7 @@ static void read_rules(lua_State *L, int table, struct ruleset *set)
 }
 
 /* Fills a ruleset from the table on top, and takes it. [-1, +0] */
-static void read_ruleset(lua_State *L, struct ruleset *set, struct span name)
+static void read_ruleset(lua_State *L, struct ruleset *set, struct span name, bool *any_hook)
 {
     static const char *const hooks[HOOKS] = { "take",    "confirm", "reseat",
                                               "release", "cancel",  "expire" };
@@ -353,6 +353,7 @@ static void read_ruleset(lua_State *L, struct ruleset *set, struct span name)
     if (lua_getfield(L, table, "hooks") == LUA_TTABLE) {
         for (int i = 0; i < HOOKS; i++) {
             set->hooks[i] = get_function(L, hooks[i]);
+            *any_hook = *any_hook || set->hooks[i] != LUA_NOREF;
         }
     }
     lua_settop(L, table);
@@ -386,14 +387,14 @@ static void read_active(lua_State *L, int t, struct active *out)
         luaL_error(L, "no memory for a policy");
     }
     lua_pushvalue(L, t);
-    read_ruleset(L, &out->sets[out->sets_count++], span_of(""));
+    read_ruleset(L, &out->sets[out->sets_count++], span_of(""), &out->hooks);
     if (n > 0) {
         lua_pushnil(L);
         while (lua_next(L, -2)) {
             if (lua_type(L, -2) != LUA_TSTRING) {
                 luaL_error(L, "policy: rulesets have names");
             }
-            read_ruleset(L, &out->sets[out->sets_count++], vm_to_span(L, -2));
+            read_ruleset(L, &out->sets[out->sets_count++], vm_to_span(L, -2), &out->hooks);
         }
     }
     lua_pop(L, 1);

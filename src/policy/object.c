@@ -3,7 +3,8 @@
  * An object is a name (kind, event number, seat number or order id) plus the epoch of the
  * call that made it; each access looks into the store again, so it always tells the present
  * and can never dangle. One object of a name exists per call, so that `==` and use as a
- * table key work; places are the exception (one per mention), compared by value.
+ * table key work; places and orders are the exception (one per mention): they are compared by
+ * value, and are no keys.
  *
  * O1 an object of an earlier call raises on any use.
  * O2 objects cannot be written to, and their metatables not be reached. */
@@ -114,30 +115,13 @@ void object_push_place(lua_State *L, const struct place *place, struct span type
     }
 }
 
-void object_push_order(lua_State *L, const struct order *order)
+/* Orders are not cached: a booking makes one, and `==` compares their ids. */
+void object_push_order(lua_State *L, struct span id)
 {
-    struct policy *p = vm_of(L);
-    struct span id = order_id(order);
-    push_cache(L);
-    vm_push_span(L, id);
-    lua_pushvalue(L, -1);
-    int found = lua_rawget(L, -3);
-    if (found == LUA_TUSERDATA &&
-        ((const struct object *)lua_touserdata(L, -1))->epoch == p->epoch) {
-        lua_replace(L, -3);
-        lua_pop(L, 1);
-        return;
-    }
-    lua_pop(L, 1);
+    (void)vm_store(L);
     struct object *o = make(L, OBJECT_ORDER, id.len, 0);
     o->id_len = (uint8_t)id.len;
     memcpy(o->id, id.data, id.len);
-    p->objects_count += found == LUA_TNIL;
-    lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, -5);
-    lua_replace(L, -3);
-    lua_pop(L, 1);
 }
 
 void object_push_json(lua_State *L, const struct buf *text)
@@ -290,12 +274,16 @@ static int object_newindex(lua_State *L)
                       kind_names[((struct object *)lua_touserdata(L, 1))->kind]);
 }
 
-/* Places are equal when they mean the same seats; all others are one per name. */
+/* Places are equal when they mean the same seats, orders when they have the same id; all
+ * others are one per name. */
 static int object_eq(lua_State *L)
 {
-    const struct object *a = object_test(L, 1, OBJECT_PLACE), *b = object_test(L, 2, OBJECT_PLACE);
-    lua_pushboolean(L, a != NULL && b != NULL && a->event == b->event && a->number == b->number &&
-                           a->count == b->count && a->epoch == b->epoch);
+    const struct object *a = lua_touserdata(L, 1), *b = lua_touserdata(L, 2);
+    bool same = lua_type(L, 1) == LUA_TUSERDATA && lua_type(L, 2) == LUA_TUSERDATA &&
+                a->kind == b->kind && a->epoch == b->epoch && a->event == b->event &&
+                a->number == b->number && a->count == b->count && a->id_len == b->id_len &&
+                memcmp(a->id, b->id, a->id_len) == 0;
+    lua_pushboolean(L, same);
     return 1;
 }
 
@@ -382,7 +370,7 @@ void objects_open(lua_State *L)
         lua_setfield(L, -2, "__name");
         lua_pushboolean(L, 0); /* O2 */
         lua_setfield(L, -2, "__metatable");
-        if (kind == OBJECT_PLACE) {
+        if (kind == OBJECT_PLACE || kind == OBJECT_ORDER) {
             lua_pushcfunction(L, object_eq);
             lua_setfield(L, -2, "__eq");
         }

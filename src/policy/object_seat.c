@@ -9,7 +9,7 @@ static void push_order_of(lua_State *L, const struct event *ev, uint32_t seat)
     if (order == NULL) {
         lua_pushnil(L);
     } else {
-        object_push_order(L, order);
+        object_push_order(L, order_id(order));
     }
 }
 

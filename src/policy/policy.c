@@ -132,7 +132,7 @@ static void push_value(lua_State *L, const struct call_value *v, struct context 
         }
         c->ev = NULL;
         c->order = o;
-        object_push_order(L, o);
+        object_push_order(L, order_id(o));
         break;
     }
     case ARG_CHART:
@@ -145,20 +145,23 @@ static void push_value(lua_State *L, const struct call_value *v, struct context 
     }
 }
 
-/* The same seat twice is a slip of the caller, not a conflict with somebody. */
+/* The same seat twice is a slip of the caller, not a conflict with somebody. `list` holds n
+ * places, which keeps the objects alive while they are compared. */
 static void check_twice(lua_State *L, int list, uint32_t n)
 {
-    struct place *seen = lua_newuserdatauv(L, n * sizeof(*seen), 0);
+    const struct object *few[16];
+    const struct object **seen = few;
+    if (n > 16) {
+        seen = lua_newuserdatauv(L, n * sizeof(*seen), 0);
+    }
     for (uint32_t i = 0; i < n; i++) {
         lua_rawgeti(L, list, (lua_Integer)i + 1);
-        const struct object *o = lua_touserdata(L, -1);
-        seen[i].event = o->event;
-        seen[i].number = o->number;
+        seen[i] = lua_touserdata(L, -1);
         lua_pop(L, 1);
         for (uint32_t k = 0; k < i; k++) {
-            if (seen[k].number == o->number && seen[k].event == o->event) {
+            if (seen[k]->number == seen[i]->number && seen[k]->event == seen[i]->event) {
                 struct error e;
-                struct span label = place_label(vm_event(L, o->event), o->number);
+                struct span label = place_label(vm_event(L, seen[i]->event), seen[i]->number);
                 error_clear(&e);
                 (void)error_set(&e, ERR_BADARG, "seat %.*s is given twice", (int)label.len,
                                 label.data);
@@ -166,7 +169,7 @@ static void check_twice(lua_State *L, int list, uint32_t n)
             }
         }
     }
-    lua_pop(L, 1);
+    lua_settop(L, list);
 }
 
 /* Seats: values [i, end) of one argument. [-0, +1]: a list, or the one place. */
@@ -206,13 +209,19 @@ static void push_name(lua_State *L, const char *name)
 /* A repeating argument that was not given at all is an empty list. It is the last one. */
 static void push_empty_lists(lua_State *L, const struct call *call)
 {
+    const struct arg_def *many = NULL;
     for (size_t i = 0; i < call->def->args_count && !call->def->args[i].option; i++) {
-        const struct arg_def *def = &call->def->args[i];
-        if (def->many && call_value(call, def->name) == NULL) {
-            push_name(L, def->name);
-            lua_newtable(L);
-            lua_rawset(L, -3);
+        many = call->def->args[i].many ? &call->def->args[i] : NULL;
+    }
+    for (size_t i = 0; many != NULL && i < call->values_count; i++) {
+        if (call->values[i].def == many) {
+            many = NULL;
         }
+    }
+    if (many != NULL) {
+        push_name(L, many->name);
+        lua_newtable(L);
+        lua_rawset(L, -3);
     }
 }
 
@@ -499,7 +508,7 @@ static int expire_body(lua_State *L)
     struct policy *p = vm_of(L);
     const struct order *o = store_order(p->store, span_make(p->ids[0], p->id_len));
     if (o != NULL) {
-        object_push_order(L, o);
+        object_push_order(L, order_id(o));
         rules_hook(L, HOOK_EXPIRE, lua_gettop(L));
     }
     return 0;

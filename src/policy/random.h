@@ -1,4 +1,4 @@
-/* Unguessable and reproducible randomness: ChaCha20 (RFC 8439) keyed by a seed. */
+/* Unguessable and reproducible randomness: ChaCha (RFC 8439, with 12 rounds) keyed by a seed. */
 #ifndef USHER_POLICY_RANDOM_H
 #define USHER_POLICY_RANDOM_H
 

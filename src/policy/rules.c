@@ -244,6 +244,9 @@ void rules_hook(lua_State *L, enum hook hook, int order)
 {
     const struct ruleset *ran[8];
     size_t n = 0;
+    if (!vm_of(L)->active.hooks) {
+        return;
+    }
     order = lua_absindex(L, order);
     /* The order may change or go while hooks run: which ones to run is decided first. */
     const struct order *o = object_order(L, order);

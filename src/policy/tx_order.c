@@ -19,12 +19,7 @@ static struct span check_id(lua_State *L, int index, const struct order **o)
 
 static int push_order(lua_State *L, struct span id)
 {
-    const struct order *o = store_order(vm_store(L), id);
-    if (o == NULL) {
-        lua_pushnil(L);
-    } else {
-        object_push_order(L, o);
-    }
+    object_push_order(L, id);
     return 1;
 }
 
@@ -106,9 +101,7 @@ static int tx_split(lua_State *L)
         o->places_count > 0 ? store_event_number(vm_store(L), o->places[0].event) : NULL;
     const struct places *p = places_read(L, 3, ev);
     char new_id[ORDER_ID_BYTES];
-    do {
-        random_order_id(&vm_of(L)->random, new_id);
-    } while (store_order(vm_store(L), span_make(new_id, ORDER_ID_BYTES)) != NULL);
+    random_order_id(&vm_of(L)->random, new_id);
     struct effect f = { .kind = EFFECT_SPLIT,
                         .id = id,
                         .id2 = span_make(new_id, ORDER_ID_BYTES),

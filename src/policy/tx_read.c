@@ -96,7 +96,7 @@ static int tx_order(lua_State *L)
     if (o == NULL) {
         lua_pushnil(L);
     } else {
-        object_push_order(L, o);
+        object_push_order(L, order_id(o));
     }
     return 1;
 }
@@ -271,7 +271,7 @@ static int tx_orders(lua_State *L)
     struct reader r;
     reader_init(&r, c.ids.data, c.ids.len);
     for (lua_Integer i = 1; reader_left(&r) > 0; i++) {
-        object_push_order(L, store_order(vm_store(L), reader_bytes(&r)));
+        object_push_order(L, reader_bytes(&r));
         lua_rawseti(L, -2, i);
     }
     sandbox_charge(L, lua_rawlen(L, -1) * 4);

@@ -137,9 +137,9 @@ int tx_swap(lua_State *L)
         store_tx_undo_to(vm_store(L), mark);
         return lua_error(L);
     }
-    object_push_order(L, store_order(vm_store(L), side_id(&one)));
+    object_push_order(L, side_id(&one));
     rules_hook(L, HOOK_RESEAT, lua_gettop(L));
-    object_push_order(L, store_order(vm_store(L), side_id(&two)));
+    object_push_order(L, side_id(&two));
     rules_hook(L, HOOK_RESEAT, lua_gettop(L));
     return 2;
 }

@@ -7,6 +7,7 @@
  *
  * A seat that is taken is reported as TAKEN before any rule is asked: "B4 is booked" helps
  * more than "B5 would be left alone". */
+#include <stddef.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -20,14 +21,6 @@ struct taking {
     bool rules, priced;
     char id[ORDER_ID_BYTES], old_id[ID_BYTES_MAX];
 };
-
-static void new_id(lua_State *L, char id[ORDER_ID_BYTES])
-{
-    struct policy *p = vm_of(L);
-    do {
-        random_order_id(&p->random, id);
-    } while (store_order(p->store, span_make(id, ORDER_ID_BYTES)) != NULL);
-}
 
 /* Every numbered seat is free, or given up by the same request. */
 static bool all_free(lua_State *L, const struct places *seats, const struct order *own)
@@ -151,7 +144,7 @@ static int tx_take(lua_State *L)
     static const char *const names[] = { "customer", "seats", "hold", "metadata", "rules",
                                          "overbook", "event", "late", NULL };
     struct taking t;
-    memset(&t, 0, sizeof(t));
+    memset(&t, 0, offsetof(struct taking, id));
     t.f.kind = EFFECT_TAKE;
     t.rules = true;
     uint64_t hold = 0;
@@ -192,7 +185,7 @@ static int tx_take(lua_State *L)
             vm_refusef(L, ERR_BADARG, "tx:take needs a customer: an id of at most %d bytes",
                        ID_BYTES_MAX);
         }
-        new_id(L, t.id);
+        random_order_id(&vm_of(L)->random, t.id); /* 65 bits: the store refuses a repetition */
         t.f.id = span_make(t.id, ORDER_ID_BYTES);
     }
     for (uint32_t i = 0; i < t.places->count; i++) {
@@ -210,7 +203,7 @@ static int tx_take(lua_State *L)
     }
     set_places(&t.f, t.places);
     vm_do(L, &t.f);
-    object_push_order(L, store_order(vm_store(L), t.f.id));
+    object_push_order(L, t.f.id);
     rules_hook(L, HOOK_TAKE, lua_gettop(L));
     return 1;
 }
@@ -281,7 +274,7 @@ static int tx_confirm(lua_State *L)
         };
         vm_do(L, &amend);
     }
-    object_push_order(L, store_order(vm_store(L), t.f.id));
+    object_push_order(L, t.f.id);
     rules_hook(L, HOOK_CONFIRM, lua_gettop(L));
     return 1;
 }
@@ -341,7 +334,7 @@ static int tx_reseat(lua_State *L)
     }
     set_places(&t.f, t.places);
     vm_do(L, &t.f);
-    object_push_order(L, store_order(vm_store(L), t.f.id));
+    object_push_order(L, t.f.id);
     rules_hook(L, HOOK_RESEAT, lua_gettop(L));
     return 1;
 }

@@ -261,7 +261,7 @@ int vm_fields_next(lua_State *L, int table, const char *const *names, const char
     if (lua_type(L, -2) == LUA_TSTRING) {
         const char *key = lua_tostring(L, -2);
         for (int i = 0; names[i] != NULL; i++) {
-            if (strcmp(names[i], key) == 0) {
+            if (names[i][0] == key[0] && strcmp(names[i], key) == 0) {
                 return i;
             }
         }

@@ -54,6 +54,7 @@ struct ruleset {
 struct active {
     uint32_t version;
     char *name;
+    bool hooks;   /* any ruleset has one */
     int commands; /* reference: name -> command table, the bundle's */
     struct ruleset *sets;
     size_t sets_count; /* at least 1 */
@@ -138,7 +139,7 @@ void object_push_seat(lua_State *L, uint32_t event, uint32_t seat);
 void object_push_area(lua_State *L, uint32_t event, uint32_t area);
 /* type and data (JSON text) may be empty. */
 void object_push_place(lua_State *L, const struct place *p, struct span type, struct span data);
-void object_push_order(lua_State *L, const struct order *o);
+void object_push_order(lua_State *L, struct span id);
 void object_push_json(lua_State *L, const struct buf *text);
 
 const struct event *object_event(lua_State *L, int index); /* MAY raise NOTFOUND */
@@ -153,13 +154,13 @@ const struct event *vm_check_event(lua_State *L, int index);
  * nil while a misspelt one raises. */
 #define FIELD_MAP(X)                                                                               \
     X(id)                                                                                          \
-    X(status) X(attributes) X(attributes_text) X(ruleset) X(currency) X(zone) X(counts) X(chart)   \
-        X(index) X(seats_total) X(name) X(section) X(event) X(label) X(row) X(position)            \
-            X(category) X(x) X(y) X(accessible) X(companion) X(restricted) X(order) X(reason)      \
-                X(alias) X(table) X(seat) X(area) X(count) X(type) X(data) X(price) X(capacity)    \
-                    X(held) X(booked) X(free) X(customer) X(expires_at) X(first_held_at)           \
-                        X(changed_at) X(seats) X(lines) X(metadata) X(policy) X(unjudged) X(now)   \
-                            X(user) X(dry_run)
+    X(status)                                                                                      \
+    X(attributes) X(attributes_text) X(ruleset) X(currency) X(zone) X(counts) X(chart) X(index)    \
+        X(seats_total) X(name) X(section) X(event) X(label) X(row) X(position) X(category) X(x)    \
+            X(y) X(accessible) X(companion) X(restricted) X(order) X(reason) X(alias) X(table)     \
+                X(seat) X(area) X(count) X(type) X(data) X(price) X(capacity) X(held) X(booked)    \
+                    X(free) X(customer) X(expires_at) X(first_held_at) X(changed_at) X(seats)      \
+                        X(lines) X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run)
 enum field {
     FIELD_NONE,
 #define X(n) FIELD_##n,
