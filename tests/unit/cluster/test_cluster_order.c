@@ -1,0 +1,154 @@
+/* What must be on disk before what leaves the node: white box, looked at after every single
+ * event of the simulated world, with a slow disk. */
+#include "unit/cluster/world.h"
+
+#include "cluster/internal.h"
+
+static bool votes_on_disk(const struct cluster *c) { return c->votes_durable == c->votes_asked; }
+
+/* C2, both ways: nobody has a vote from a message of a term that its sender could still
+ * forget, and nobody leads by votes that their givers could still forget. */
+static void check_votes(struct world *w)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        struct node *x = &w->nodes[i];
+        if (!x->running || !x->c->raft_on) {
+            continue;
+        }
+        const struct raft *r = &x->c->raft;
+        unsigned durable = votes_on_disk(x->c);
+        for (unsigned k = 0; k < w->count; k++) {
+            struct node *y = &w->nodes[k];
+            if (k == i || !y->running || !y->c->raft_on ||
+                y->c->raft.current_term != r->current_term || y->c->raft.voted_for != r->id) {
+                continue;
+            }
+            /* y has voted for x in this term: x has asked for it. */
+            assert_true(votes_on_disk(x->c));
+            durable += votes_on_disk(y->c);
+        }
+        if (r->state == RAFT_LEADER && r->voted_for == r->id) {
+            assert_true(durable > w->count / 2);
+        }
+    }
+}
+
+/* Elections with a disk of 5 to 40 ms: votes are durable before they count. */
+static void test_votes_before_messages(void **state)
+{
+    (void)state;
+    unsigned elections = 0;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct world *w = world_new(seed, 3);
+        world_start(w);
+        world_propose(w, 2);
+        sim_set_job_latency(w->sim, 2500, 20000);
+        for (int round = 0; round < 4; round++) {
+            struct node *l = world_wait_leader(w);
+            uint64_t term = node_status(l).term, until = sim_now(w->sim) + 4000;
+            sim_isolate(w->sim, l->address);
+            while (sim_now(w->sim) < until && sim_step(w->sim)) {
+                check_votes(w);
+            }
+            sim_heal(w->sim);
+            sim_run(w->sim, 500);
+            elections += node_status(world_wait_leader(w)).term > term;
+        }
+        world_check(w);
+        world_free(w);
+    }
+    assert_true(elections > 16);
+}
+
+/* One commit costs one sync beside one round trip: the leader's append and the messages to
+ * the followers travel at the same time, so it takes little more than the slower of the
+ * leader's sync and (way there, follower's sync, way back). */
+static void test_append_and_send_in_parallel(void **state)
+{
+    (void)state;
+    struct world *w = world_new(21, 3);
+    world_start(w);
+    world_propose(w, 2);
+    struct sim_network net = { 1000, 1000, 0, 0 };
+    sim_set_network(w->sim, &net);
+    sim_set_job_latency(w->sim, 5000, 5000); /* a sync takes 10 ms */
+    struct node *l = world_leader(w);
+    struct error e = { 0 };
+    sim_run(w->sim, 2000);
+    l = world_wait_leader(w);
+    assert_int_equal(node_propose(l, &e), 0);
+    uint64_t before = sim_now(w->sim), index = node_status(l).last;
+    while (node_status(l).applied < index) {
+        assert_true(sim_step(w->sim));
+    }
+    uint64_t took = sim_now(w->sim) - before;
+    assert_in_range(took, 11, 14); /* 1 + 10 + 1, not 10 + 1 + 10 + 1 */
+    world_check(w);
+    world_free(w);
+}
+
+/* Never more than PIPELINE_ENTRIES_MAX groups in flight, and `ready` comes when one of
+ * them has committed. */
+static void test_pipeline(void **state)
+{
+    (void)state;
+    struct world *w = world_new(22, 3);
+    world_start(w);
+    world_propose(w, 2);
+    struct node *l = world_leader(w);
+    struct error e = { 0 };
+    for (int i = 0; i < PIPELINE_ENTRIES_MAX; i++) {
+        assert_int_equal(node_propose(l, &e), 0);
+    }
+    assert_int_equal(node_propose(l, &e), ERR_BUSY);
+    assert_int_equal(node_status(l).entries_in_flight, PIPELINE_ENTRIES_MAX);
+    unsigned before = l->ready_events, acks = w->acks;
+    while (l->ready_events == before) {
+        assert_true(w->acks == acks);
+        assert_true(sim_step(w->sim));
+    }
+    assert_true(w->acks > acks);
+    assert_int_equal(node_propose(l, &e), 0);
+    world_check(w);
+    assert_int_equal(w->acks, acks + PIPELINE_ENTRIES_MAX + 1);
+    world_free(w);
+}
+
+/* An entry that was not made for the open batch never gets into the log. */
+static void test_wrong_entry(void **state)
+{
+    (void)state;
+    struct world *w = world_new(23, 3);
+    world_start(w);
+    world_propose(w, 2);
+    struct node *l = world_leader(w);
+    struct error e = { 0 };
+    uint64_t index, time_ms, last = node_status(l).last, digest = node_status(l).digest;
+    struct buf entry = BUF_INIT;
+    assert_int_equal(cluster_batch_open(l->c, &index, &time_ms, &e), 0);
+    entry_begin(&entry, time_ms, 12345, 1);
+    entry_end(&entry, 0);
+    assert_int_equal(cluster_batch_propose(l->c, &entry, &e), ERR_INTERNAL);
+    assert_int_equal(cluster_batch_open(l->c, &index, &time_ms, &e), 0);
+    buf_put_str(&entry, "nonsense");
+    assert_int_equal(cluster_batch_propose(l->c, &entry, &e), ERR_INTERNAL);
+    assert_int_equal(cluster_batch_open(l->c, &index, &time_ms, &e), 0);
+    cluster_batch_abandon(l->c);
+    assert_true(node_status(l).last == last);
+    assert_true(node_status(l).digest == digest);
+    world_propose(w, 2);
+    world_check(w);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_votes_before_messages),
+        cmocka_unit_test(test_append_and_send_in_parallel),
+        cmocka_unit_test(test_pipeline),
+        cmocka_unit_test(test_wrong_entry),
+    };
+    return (cmocka_set_test_filter(getenv("TEST")),
+            cmocka_run_group_tests_name("cluster_order", tests, NULL, NULL));
+}
