@@ -97,6 +97,7 @@ struct m_op {
     uint8_t order, order2, customer, customer2, event, chart, layout, text, ruleset, currency;
     uint8_t key, user, request, record;
     bool open, unjudged, overbook, late;
+    bool exchange; /* reseat: with order2 */
     int code;
     uint32_t number, version, places_count;
     uint64_t until, args, time;

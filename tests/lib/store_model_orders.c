@@ -227,8 +227,87 @@ uint64_t model_finish(struct model *m, const struct m_op *op)
     return 0;
 }
 
+static bool same_spot(const struct m_place *a, const struct m_place *b)
+{
+    return a->event == b->event && a->number == b->number && a->count == b->count;
+}
+
+static uint32_t times_in(const struct m_place *list, uint32_t count, const struct m_place *p)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        n += same_spot(&list[i], p);
+    }
+    return n;
+}
+
+/* Numbered seats change hands, as many one way as the other; seats keep their prices. */
+static uint64_t exchange(struct model *m, const struct m_op *op)
+{
+    struct m_order *a = &m->orders[op->order], *b = &m->orders[op->order2];
+    uint64_t faults = live_faults(m, a) | live_faults(m, b) | (a == b ? BIT(ERR_BADARG) : 0);
+    if (!a->used || !b->used || a == b) {
+        return faults;
+    }
+    struct m_place second[2 * M_PLACES];
+    uint32_t count = 0, given = 0, gained = 0;
+    int64_t balance = 0;
+    for (uint32_t i = 0; i < b->places_count; i++) {
+        if (times_in(op->places, op->places_count, &b->places[i]) == 0 ||
+            times_in(a->places, a->places_count, &b->places[i]) > 0) {
+            second[count++] = b->places[i];
+        } else {
+            balance -= b->places[i].price;
+            gained++;
+        }
+    }
+    for (uint32_t i = 0; i < a->places_count; i++) {
+        const struct m_place *own = &a->places[i];
+        uint32_t kept = times_in(op->places, op->places_count, own);
+        if (kept == 0) {
+            faults |= own->number & PLACE_AREA ? BIT(ERR_BADARG) : 0;
+            second[count++] = *own;
+            balance += own->price;
+            given++;
+        } else if (kept != times_in(a->places, a->places_count, own)) {
+            faults |= BIT(ERR_BADARG);
+        }
+    }
+    for (uint32_t i = 0; i < op->places_count; i++) {
+        const struct m_place *p = &op->places[i];
+        uint32_t there = times_in(b->places, b->places_count, p);
+        if (times_in(a->places, a->places_count, p) == 0 &&
+            (p->number & PLACE_AREA || there == 0 ||
+             times_in(op->places, op->places_count, p) != there)) {
+            faults |= BIT(ERR_CONFLICT);
+        }
+    }
+    bool even = gained == given && gained > 0 && op->places_count == a->places_count;
+    faults |=
+        even && op->price == a->price - balance && b->price + balance >= 0 ? 0 : BIT(ERR_BADARG);
+    faults |= event_faults(m, op->places, op->places_count, false) & BIT(ERR_CONFLICT);
+    faults |= event_faults(m, second, count, false) & BIT(ERR_CONFLICT);
+    if (faults != 0) {
+        return faults;
+    }
+    model_set_places(a, op->places, op->places_count);
+    model_set_places(b, second, count);
+    model_touch(m, a->places, a->places_count, true);
+    model_touch(m, b->places, b->places_count, true);
+    a->price -= balance;
+    b->price += balance;
+    a->policy = b->policy = op->version;
+    a->unjudged = b->unjudged = op->unjudged;
+    stamp(m, a);
+    stamp(m, b);
+    return 0;
+}
+
 uint64_t model_reseat(struct model *m, const struct m_op *op)
 {
+    if (op->exchange) {
+        return exchange(m, op);
+    }
     struct m_order *o = &m->orders[op->order];
     uint64_t faults = live_faults(m, o);
     faults |= event_faults(m, op->places, op->places_count, false);

@@ -145,6 +145,7 @@ static void same_effect(const struct effect *a, const struct effect *b)
         assert_int_equal(a->late, b->late); /* fall through */
     case EFFECT_RESEAT:
         CHECK_SPAN(id);
+        assert_true(a->kind == EFFECT_TAKE || span_eq(a->id2, b->id2));
         assert_int_equal(a->price, b->price);
         assert_int_equal(a->version, b->version);
         assert_int_equal(a->unjudged, b->unjudged);

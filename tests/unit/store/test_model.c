@@ -168,6 +168,9 @@ static void random_places(struct world *w, struct m_op *op)
     for (uint32_t i = 0; i < op->places_count; i++) {
         ev = one_in(w, 4) ? random_event(w) : ev;
         random_place(w, ev, op->kind == EFFECT_UNBLOCK ? SEAT_BLOCKED : SEAT_FREE, &op->places[i]);
+        if (i > 0 && op->places[i - 1].number & PLACE_AREA && one_in(w, 2)) {
+            op->places[i] = op->places[i - 1]; /* the same area once more is legal */
+        }
     }
 }
 
@@ -205,7 +208,8 @@ static const struct {
     { EFFECT_EVENT_SET, 30 },   { EFFECT_EVENT_REMOVE, 8 }, { EFFECT_CHART_PUT, 10 },
     { EFFECT_POLICY_PUT, 4 },   { EFFECT_RECORD_SET, 10 },  { EFFECT_EMIT, 5 },
 };
-#define KINDS (sizeof weights / sizeof weights[0])
+#define KINDS    (sizeof weights / sizeof weights[0])
+#define EXCHANGE 0 /* counted apart from other reseats; no kind has this tag */
 
 static enum effect_kind random_kind(struct world *w)
 {
@@ -230,6 +234,31 @@ static void maybe_expire(struct world *w, struct m_op *op)
             op->code = ORDER_EXPIRED;
         }
     }
+}
+
+/* The order's places with a few seats replaced by those of another order, at the price
+ * that makes it even; sometimes not quite. */
+static void random_exchange(struct world *w, struct m_op *op)
+{
+    op->exchange = true;
+    op->order2 = one_in(w, 20) ? op->order2 : random_order(w, USABLE);
+    const struct m_order *a = &w->m.orders[op->order], *b = &w->m.orders[op->order2];
+    if (!a->used || !b->used || b->places_count == 0) {
+        return;
+    }
+    memcpy(op->places, a->places, sizeof op->places);
+    op->places_count = a->places_count;
+    op->price = a->price;
+    for (uint32_t i = 0, k = below(w, b->places_count); i < op->places_count; i++) {
+        if (one_in(w, 2) && k < b->places_count && !(a->places[i].number & PLACE_AREA)) {
+            op->price += b->places[k].price - a->places[i].price;
+            op->places[i] = b->places[k++];
+        }
+        if (one_in(w, 10)) {
+            op->places[i] = op->places[below(w, op->places_count)];
+        }
+    }
+    op->price += one_in(w, 20);
 }
 
 static void random_order_op(struct world *w, struct m_op *op)
@@ -265,6 +294,9 @@ static void random_order_op(struct world *w, struct m_op *op)
     case EFFECT_RESEAT:
         op->order = one_in(w, 10) ? op->order : random_order(w, USABLE);
         random_places(w, op);
+        if (one_in(w, 3)) {
+            random_exchange(w, op);
+        }
         break;
     case EFFECT_SPLIT:
         for (int tries = 0; tries < 8 && w->m.orders[op->order].places_count < 2; tries++) {
@@ -379,6 +411,7 @@ static void to_effect(struct world *w, const struct m_op *op, struct effect *f)
         f->id2 = pick(charts, op->chart);
         break;
     case EFFECT_SPLIT: f->id2 = order_text(op->order2); break;
+    case EFFECT_RESEAT: f->id2 = op->exchange ? order_text(op->order2) : span_make("", 0); break;
     case EFFECT_BLOCK: f->text = pick(types, op->text); break;
     case EFFECT_KV_SET: f->id = pick(keys, op->key); break;
     case EFFECT_RESULT:
@@ -404,7 +437,7 @@ static void do_both(struct world *w, struct m_op op)
     uint64_t faults = model_do(&w->m, &op);
     int rc = store_do(w->s, &f, &e);
     w->ops++;
-    (rc == 0 ? w->granted : w->refused)[op.kind]++;
+    (rc == 0 ? w->granted : w->refused)[op.exchange ? EXCHANGE : op.kind]++;
     w->flights[w->flights_count].recharted |= op.kind == EFFECT_EVENT_SET && (op.set & SET_CHART);
     SAME((rc == 0) == (faults == 0), "effect %d: %s, the model says %s (faults %llx)", op.kind,
          rc == 0 ? "granted" : e.message, faults == 0 ? "granted" : "refused",
@@ -857,16 +890,15 @@ static void test_store_equals_model(void **state)
             step(&w);
         }
         total += w.ops;
-        for (size_t k = 0; k < KINDS; k++) {
-            granted[weights[k].kind] += w.granted[weights[k].kind];
-            refused[weights[k].kind] += w.refused[weights[k].kind];
+        for (size_t k = 0; k <= EFFECT_EMIT; k++) {
+            granted[k] += w.granted[k];
+            refused[k] += w.refused[k];
         }
         teardown(&w);
         assert_int_equal(mem_test_live(), live);
     }
     /* Proof that the dice reach everything: each kind granted, and refused if it can be. */
-    for (size_t k = 0; k < KINDS; k++) {
-        enum effect_kind kind = weights[k].kind;
+    for (int kind = EXCHANGE; kind <= EFFECT_EMIT; kind++) {
         bool total_kind = kind == EFFECT_AMEND || kind == EFFECT_KV_SET || kind == EFFECT_EMIT ||
                           kind == EFFECT_RESULT_DROP || kind == EFFECT_RECORD_SET;
         print_message("effect %2d: %6llu granted, %6llu refused\n", kind,
@@ -876,8 +908,49 @@ static void test_store_equals_model(void **state)
     assert_true(total >= ROUND_OPS);
 }
 
+/* What the dice hardly ever throw: an exchange that names a kept seat twice in place of
+ * one of two equal area places. */
+static void test_exchange_pairs_places(void **state)
+{
+    (void)state;
+    static struct world w;
+    const struct m_place floor_place = { 1, PLACE_AREA | 0, 1, 0, 0 };
+    const struct m_place seats[3] = { { 1, 0, 1, 0, 0 }, { 1, 1, 1, 0, 0 }, { 1, 2, 1, 0, 0 } };
+    setup(&w, 1);
+    store_group_begin(w.s, 0, 1);
+    w.m.index = 1;
+    store_tx_begin(w.s);
+    do_both(&w, (struct m_op){ .kind = EFFECT_CHART_PUT });
+    do_both(&w, (struct m_op){ .kind = EFFECT_EVENT_PUT, .open = true, .number = 1 });
+    do_both(&w, (struct m_op){ .kind = EFFECT_TAKE,
+                               .order = 0,
+                               .places_count = 4,
+                               .places = { seats[0], floor_place, floor_place, seats[1] } });
+    do_both(&w, (struct m_op){
+                    .kind = EFFECT_TAKE, .order = 1, .places_count = 1, .places = { seats[2] } });
+    do_both(&w, (struct m_op){ .kind = EFFECT_RESEAT,
+                               .exchange = true,
+                               .order = 0,
+                               .order2 = 1,
+                               .places_count = 4,
+                               .places = { seats[0], seats[0], floor_place, seats[2] } });
+    assert_int_equal(w.refused[EXCHANGE], 1);
+    do_both(&w, (struct m_op){ .kind = EFFECT_RESEAT,
+                               .exchange = true,
+                               .order = 0,
+                               .order2 = 1,
+                               .places_count = 4,
+                               .places = { seats[0], floor_place, floor_place, seats[2] } });
+    assert_int_equal(w.granted[EXCHANGE], 1);
+    store_tx_end(w.s);
+    compare_all(w.s, &w.m);
+    store_group_cancel(w.s);
+    teardown(&w);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_store_equals_model) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_exchange_pairs_places),
+                                        cmocka_unit_test(test_store_equals_model) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
