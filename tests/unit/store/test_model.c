@@ -37,6 +37,7 @@ struct snapshot_run {
     struct snapshot *snap;
     struct model at;
     uint64_t digest;
+    bool starved; /* memory ran out meanwhile: the snapshot may fail, the store may not */
     struct buf bytes;
     struct buf later[HISTORY_MAX]; /* entries committed since */
     uint64_t later_index[HISTORY_MAX];
@@ -45,7 +46,7 @@ struct snapshot_run {
 
 struct world {
     struct rng r;
-    uint64_t seed, ops;
+    uint64_t seed, ops, out_of_memory;
     uint64_t granted[EFFECT_EMIT + 1], refused[EFFECT_EMIT + 1];
     struct store *s, *replica;
     struct model m;
@@ -427,6 +428,29 @@ static void to_effect(struct world *w, const struct m_op *op, struct effect *f)
     }
 }
 
+/* Now and then an allocation fails. Then nothing may have changed, and the same effect is
+ * done again with memory. */
+static int do_with_little_memory(struct world *w, const struct effect *f, struct error *e)
+{
+    if (w->snapshot.snap != NULL ? !one_in(w, 200) : !one_in(w, 4)) {
+        return store_do(w->s, f, e);
+    }
+    uint64_t digest = store_digest(w->s);
+    size_t effects = store_tx_effects(w->s).len;
+    w->snapshot.starved = true;
+    mem_test_fail_at(1 + below(w, 3));
+    int rc = store_do(w->s, f, e);
+    mem_test_fail_at(0);
+    if (rc != ERR_NOMEM) {
+        return rc;
+    }
+    w->out_of_memory++;
+    SAME(store_digest(w->s) == digest, "effect %d: out of memory left traces", f->kind);
+    SAME(store_tx_effects(w->s).len == effects, "effect %d: out of memory, but logged", f->kind);
+    error_clear(e);
+    return store_do(w->s, f, e);
+}
+
 static void do_both(struct world *w, struct m_op op)
 {
     struct effect f;
@@ -435,7 +459,7 @@ static void do_both(struct world *w, struct m_op op)
     uint64_t digest = store_digest(w->s);
     struct span effects = store_tx_effects(w->s);
     uint64_t faults = model_do(&w->m, &op);
-    int rc = store_do(w->s, &f, &e);
+    int rc = do_with_little_memory(w, &f, &e);
     w->ops++;
     (rc == 0 ? w->granted : w->refused)[op.exchange ? EXCHANGE : op.kind]++;
     w->flights[w->flights_count].recharted |= op.kind == EFFECT_EVENT_SET && (op.set & SET_CHART);
@@ -756,6 +780,7 @@ static void snapshot_begin(struct world *w)
     sr->at = w->flights_count > 0 ? w->flights[0].before : w->m;
     sr->digest = w->flights_count > 0 ? w->flights[0].digest_before : store_digest(w->s);
     uint64_t digest = store_digest(w->s);
+    sr->starved = false;
     buf_clear(&sr->bytes);
     SAME(store_snapshot_begin(w->s, &sr->snap, &e) == 0, "snapshot: %s", e.message);
     SAME(store_digest(w->s) == digest, "beginning a snapshot changes the digest");
@@ -808,9 +833,12 @@ static void snapshot_step(struct world *w)
         return;
     }
     size_t bytes = 1 + below(w, 600);
-    SAME(store_snapshot_next(sr->snap, bytes, &sr->bytes, &done, &e) == 0, "snapshot: %s",
-         e.message);
-    if (done) {
+    int rc = store_snapshot_next(sr->snap, bytes, &sr->bytes, &done, &e);
+    SAME(rc == 0 || (rc == ERR_NOMEM && sr->starved), "snapshot: %s", e.message);
+    if (rc != 0) {
+        store_snapshot_end(sr->snap);
+        snapshot_clear(sr);
+    } else if (done) {
         snapshot_done(w);
     }
 }
@@ -881,7 +909,7 @@ static void test_store_equals_model(void **state)
 {
     (void)state;
     static struct world w;
-    uint64_t only = rng_seed_from_env(0), total = 0;
+    uint64_t only = rng_seed_from_env(0), total = 0, out_of_memory = 0;
     uint64_t granted[EFFECT_EMIT + 1] = { 0 }, refused[EFFECT_EMIT + 1] = { 0 };
     int64_t live = mem_test_live();
     for (uint64_t seed = only != 0 ? only : 1; seed < (only != 0 ? only + 1 : 1 + ROUNDS); seed++) {
@@ -890,6 +918,7 @@ static void test_store_equals_model(void **state)
             step(&w);
         }
         total += w.ops;
+        out_of_memory += w.out_of_memory;
         for (size_t k = 0; k <= EFFECT_EMIT; k++) {
             granted[k] += w.granted[k];
             refused[k] += w.refused[k];
@@ -905,7 +934,8 @@ static void test_store_equals_model(void **state)
                       (unsigned long long)granted[kind], (unsigned long long)refused[kind]);
         assert_true(granted[kind] >= 100 && (total_kind || refused[kind] >= 100));
     }
-    assert_true(total >= ROUND_OPS);
+    print_message("%llu times out of memory\n", (unsigned long long)out_of_memory);
+    assert_true(total >= ROUND_OPS && out_of_memory >= 20);
 }
 
 /* What the dice hardly ever throw: an exchange that names a kept seat twice in place of
