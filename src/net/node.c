@@ -268,19 +268,25 @@ static void close_own(uv_handle_t *handle, void *arg)
     }
 }
 
+/* After a start that failed: what was begun ends first (a journal that is being closed has
+ * jobs on workers that still need the env). No link exists yet, so the loop runs dry. */
+static void settle(struct node *n)
+{
+    if (n->listener != NULL) {
+        listener_close(n->listener, note_closed, n);
+    }
+    if (n->loop_ready) {
+        uv_walk(&n->loop, close_own, n);
+        (void)uv_run(&n->loop, UV_RUN_DEFAULT);
+    }
+}
+
 /* Frees what there is, in any state of the start; `clean` when nothing is in flight. */
 static void node_free(struct node *n, bool clean)
 {
     if (!clean) {
         /* The process ends now; parts that still work in the background are left to it. */
         return;
-    }
-    if (n->listener != NULL) {
-        listener_close(n->listener, note_closed, n);
-    }
-    if (n->loop_ready) { /* jobs of a journal that is being closed still need the env */
-        uv_walk(&n->loop, close_own, n);
-        (void)uv_run(&n->loop, UV_RUN_DEFAULT);
     }
     if (n->service != NULL) {
         service_free(n->service);
@@ -324,6 +330,7 @@ int node_start(const struct node_options *o, struct node **out, struct error *e)
     code = code != 0 ? code : start_listener(n, e);
     code = code != 0 ? code : start_cluster(n, e);
     if (code != 0) {
+        settle(n);
         node_free(n, true);
         return code;
     }

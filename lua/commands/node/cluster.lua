@@ -27,7 +27,7 @@ return {
             for _, member in ipairs(node.status().members) do
                 list[#list + 1] = {
                     address = member.address, id = member.id, role = member.role, leader = member.leader,
-                    reachable = member.reachable, match = member.match > 0 and member.match or nil,
+                    reachable = member.reachable, match = member.match,
                 }
             end
             return list
