@@ -122,14 +122,10 @@ static int check_pairs(const struct store *s, struct error *e)
     for (uint32_t slot = 1; slot < s->records.next && rc == 0; slot++) {
         const struct order *o = record_at(s, slot)->v;
         for (uint32_t i = 0; o != NULL && order_live(o) && i < o->places_count && rc == 0; i++) {
-            const struct pair *p = pair_find(s, o->places[i].event, customer_of(o)->number);
-            if (p == NULL) {
+            uint32_t at = pair_number(s, o->places[i].event, customer_of(o)->number);
+            if (at == 0) {
                 rc = bad(e, "S3", "a live order is not counted for its customer", order_id(o));
                 break;
-            }
-            uint32_t at = table_first(&s->pair_table, hash_mix(p->event, p->customer));
-            while (pool_at(&s->pairs, at) != p) {
-                at = ((struct pair *)pool_at(&s->pairs, at))->chain;
             }
             *(o->status == ORDER_HELD ? &use[at].held : &use[at].booked) += o->places[i].count;
         }

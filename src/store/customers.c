@@ -99,7 +99,7 @@ void customer_unref(struct store *s, struct customer *c)
     slab_free(&s->slab, c, bytes_of(c->len));
 }
 
-static uint32_t pair_number(const struct store *s, uint32_t event, uint32_t customer)
+uint32_t pair_number(const struct store *s, uint32_t event, uint32_t customer)
 {
     uint32_t n = table_first(&s->pair_table, pair_key(event, customer));
     while (n != 0) {

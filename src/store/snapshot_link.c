@@ -227,14 +227,25 @@ static void link_results(struct store_loader *l)
     }
 }
 
+static void sort_orders(struct store_loader *l)
+{
+    bool sorted = true; /* they are, unless slots were used again */
+    for (size_t i = 1; sorted && i < l->orders_len; i++) {
+        sorted = l->orders[i - 1].serial < l->orders[i].serial;
+    }
+    if (!sorted) {
+        qsort(l->orders, l->orders_len, sizeof *l->orders, by_serial);
+    }
+}
+
 int loader_link(struct store_loader *l, struct error *e)
 {
     struct store *s = l->store;
     int rc = link_events(l, e);
     rc = rc != 0 ? rc : link_blocked(l, e);
-    if (rc == 0 && l->orders_len > 0) {
-        qsort(l->orders, l->orders_len, sizeof *l->orders, by_serial);
-    }
+    sort_orders(l);
+    table_reserve(&s->orders, (uint32_t)l->orders_len);
+    table_reserve(&s->pair_table, (uint32_t)l->orders_len);
     for (size_t i = 0; i < l->orders_len && rc == 0; i++) {
         rc = link_order(l, &l->orders[i], e);
     }

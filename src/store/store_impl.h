@@ -95,6 +95,7 @@ bool table_init(struct table *t, struct slab *memory, uint64_t (*hash)(const voi
                 uint32_t *(*next)(const void *, uint32_t), const void *arg);
 void table_close(struct table *t);
 uint32_t table_first(const struct table *t, uint64_t hash); /* head of the chain, 0: none */
+void table_reserve(struct table *t, uint32_t count);
 void table_prefetch(const struct table *t, uint64_t hash);
 void table_insert(struct table *t, uint64_t hash, uint32_t n);
 void table_remove(struct table *t, uint64_t hash, uint32_t n);
@@ -354,6 +355,7 @@ static inline struct customer *customer_of(const struct order *o)
 {
     return (struct customer *)((uintptr_t)o->customer - offsetof(struct customer, id));
 }
+uint32_t pair_number(const struct store *s, uint32_t event, uint32_t customer); /* 0: none */
 struct pair *pair_find(const struct store *s, uint32_t event, uint32_t customer);
 void pair_add(struct store *s, uint32_t event, uint32_t customer, bool booked, int64_t places);
 

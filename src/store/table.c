@@ -112,6 +112,16 @@ static void split_one(struct table *t)
     t->buckets++;
 }
 
+/* Best effort, like all growth. Cheap while the table is empty. */
+void table_reserve(struct table *t, uint32_t count)
+{
+    uint32_t before = 0;
+    while (t->buckets < count && t->buckets != before) {
+        before = t->buckets;
+        split_one(t);
+    }
+}
+
 void table_insert(struct table *t, uint64_t hash, uint32_t n)
 {
     uint32_t *head = bucket_at(t, bucket_of(t, hash));
