@@ -14,6 +14,8 @@
  * element by element; "*" is anything, "~x" a text that contains x, "(absent)" nothing at all.
  * "!CODE text {json}": a refusal, whose message and hint contain `text`.
  *
+ * With USHER_LUA=lua the Lua files are read from there, so an edit needs no build.
+ *
  * After each step the store's invariants are checked; after a refusal, a read or a dry run
  * its digest must be what it was before. */
 #ifndef USHER_TESTS_LIB_PLAY_H
@@ -77,7 +79,7 @@ static const char play_compare[] =
 static inline void play_open(struct play *p)
 {
     struct error e = { 0 };
-    struct policy_options o = { .seed = { 1, 2 } };
+    struct policy_options o = { .seed = { 1, 2 }, .lua_dir = getenv("USHER_LUA") };
     memset(p, 0, sizeof *p);
     p->now_ms = 1000;
     p->store = store_new();

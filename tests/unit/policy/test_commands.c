@@ -534,7 +534,17 @@ static void test_explain(void **state)
          { "y = hold 1 ann A2 2:A2", "{'expires_at':301000}" },
          { "explain $y", "{'policy':{'version':1},'current_rules':[{'event':'1','rules':['mine']},"
                          "{'event':'2'}]}" },
-         { "explain nobody", "!NOTFOUND" });
+         { "explain nobody", "!NOTFOUND" },
+         { "policy return policy { rules = { function() return nil, { message = 'closed house' } "
+           "end "
+           "}, commands = { command { name = 'gift', summary = 'past the rules', example = 'gift 1 "
+           "ann A1', args = { { 'event', 'event' }, { 'customer', 'customer' }, { 'seats', 'seat', "
+           "many = true } }, run = function(tx, req) return tx:take { customer = req.customer, "
+           "seats = req.seats, rules = false } end } } }",
+           "" },
+         { "book 1 bob B1", "!DENIED closed house" },
+         { "z = gift 1 bob B1", "{'status':'booked'}" },
+         { "explain $z", "{'judged':false,'policy':{'version':2}}" });
 }
 
 /* forget replaces a customer everywhere and drops what was noted. */
