@@ -21,7 +21,7 @@ struct sim_node {
     struct cluster *cluster;
     struct service_events events;
     bool running, paused, stopped;
-    bool excused; /* a disk fault was asked for: it may give up */
+    bool excused; /* a disk fault was asked for: it may give up, or not start */
     bool fatal;
     struct error why;
 };
