@@ -8,6 +8,7 @@
  *   3 parts in several rows of one section, nobody alone
  *   4 parts over several sections, nobody alone
  *
+ * (`orphans`: false leaves out tier 2, true makes tiers 1 and 2 one.)
  * This is what seats.io does (the oracle is in tests/unit/policy/test_policy_best.c). Seats for
  * wheelchair users and their companions come only when nothing else is left. What a policy's
  * `seat` rules refuse is never part of a block; each block is judged by all the rules before it
@@ -247,15 +248,19 @@ static uint64_t block_key(const struct chart_row *row, uint32_t start, uint32_t 
     return (sum < 0xffffffff ? sum : 0xffffffff) << 32 | (uint64_t)(at & 0xffff) << 16 | right;
 }
 
+/* What blocks may leave single free seats behind. */
+enum singles { SINGLES_NEVER, SINGLES_ONLY, SINGLES_EITHER };
+
 /* The best block of the row whose key is above *after; false: no more. */
-static bool next_block(struct search *s, const struct chart_row *row, bool singles, uint64_t *after,
-                       uint32_t *best)
+static bool next_block(struct search *s, const struct chart_row *row, enum singles singles,
+                       uint64_t *after, uint32_t *best)
 {
     uint64_t least = UINT64_MAX;
     uint32_t at = row->first, end;
     while (next_run(s, row, s->count, &at, &end)) {
         for (uint32_t a = at; a + s->count <= end; a++) {
-            if (leaves_single(s, row, a, a + s->count) != singles) {
+            if (singles != SINGLES_EITHER &&
+                leaves_single(s, row, a, a + s->count) != (singles == SINGLES_ONLY)) {
                 continue;
             }
             uint64_t key = block_key(row, a, s->count) + 1;
@@ -270,7 +275,7 @@ static bool next_block(struct search *s, const struct chart_row *row, bool singl
     return least != UINT64_MAX;
 }
 
-static bool one_block(struct search *s, bool singles)
+static bool one_block(struct search *s, enum singles singles)
 {
     uint32_t rows = chart_rows(s->chart);
     for (uint32_t r = 0; r < rows; r++) {
@@ -346,9 +351,12 @@ static bool in_parts(struct search *s, bool sections)
     return false;
 }
 
-static bool all_tiers(struct search *s, bool singles)
+/* orphans: -1 avoid single seats while possible, 0 never leave one, 1 do not mind. */
+static bool all_tiers(struct search *s, int orphans)
 {
-    if (one_block(s, false) || (singles && one_block(s, true))) {
+    if (orphans == 1
+            ? one_block(s, SINGLES_EITHER)
+            : one_block(s, SINGLES_NEVER) || (orphans != 0 && one_block(s, SINGLES_ONLY))) {
         return true;
     }
     if (s->scored != 0 && lua_rawlen(s->L, s->scored) > 0) {
@@ -489,13 +497,13 @@ enum best_field {
 
 /* Reads the table [2] into the search; [3] event(s), [4] leaves, [5] score, [6] category,
  * [7] also. */
-static bool read_arguments(struct search *s)
+static int read_arguments(struct search *s)
 {
     static const char *const names[] = { "event", "customer", "count", "category", "leaves",
                                          "score", "orphans",  "also",  NULL };
     lua_State *L = s->L;
     lua_Integer count = 0;
-    bool singles = true;
+    int orphans = -1;
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 7);
     lua_pushnil(L);
@@ -503,26 +511,26 @@ static bool read_arguments(struct search *s)
         switch ((enum best_field)i) {
         case BEST_EVENT: lua_copy(L, -1, 3); break;
         case BEST_CUSTOMER: s->customer = vm_check_span(L, -1, "customer"); break;
-        case BEST_COUNT: count = luaL_checkinteger(L, -1); break;
+        case BEST_COUNT: count = vm_check_integer(L, -1, "count"); break;
         case BEST_CATEGORY:
             (void)vm_check_span(L, -1, "category");
             lua_copy(L, -1, 6);
             break;
         case BEST_LEAVES: lua_copy(L, -1, 4); break;
         case BEST_SCORE:
-            luaL_checktype(L, -1, LUA_TFUNCTION);
+            vm_check_type(L, -1, LUA_TFUNCTION, "score");
             lua_copy(L, -1, 5);
             s->score = 5;
             break;
         case BEST_ALSO: lua_copy(L, -1, 7); break;
-        case BEST_ORPHANS: singles = lua_toboolean(L, -1); break;
+        case BEST_ORPHANS: orphans = lua_toboolean(L, -1); break;
         }
     }
     if (count < 1 || count > ORDER_SEATS_MAX) {
         vm_refusef(L, ERR_BADARG, "a party has 1 to %d members", ORDER_SEATS_MAX);
     }
     s->count = (uint32_t)count;
-    return singles;
+    return orphans;
 }
 
 static int refuse_category(lua_State *L, const struct event *ev, struct span name)
@@ -537,7 +545,7 @@ int tx_best(lua_State *L)
     memset(&s, 0, sizeof(s));
     s.L = L;
     (void)object_check(L, 1, OBJECT_TX);
-    bool singles = read_arguments(&s);
+    int orphans = read_arguments(&s);
     read_events(&s, 3);
     if (!lua_isnil(L, 7)) {
         uint32_t shown = s.shown;
@@ -561,11 +569,11 @@ int tx_best(lua_State *L)
         lua_newtable(L);
         s.scored = lua_gettop(L);
     }
-    bool done = all_tiers(&s, singles);
+    bool done = all_tiers(&s, orphans);
     bool none = !done && (s.scored == 0 || lua_rawlen(L, s.scored) == 0);
     if (none && s.special_seen) {
         s.special = true;
-        (void)all_tiers(&s, singles);
+        (void)all_tiers(&s, orphans);
     }
     if (s.scored != 0 && pick_scored(&s)) {
         return 1;

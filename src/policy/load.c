@@ -200,7 +200,7 @@ void load_globals(lua_State *L)
 static void add_command(lua_State *L, int to, const char *from)
 {
     if (lua_type(L, -1) != LUA_TTABLE || lua_getfield(L, -1, "name") != LUA_TSTRING) {
-        luaL_error(L, "%s must return command{...} or a list of them", from);
+        luaL_error(L, "%s: command{...} or a list of them is expected", from);
     }
     lua_getfield(L, -2, "kind");
     bool node = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "node") == 0;
@@ -216,7 +216,9 @@ static void add_command(lua_State *L, int to, const char *from)
 /* One command, or a list of them, on top. [-1, +0] */
 static void add_commands(lua_State *L, int to, const char *from)
 {
-    luaL_checktype(L, -1, LUA_TTABLE);
+    if (lua_type(L, -1) != LUA_TTABLE) {
+        luaL_error(L, "%s: command{...} or a list of them is expected", from);
+    }
     lua_getfield(L, -1, "name");
     bool single = !lua_isnil(L, -1);
     lua_pop(L, 1);
@@ -344,7 +346,7 @@ static void read_ruleset(lua_State *L, struct ruleset *set, struct span name, bo
     for (int i = 0; i < HOOKS; i++) {
         set->hooks[i] = LUA_NOREF;
     }
-    luaL_checktype(L, table, LUA_TTABLE);
+    vm_check_type(L, table, LUA_TTABLE, "policy: a ruleset");
     set->name = copy_name(L, name);
     set->hold_ttl_ms = get_ms(L, table, "hold_ttl");
     set->hold_max_ms = get_ms(L, table, "hold_max");
@@ -403,7 +405,7 @@ static void read_active(lua_State *L, int t, struct active *out)
     if (lua_getfield(L, t, "commands") == LUA_TTABLE) {
         int list = lua_gettop(L);
         for (lua_Integer i = 1; lua_rawgeti(L, list, i) != LUA_TNIL; i++) {
-            add_commands(L, commands, "the policy's `commands`");
+            add_commands(L, commands, "policy: commands");
         }
     }
     lua_settop(L, commands);

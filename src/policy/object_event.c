@@ -199,7 +199,7 @@ static int event_runs(lua_State *L)
         lua_pushnil(L);
         for (int i; (i = vm_fields_next(L, 2, names, "event:runs")) >= 0; lua_pop(L, 1)) {
             if (i == 0) {
-                min = luaL_checkinteger(L, -1);
+                min = vm_check_integer(L, -1, "min");
             } else {
                 category = chart_find_category(ev->chart, vm_check_span(L, -1, "category"));
                 if (category < 0) {

@@ -255,8 +255,10 @@ static void place_of_table(lua_State *L, const struct event *ev)
         } else if (i == 3) {
             type = vm_check_span(L, -1, "type");
         } else if (i == 4) {
-            lua_Integer n = luaL_checkinteger(L, -1);
-            luaL_argcheck(L, n >= 1 && n <= ORDER_SEATS_MAX, 1, "count out of range");
+            lua_Integer n = vm_check_integer(L, -1, "count");
+            if (n < 1 || n > ORDER_SEATS_MAX) {
+                vm_refusef(L, ERR_BADARG, "a count is from 1 to %d", ORDER_SEATS_MAX);
+            }
             p.count = (uint32_t)n;
         }
     }

@@ -5,7 +5,8 @@
  *
  * J1 rules and price functions change nothing: effects raise while `judging` is not 0.
  * J2 hooks that make effects run hooks again, at most POLICY_HOOK_DEPTH_MAX deep.
- * J3 both counters are right again after an error that a script has caught. */
+ * J3 an operation whose hook fails leaves no effect, whether or not the script catches it.
+ * J4 both counters are right again after an error that a script has caught. */
 #include <string.h>
 
 #include "base/json.h"
@@ -227,6 +228,22 @@ void rules_put_trace(lua_State *L, struct buf *out)
 }
 
 /* ---- Hooks ------------------------------------------------------------------------------- */
+
+int rules_atomic(lua_State *L, lua_CFunction f)
+{
+    struct policy *p = vm_of(L);
+    if (!p->active.hooks || !p->in_call || p->read_only) {
+        return f(L);
+    }
+    size_t mark = store_tx_mark(p->store);
+    lua_pushcfunction(L, f);
+    lua_insert(L, 1);
+    if (lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0) != LUA_OK) {
+        store_tx_undo_to(p->store, mark);
+        return lua_error(L);
+    }
+    return lua_gettop(L);
+}
 
 static void run_hook(lua_State *L, const struct ruleset *set, enum hook hook, int order)
 {

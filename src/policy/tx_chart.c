@@ -111,7 +111,7 @@ static void add_seat(lua_State *L, struct chart_box *box, int tables, uint32_t r
     struct error e;
     error_clear(&e);
     memset(&seat, 0, sizeof(seat));
-    luaL_checktype(L, -1, LUA_TTABLE);
+    vm_check_type(L, -1, LUA_TTABLE, "chart: a seat");
     seat.label = text_field(L, "label");
     seat.alias = text_field(L, "alias");
     seat.row = row;
@@ -172,7 +172,7 @@ static void add_row(lua_State *L, struct chart_box *box, int sections, int table
 {
     struct error e;
     error_clear(&e);
-    luaL_checktype(L, -1, LUA_TTABLE);
+    vm_check_type(L, -1, LUA_TTABLE, "chart: a row");
     struct span section = text_field(L, "section"), name = text_field(L, "name");
     uint32_t s =
         named(L, box, sections, section.len > 0 ? section : span_of("main"), chart_add_section);
@@ -202,7 +202,7 @@ static void add_area(lua_State *L, struct chart_box *box)
 {
     struct error e;
     error_clear(&e);
-    luaL_checktype(L, -1, LUA_TTABLE);
+    vm_check_type(L, -1, LUA_TTABLE, "chart: an area");
     struct chart_area area = { .name = text_field(L, "name") };
     area.category = category(L, box, text_field(L, "category"));
     lua_getfield(L, -1, "capacity");

@@ -45,7 +45,7 @@ static int tx_extend(lua_State *L)
 }
 
 /* tx:finish(o, "released"|"cancelled"|"expired"[, seats]) -> o */
-static int tx_finish(lua_State *L)
+static int do_finish(lua_State *L)
 {
     self(L);
     lua_settop(L, 4);
@@ -72,6 +72,8 @@ static int tx_finish(lua_State *L)
                lua_gettop(L));
     return 1;
 }
+
+static int tx_finish(lua_State *L) { return rules_atomic(L, do_finish); }
 
 /* What the given places cost in the order. */
 static int64_t price_in(const struct order *o, const struct places *p)
@@ -128,7 +130,7 @@ static int tx_amend(lua_State *L)
             f.text = vm_check_json(L, -1, "metadata");
             f.set |= SET_METADATA;
         } else {
-            f.price = luaL_checkinteger(L, -1);
+            f.price = vm_check_integer(L, -1, "price");
             f.set |= SET_PRICE;
         }
     }

@@ -257,7 +257,7 @@ static int tx_orders(lua_State *L)
         case 0: filter.customer = vm_check_span(L, -1, "customer"); break;
         case 1: filter.event = vm_check_event(L, -1); break;
         case 2: filter.status = order_status_arg(L); break;
-        case 3: filter.since_ms = (uint64_t)luaL_checkinteger(L, -1); break;
+        case 3: filter.since_ms = (uint64_t)vm_check_integer(L, -1, "since"); break;
         case 4: filter.after = vm_check_span(L, -1, "after"); break;
         default: limit = check_limit(L, lua_gettop(L)); break;
         }

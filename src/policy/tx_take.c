@@ -139,7 +139,7 @@ enum take_field {
 };
 
 /* tx:take{...} -> order. [1] tx, [2] the table, [3] seats, [4] event, [5] late */
-static int tx_take(lua_State *L)
+static int do_take(lua_State *L)
 {
     static const char *const names[] = { "customer", "seats", "hold", "metadata", "rules",
                                          "overbook", "event", "late", NULL };
@@ -239,7 +239,7 @@ static void hold_id(struct taking *t, const struct order *o)
 }
 
 /* tx:confirm(o[, {metadata=, rules=}]) -> o */
-static int tx_confirm(lua_State *L)
+static int do_confirm(lua_State *L)
 {
     struct taking t;
     memset(&t, 0, sizeof(t));
@@ -305,7 +305,7 @@ static struct places *without(lua_State *L, const struct place *all, const struc
 }
 
 /* tx:reseat(o, seats[, {rules=, overbook=}]) -> o. `seats` are all its places afterwards. */
-static int tx_reseat(lua_State *L)
+static int do_reseat(lua_State *L)
 {
     struct taking t;
     memset(&t, 0, sizeof(t));
@@ -339,12 +339,23 @@ static int tx_reseat(lua_State *L)
     return 1;
 }
 
+static enum verb check_verb(lua_State *L)
+{
+    struct span verb = vm_check_span(L, -1, "verb");
+    if (span_is(verb, "take")) {
+        return VERB_TAKE;
+    }
+    if (!span_is(verb, "confirm") && !span_is(verb, "reseat")) {
+        luaL_error(L, "tx:judge: verb is \"take\", \"confirm\" or \"reseat\"");
+    }
+    return span_is(verb, "confirm") ? VERB_CONFIRM : VERB_RESEAT;
+}
+
 /* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=} -> true | nil, denial */
 static int tx_judge(lua_State *L)
 {
     static const char *const names[] = { "verb",  "customer", "seats", "leaves",
                                          "order", "metadata", "event", NULL };
-    static const char *const verbs[] = { "take", "confirm", "reseat", NULL };
     struct ask ask;
     memset(&ask, 0, sizeof(ask));
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -352,7 +363,7 @@ static int tx_judge(lua_State *L)
     lua_pushnil(L);
     for (int i; (i = vm_fields_next(L, 2, names, "tx:judge")) >= 0; lua_pop(L, 1)) {
         switch (i) {
-        case 0: ask.verb = (enum verb)luaL_checkoption(L, -1, NULL, verbs); break;
+        case 0: ask.verb = (enum verb)check_verb(L); break;
         case 1: ask.customer = vm_check_span(L, -1, "customer"); break;
         case 2: lua_copy(L, -1, 3); break;
         case 3: lua_copy(L, -1, 4); break;
@@ -382,6 +393,11 @@ static int tx_judge(lua_State *L)
     lua_insert(L, -2);
     return 2;
 }
+
+/* With hooks, one of these is several effects: all or none, also when the script catches. */
+static int tx_take(lua_State *L) { return rules_atomic(L, do_take); }
+static int tx_confirm(lua_State *L) { return rules_atomic(L, do_confirm); }
+static int tx_reseat(lua_State *L) { return rules_atomic(L, do_reseat); }
 
 const luaL_Reg tx_write_methods[] = {
     { "take", tx_take }, { "confirm", tx_confirm }, { "reseat", tx_reseat },

@@ -225,6 +225,24 @@ struct span vm_check_span(lua_State *L, int index, const char *what)
     return vm_to_span(L, index);
 }
 
+void vm_check_type(lua_State *L, int index, int type, const char *what)
+{
+    if (lua_type(L, index) != type) {
+        luaL_error(L, "%s must be a %s, not a %s", what, lua_typename(L, type),
+                   luaL_typename(L, index));
+    }
+}
+
+lua_Integer vm_check_integer(lua_State *L, int index, const char *what)
+{
+    int exact = 0;
+    lua_Integer n = lua_tointegerx(L, index, &exact);
+    if (!exact || lua_type(L, index) != LUA_TNUMBER) {
+        luaL_error(L, "%s must be a whole number", what);
+    }
+    return n;
+}
+
 uint64_t vm_check_duration(lua_State *L, int index, const char *what)
 {
     uint64_t ms = 0;

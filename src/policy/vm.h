@@ -116,6 +116,9 @@ struct store *vm_store(lua_State *L);
 void vm_push_span(lua_State *L, struct span s);
 struct span vm_to_span(lua_State *L, int index); /* a string on the stack, not converted */
 struct span vm_check_span(lua_State *L, int index, const char *what);
+/* The value at `index` must be of the type; `what` names it in the error. */
+void vm_check_type(lua_State *L, int index, int type, const char *what);
+lua_Integer vm_check_integer(lua_State *L, int index, const char *what);
 /* integer ms or duration text */
 uint64_t vm_check_duration(lua_State *L, int index, const char *what);
 /* Valid JSON text of at most JSON_TEXT_BYTES_MAX. */
@@ -155,12 +158,13 @@ const struct event *vm_check_event(lua_State *L, int index);
 #define FIELD_MAP(X)                                                                               \
     X(id)                                                                                          \
     X(status)                                                                                      \
-    X(attributes) X(attributes_text) X(ruleset) X(currency) X(zone) X(counts) X(chart) X(index)    \
-        X(seats_total) X(name) X(section) X(event) X(label) X(row) X(position) X(category) X(x)    \
-            X(y) X(accessible) X(companion) X(restricted) X(order) X(reason) X(alias) X(table)     \
-                X(seat) X(area) X(count) X(type) X(data) X(price) X(capacity) X(held) X(booked)    \
-                    X(free) X(customer) X(expires_at) X(first_held_at) X(changed_at) X(seats)      \
-                        X(lines) X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run)
+    X(attributes)                                                                                  \
+    X(attributes_text) X(ruleset) X(currency) X(zone) X(counts) X(chart) X(index) X(seats_total)   \
+        X(name) X(section) X(event) X(label) X(row) X(position) X(category) X(x) X(y)              \
+            X(accessible) X(companion) X(restricted) X(order) X(reason) X(alias) X(table) X(seat)  \
+                X(area) X(count) X(type) X(data) X(price) X(capacity) X(held) X(booked) X(free)    \
+                    X(customer) X(expires_at) X(first_held_at) X(changed_at) X(seats) X(lines)     \
+                        X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run)
 enum field {
     FIELD_NONE,
 #define X(n) FIELD_##n,
@@ -230,6 +234,8 @@ void rules_try(lua_State *L, int ask);
 void rules_judge(lua_State *L, int ask);
 /* Sets the prices of the places; returns the total. */
 int64_t rules_price(lua_State *L, int ask, struct places *seats);
+/* Runs the body of a tx method; if it raises, its effects are undone. */
+int rules_atomic(lua_State *L, lua_CFunction f);
 /* Runs a hook of the order's rulesets, if any; `order` is a stack index. */
 /* Calls the function under `args` arguments with effects forbidden. [-(args + 1), +results] */
 void rules_call(lua_State *L, int args, int results);

@@ -1,0 +1,701 @@
+/* The policy VM over a real store: the evaluation protocol, objects, rules, hooks, bundles.
+ * What single commands answer is tested in test_commands.c, the shipped rules in
+ * test_rules.c, the sandbox in test_sandbox.c, tx:best in test_policy_best.c. */
+#include "base/mem.h"
+#include "lib/play.h"
+#include "policy/random.h"
+
+/* A policy with one command `t`, whose body is given; EXTRA goes into policy{...}. */
+#define DO(extra, body)                                                                            \
+    "policy local kept return policy { name = 'p', " extra " commands = { command { name = 't', "  \
+    "kind = 'transaction', group = 'g', summary = 's', example = 't', args = { { 'event', "        \
+    "'event' }, { 'seats', 'seat', many = true, optional = true } }, options = { { 'code', "       \
+    "'string', many = true }, { 'mode', 'string' } }, run = function(tx, req) " body " end } } }"
+#define HOUSE                                                                                      \
+    {                                                                                              \
+        "add-event 1 "                                                                             \
+        "{'rows':[{'name':'A','section':'s','seats':4,'category':'gold','aisles':[2]},"            \
+        "{'name':'B','section':'t','seats':3}],'areas':[{'name':'FLOOR','capacity':20}]} "         \
+        "--attributes {'zone':'Europe/Helsinki','n':1} --currency EUR",                            \
+            "{}"                                                                                   \
+    }
+
+/* Every field of docs/lua.md, 3, is there and tells the present. */
+static void test_fields(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { DO("", "local e = req.event return { id = e.id, status = e.status, n = e.attributes.n, "
+                 "text = e.attributes_text, rules = e.ruleset, cur = e.currency, zone = e.zone, "
+                 "free = e.counts.free, rows = #e:rows(), areas = #e:areas() }"),
+          "" },
+        { "t 1", "{'id':'1','status':'open','n':1,'text':'~zone','rules':'','cur':'EUR','zone':"
+                 "'Europe/Helsinki','free':7,'rows':2,'areas':1}" },
+        { DO("", "local s = req.event:seat('A2') local r = s.row return { label = s.label, ev = "
+                 "s.event.id, row = r.name, sec = s.section, pos = s.position, cat = s.category, "
+                 "acc = s.accessible, com = s.companion, res = s.restricted, st = s.status, ord = "
+                 "s.order == nil, len = #r, same = r[s.position] == s, gone = r[5] == nil, zero = "
+                 "r[0] == nil, sec2 = r.section, me = s.seat == s }"),
+          "" },
+        { "t 1", "{'label':'A2','ev':'1','row':'A','sec':'s','pos':2,'cat':'gold','acc':false,"
+                 "'com':false,'res':false,'st':'free','ord':true,'len':4,'same':true,'gone':true,"
+                 "'zero':true,'sec2':'s','me':true}" },
+        { DO("", "local s = req.event:seat('A2') local e = req.event return { aisle = s:next(1) == "
+                 "nil, across = s:next(1, true).label, left = s:next(-1).label, edge = "
+                 "e:seat('A1'):next(-1, true) == nil, last = e:seat('A4'):next() == nil, none = "
+                 "e:seat('Z9') == nil, near = e:nearest('A44') ~= nil }"),
+          "" },
+        { "t 1", "{'aisle':true,'across':'A3','left':'A1','edge':true,'last':true,'none':true,"
+                 "'near':true}" },
+        { DO("", "local a = req.event:area('FLOOR') return { name = a.name, cap = a.capacity, "
+                 "free = a.free, held = a.held, booked = a.booked, cat = a.category }"),
+          "" },
+        { "hold 1 bob FLOOR*2", "{}" },
+        { "t 1", "{'name':'FLOOR','cap':20,'free':18,'held':2,'booked':0,'cat':'default'}" });
+}
+
+/* An order shows its places, lines and times; a place is a seat with a type and a count. */
+static void test_order_fields(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("",
+              "local o = tx:take { customer = 'ann', seats = req.seats, hold = '90s', metadata "
+              "= '{}' } local p = o.seats[2] return { st = o.status, cust = o.customer, "
+              "ex = o.expires_at, first = o.first_held_at, n = #o.seats, type = p.type, label = "
+              "p.label, count = o.seats[3].count, area = o.seats[3].area.name, meta = o.metadata, "
+              "price = o.price, lines = #o.lines, same = p == o.seats[2], order = p.seat.order == "
+              "o, again = tx:order(o.id) == o, none = tx:order('nope') == nil, cur = o.currency }"),
+           "" },
+         { "t 1 A1 A2=child FLOOR*3",
+           "{'st':'held','cust':'ann','ex':91000,'first':1000,'n':3,'type':'child','label':'A2',"
+           "'count':3,'area':'FLOOR','meta':'{}','price':0,'lines':3,'same':true,'order':"
+           "true,'again':true,'none':true,'cur':'EUR'}" });
+}
+
+/* runs are free neighbours, never across an aisle. */
+static void test_runs(void **state)
+{
+    (void)state;
+    static const char body[] = DO(
+        "", "local o = json.list {} for i, run in ipairs(req.event:runs { min = "
+            "tonumber(req.mode) or 1 }) do local l = {} for k, s in ipairs(run) do l[k] = s.label "
+            "end o[i] = table.concat(l, ' ') end return { o = o }");
+    PLAY(HOUSE, { body, "" }, { "t 1", "{'o':['A1 A2','A3 A4','B1 B2 B3']}" },
+         { "t 1 --mode 3", "{'o':['B1 B2 B3']}" }, { "book 1 ann A1 B2", "{}" },
+         { "t 1", "{'o':['A2','A3 A4','B1','B3']}" }, { "t 1 --mode 2", "{'o':['A3 A4']}" },
+         { DO("", "return { n = #req.event:runs { category = 'gold' }, z = #req.event:runs { "
+                  "category = 'none' } }"),
+           "" },
+         { "t 1", "{'n':2,'z':0}" });
+}
+
+/* An object of an earlier call, and tx itself outside of a call, raise on any use. */
+static void test_dead_objects(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("",
+              "if not kept then kept = { req.event, req.event:seat('A1'), req.seats[1], "
+              "req.event:rows()[1], req.event:area('FLOOR') } return {} end local bad = 0 for _, o "
+              "in ipairs(kept) do if not pcall(function() return o.label or o.id or o.name end) "
+              "then bad = bad + 1 end end return { bad = bad, text = tostring(kept[1]) }"),
+           "" },
+         { "t 1 A1", "{}" }, { "t 1 A1", "{'bad':5,'text':'event'}" },
+         { DO("", "if not kept then kept = req.event return {} end return { x = kept.id }"), "" },
+         { "t 1", "{}" }, { "t 1", "!INTERNAL after the call" },
+         { DO("", "if not kept then kept = req.event:seat('A1') return {} end return "
+                  "tx:take { customer = 'c', seats = { kept } }"),
+           "" },
+         { "t 1", "{}" }, { "t 1", "!INTERNAL after the call" });
+}
+
+/* Objects, tx and the request's parts cannot be written to; unknown fields raise. */
+static void test_read_only(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE, { DO("", "req.event.id = 'x'"), "" }, { "t 1", "!INTERNAL read-only" },
+        { DO("", "req.event:seat('A1').status = 'free'"), "" }, { "t 1", "!INTERNAL read-only" },
+        { DO("", "tx.now = 5"), "" }, { "t 1", "!INTERNAL read-only" },
+        { DO("", "rawset(req.event, 'id', 1)"), "" }, { "t 1", "!INTERNAL table expected" },
+        { DO("", "return req.event.lable"), "" }, { "t 1", "!INTERNAL event has no field 'lable'" },
+        { DO("", "tx:take { custmer = 'c' }"), "" }, { "t 1", "!INTERNAL did you mean 'customer'" },
+        { DO("", "tx.take { customer = 'c' }"), "" }, { "t 1", "!INTERNAL expected" },
+        { DO("", "return getmetatable(tx) == false and getmetatable(req.event) == false and {}"),
+          "" },
+        { "t 1", "{}" });
+}
+
+/* A refusal or an error undoes every effect of its call (play checks the digest). */
+static void test_undo(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { DO("", "tx:set('k', 1) tx:take { customer = 'c', seats = req.seats } "
+                 "if req.mode == 'deny' then deny 'no' elseif req.mode == 'bug' then local x = nil "
+                 "return x.y elseif req.mode == 'loop' then while true do end elseif req.mode == "
+                 "'memory' then local s = 'x' while true do s = s .. s end elseif req.mode == "
+                 "'answer' then return { f = print, g = function() end } end return {}"),
+          "" },
+        { "t 1 A1 --mode deny", "!DENIED no" }, { "t 1 A1 --mode bug", "!INTERNAL policy.lua:1:" },
+        { "t 1 A1 --mode loop", "!INTERNAL budget of 10" },
+        { "t 1 A1 --mode memory", "!INTERNAL memory" },
+        { "t 1 A1 --mode answer", "!INTERNAL function" }, { "t 1 A1 --dry-run", "{}" },
+        { "t 1 A1", "{}" }, { "t 1 A1", "!TAKEN A1 {'seat':'A1'}" });
+}
+
+/* What a script's pcall has caught is over: the rest goes on, effects before it stay. */
+static void test_caught(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("",
+              "tx:take { customer = 'ann', seats = { 'A1' }, event = req.event } local ok, e = "
+              "pcall(tx.take, tx, { customer = 'bob', seats = { 'A1' }, event = req.event }) local "
+              "o = tx:take { customer = 'bob', seats = { 'A2' }, event = req.event } return { ok = "
+              "ok, code = e.code, seat = e.seat, order = o }"),
+           "" },
+         { "t 1", "{'ok':false,'code':'TAKEN','seat':'A1','order':{'customer':'bob','seats':["
+                  "{'seat':'A2'}]}}" },
+         { "seats 1", "{'taken':{'A1':'booked','A2':'booked'}}" });
+}
+
+/* Rules and price functions look, and change nothing; nor does a reading command. */
+static void test_read_only_rules(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE, { DO("rules = { function(tx) tx:set('x', 1) return true end },", "return {}"), "" },
+        { "book 1 ann A1", "!INTERNAL rules only look" },
+        { DO("price = function(tx) tx:emit('x') return 1 end,", "return {}"), "" },
+        { "book 1 ann A1", "!INTERNAL rules only look" },
+        { DO("rules = { function(tx) pcall(tx.set, tx, 'x', 1) return true end }, hooks = { take = "
+             "function(tx) tx:set('y', 1) end },",
+             "return {}"),
+          "" },
+        { "book 1 ann A1", "{}" }, { "get y", "{}" },
+        { "policy return policy { commands = { command { name = 'r', kind = 'transaction', read = "
+          "'local', group = 'g', summary = 's', example = 'r', run = function(tx) tx:set('z', 1) "
+          "end } } }",
+          "" },
+        { "r", "!INTERNAL only reads" });
+}
+
+/* A rule refuses with its name, the policy's version and the seat; roles and verbs exempt. */
+static void test_rules(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { DO("rules = { rule { name = 'front', code = 'LIMIT', message = 'not SEAT', hint = 'go "
+             "back', seat = function(tx, ask, seat) return seat.row.name ~= 'A' end }, rule { name "
+             "= 'late', on = 'confirm', check = function(tx, ask) return nil, { message = ask.verb "
+             ".. ask.command .. ask.order.status } end }, rule { name = 'staff', exempt = { "
+             "'boss' }, check = function(tx, ask) if ask.customer == 'mallory' then deny "
+             "'go away' end end } },",
+             "return {}"),
+          "" },
+        { "book 1 ann B1 A3", "!LIMIT not A3; go back {'rule':'front','policy':1,'seat':'A3'}" },
+        { "x = hold 1 ann B1", "{}" },
+        { "confirm $x", "!DENIED confirmconfirmheld {'rule':'late'}" },
+        { "book 1 mallory B2", "!DENIED go away {'rule':'staff'}" }, { "book 1 eve B2", "{}" },
+        { "book 1 zoe A1 A2", "!LIMIT not A1" });
+}
+
+/* What an ask tells: the party, codes, the user, statuses as if it had been granted. */
+static void test_ask(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("rules = { function(tx, ask) local e = ask.event return nil, { message = "
+              "table.concat({ ask.verb, ask.command, #ask.seats, #ask.leaves, ask.customer, "
+              "ask.user.name, ask.user.access, tostring(ask.codes.vip), ask:status(e:seat('A1')), "
+              "ask:status(e:seat('A2')), ask:status(e:seat('B1')), ask.seats[1].type or '-' }, ' "
+              "') } "
+              "end },",
+              "return {}"),
+           "" },
+         { "hold 1 ann A1=kid --code vip",
+           "!DENIED take hold 1 0 ann test admin true held free free kid" },
+         { "book 1 ann A1 A2", "!DENIED take book 2 0 ann test admin nil booked booked free -" });
+}
+
+/* On a move the ask has all places after it, the new ones and those given up. */
+static void test_reseat_ask(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE, { "x = book 1 ann A1 A2", "{}" },
+        { DO("rules = { rule { on = 'reseat', check = function(tx, ask) local e = ask.event return "
+             "nil, ('%s %d %d %d %s %s %s'):format(ask.order.id, #ask.seats, #ask.gains, "
+             "#ask.leaves, ask:status(e:seat('A1')), ask:status(e:seat('A2')), "
+             "ask:status(e:seat('A3'))) end } },",
+             "return {}"),
+          "" },
+        { "move $x A1 A3", "!DENIED $x 2 1 1 free booked booked" });
+}
+
+/* Rules run once for each event touched, each with its own places and ruleset. */
+static void test_two_events(void **state)
+{
+    (void)state;
+    PLAY({ "add-chart hall [{'row':'A','seats':4}]", "{}" },
+         { DO("rules = { function(tx, ask) tx.now = nil end },", "return {}"), "" },
+         { "policy return policy { name = 'p', rules = {}, rulesets = { two = { rules = { rule { "
+           "name = 'one', check = function(tx, ask) return #ask.seats < 2 and ask.event.id == '2', "
+           "'too many at ' .. ask.event.id end } } } } }",
+           "" },
+         { "add-event 1 hall", "{}" }, { "add-event 2 hall --rules two", "{}" },
+         { "add-event 3 hall --rules none", "!NOTFOUND none" },
+         { "book 1 ann A1 A2 2:A1", "{'seats':['*','*','*']}" },
+         { "book 1 bob A3 2:A2 2:A3", "!DENIED too many at 2 {'rule':'one'}" },
+         { "policy return policy { name = 'bare' }", "" },
+         { "book 2 bob A4", "!CONFLICT the rules 'two', which the policy 'bare' lacks" },
+         { "book 1 bob A4", "{}" });
+}
+
+/* rules=false is granted and recorded. */
+static void test_unjudged(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("rules = { function() return nil, 'never' end },",
+              "return tx:take { customer = 'c', seats = req.seats, rules = req.mode ~= 'free' }"),
+           "" },
+         { "t 1 A1", "!DENIED never" }, { "x = t 1 A1 --mode free", "{}" }, { "explain $x", "{}" },
+         { DO("",
+              "local o = req.event:seat('A1').order return { un = o.unjudged, policy = o.policy }"),
+           "" },
+         { "t 1", "{'un':true,'policy':1}" });
+}
+
+/* Prices come per place, sum up, and must be whole numbers. */
+static void test_prices(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("price = function(tx, ask, seat) if seat.type == 'kid' then return 50 end return "
+              "seat.category == 'gold' and 200 or 100 end,",
+              "return {}"),
+           "" },
+         { "x = book 1 ann A1 B1=kid FLOOR*2",
+           "{'price':450,'currency':'EUR','lines':[{'category':'gold','count':1,'price':200,"
+           "'total':200},{'type':'kid','price':50},{'count':2,'price':100,'total':200}]}" },
+         { "move $x A1 B2", "{'price':350}" },
+         { DO("price = function() return 1.5 end,", "return {}"), "" },
+         { "book 1 bob A1", "!INTERNAL whole number" },
+         { DO("price = function() return -1 end,", "return {}"), "" },
+         { "book 1 bob A1", "!INTERNAL whole number" },
+         { DO("price = function() end,", "return {}"), "" }, { "book 1 bob A1", "!INTERNAL nil" });
+}
+
+/* Hooks run after the effect and may add to it; one that fails refuses the command. */
+static void test_hooks(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("hooks = { take = function(tx, o) tx:set('take', o.customer) if o.customer == 'bad' "
+              "then deny 'hook says no' end end, confirm = function(tx, o) tx:set('confirm', "
+              "o.status) end, release = function(tx, o) tx:set('release', o.status) end, cancel = "
+              "function(tx, o) tx:set('cancel', o.status) end, reseat = function(tx, o) "
+              "tx:set('reseat', #o.seats) end, expire = function(tx, o) tx:set('expire', o.status) "
+              "end },",
+              "return {}"),
+           "" },
+         { "book 1 bad A1", "!DENIED hook says no" }, { "get take", "!NOTFOUND" },
+         { "x = hold 1 ann A1", "{}" }, { "get take", "{'value':'ann'}" }, { "confirm $x", "{}" },
+         { "get confirm", "{'value':'booked'}" }, { "move $x A1 A2", "{}" },
+         { "get reseat", "{'value':1}" }, { "cancel $x", "{}" },
+         { "get cancel", "{'value':'cancelled'}" }, { "x = hold 1 ann A1", "{}" },
+         { "release $x", "{}" }, { "get release", "{'value':'released'}" },
+         { "x = hold 1 ann A1 --ttl 10", "{}" }, { "pass 11s", "" },
+         { "get expire", "{'value':'expired'}" });
+}
+
+/* Expiry always happens: a hook that fails, loops or denies loses its own effects only. */
+static void test_expire_hook_fails(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = { "deny 'no'", "error 'bug'", "while true do end",
+                                          "local s = 'x' while true do s = s .. s end" };
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        char policy[600];
+        snprintf(policy, sizeof policy,
+                 "policy return policy { name = 'p', hooks = { expire = function(tx, o) "
+                 "tx:set('mark', 1) %s end } }",
+                 bodies[i]);
+        PLAY(HOUSE, { policy, "" }, { "x = hold 1 ann A1 --ttl 10", "{}" },
+             { "y = hold 1 bob A2 --ttl 10", "{}" }, { "pass 11s", "" },
+             { "order $x", "{'status':'expired'}" }, { "order $y", "{'status':'expired'}" },
+             { "get mark", "!NOTFOUND" }, { "seats 1", "{'counts':{'free':7}}" });
+    }
+}
+
+/* Hooks that make effects run hooks, but not for ever. */
+static void test_hook_depth(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("hooks = { take = function(tx, o) tx:take { customer = 'c', seats = { 'FLOOR' }, "
+              "event "
+              "= o.event } end },",
+              "return {}"),
+           "" },
+         { "book 1 ann A1", "!INTERNAL more than 8 deep" },
+         { DO("hooks = { take = function(tx, o) if o.customer == 'ann' then tx:take { customer = "
+              "'gift', seats = { 'FLOOR' }, event = o.event } end end },",
+              "return {}"),
+           "" },
+         { "book 1 ann A1", "{'customer':'ann'}" },
+         { "orders --customer gift", "[{'customer':'gift'}]" });
+}
+
+/* Hold times: the ruleset's longest is enforced for take and extend. */
+static void test_hold_limits(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { "policy return policy { name = 'p', hold_ttl = '1m', hold_max = '2m', rulesets = { quick "
+          "= { hold_ttl = '5s', hold_max = '10s' } } }",
+          "" },
+        { "x = hold 1 ann A1", "{'expires_at':61000}" }, { "hold 1 ann A2 --ttl 3m", "!LIMIT 120" },
+        { "pass 30s", "" }, { "extend $x --ttl 90s", "{'expires_at':121000}" },
+        { "extend $x --ttl 91s", "!LIMIT" }, { "set-event 1 --rules quick", "{}" },
+        { "hold 1 ann A2", "{'expires_at':36000}" });
+}
+
+/* A late confirm takes the same seats again, if they are still free. */
+static void test_late(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, { DO("", "return tx:take { late = kept }"), "" },
+         { "policy return policy { name = 'p', commands = { command { name = 'late', kind = "
+           "'transaction', group = 'g', summary = 's', example = 'late X', args = { { 'order', "
+           "'order' } }, run = function(tx, req) return tx:take { late = req.order } end } } }",
+           "" },
+         { "x = hold 1 ann A1 A2=kid --ttl 10 --metadata {'a':1}", "{}" },
+         { "late $x", "!CONFLICT held" }, { "pass 11s", "" },
+         { "late $x", "{'order':'$x','status':'booked','customer':'ann','seats':[{'seat':'A1'},"
+                      "{'seat':'A2','type':'kid'}],'metadata':{'a':1}}" },
+         { "late $x", "!CONFLICT booked" }, { "y = hold 1 bob A3 --ttl 10", "{}" },
+         { "pass 11s", "" }, { "book 1 zoe A3", "{}" }, { "late $y", "!TAKEN A3" });
+}
+
+/* A dry run changes nothing, and says what every rule said, also after the first refusal. */
+static void test_dry_run(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { DO("rules = { rule { name = 'one', check = function(tx, ask) return ask.customer ~= "
+             "'bob', 'not bob' end }, rule { name = 'two', check = function() return true end } },",
+             "return json.list { 1, 2 }"),
+          "" },
+        { "book 1 ann A1 --dry-run",
+          "{'order':'*','status':'booked','dry_run':true,'rules':[{"
+          "'rule':'one','ok':true,'event':'1'},{'rule':'two','ok':true}]}" },
+        { "book 1 bob A1 --dry-run", "!DENIED not bob {'dry_run':true,'rules':[{'rule':'one','ok':"
+                                     "false,'message':'not bob'},{'rule':'two','ok':true}]}" },
+        { "seats 1", "{'taken':{}}" },
+        { "t 1 --dry-run", "{'answer':[1,2],'dry_run':true,'rules':[]}" });
+}
+
+/* The policy's own data: any JSON value, sorted keys, sizes bounded. */
+static void test_values(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("",
+              "tx:set('b', { x = 1, list = json.list {} }) tx:set('a', 'text') tx:set('c', false) "
+              "tx:set('n', nil) local v = tx:get('b') local k = tx:keys('') local ok, e = "
+              "pcall(tx.set, tx, 'big', ('x'):rep(70000)) tx:set('a', nil) return { x = v.x, n = "
+              "#v.list, k = table.concat(k, ' '), none = tx:get('zz') == nil, code = e.code, c = "
+              "tx:get('c'), left = table.concat(tx:keys('', nil, 1), ' ') }"),
+           "" },
+         { "t 1", "{'x':1,'n':0,'k':'a b c','none':true,'code':'TOOBIG','c':false,'left':'b'}" },
+         { DO("", "tx:set('f', function() end)"), "" }, { "t 1", "!INTERNAL function" },
+         { DO("", "tx:set('', 1)"), "" }, { "t 1", "!BADARG a key has" });
+}
+
+/* tx:count is the customer's use; tx:orders filters; lists are lists. */
+static void test_queries(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, { "book 1 ann A1 A2", "{}" }, { "hold 1 ann B1", "{}" }, { "book 1 bob B2", "{}" },
+         { DO("",
+              "local h, b = tx:count(req.event, 'ann') local gh, gb = tx:count(req.event, 'ann', "
+              "'gold') local zh, zb = tx:count('1', 'ann', 'zinc') return { h = h, b = b, gh = gh, "
+              "gb = gb, z = zh + zb, mine = #tx:orders { customer = 'ann' }, booked = "
+              "#tx:orders { event = req.event, status = 'booked' }, live = #tx:orders { status = "
+              "'live' }, two = #tx:orders { limit = 2 }, none = #tx:orders { customer = 'eve' }, "
+              "events = #tx:events() }"),
+           "" },
+         { "t 1", "{'h':1,'b':2,'gh':0,'gb':2,'z':0,'mine':2,'booked':2,'live':3,'two':2,'none':0,"
+                  "'events':1}" },
+         { DO("", "return tx:orders { status = 'live' }"), "" },
+         { "t 1", "[{'customer':'ann'},{'customer':'ann'},{'customer':'bob'}]" },
+         { DO("", "tx:orders { status = 'odd' }"), "" }, { "t 1", "!BADARG odd" });
+}
+
+/* Seats as words: ranges, areas, types, other events, JSON; each mistake is named. */
+static void test_words(void **state)
+{
+    (void)state;
+    static const char show[] = DO(
+        "", "local o = json.list {} for i, p in ipairs(req.seats) do o[i] = p.event.id .. ':' .. "
+            "p.label .. '*' .. p.count .. '=' .. (p.type or '') .. (p.data and p.data.x or '') end "
+            "return { o = o }");
+    PLAY(HOUSE, { "add-event 2 [{'row':'A','seats':2}]", "{}" }, { show, "" },
+         { "t 1 A1", "{'o':['1:A1*1=']}" }, { "t 1 a1", "{'o':['1:A1*1=']}" },
+         { "t 1 A1..A3", "{'o':['1:A1*1=','1:A2*1=','1:A3*1=']}" },
+         { "t 1 A3..A2=kid", "{'o':['1:A2*1=kid','1:A3*1=kid']}" },
+         { "t 1 FLOOR*3 2:A1", "{'o':['1:FLOOR*3=','2:A1*1=']}" },
+         { "t 1 {'seat':'A1','event':'2','type':'kid','data':{'x':7}}", "{'o':['2:A1*1=kid7']}" },
+         { "t 1", "{'o':[]}" }, { "t 1 A1 A1", "!BADARG A1 is given twice {'seat':'A1'}" },
+         { "t 1 A1..A3 A2", "!BADARG A2 is given twice" }, { "t 1 Z1", "!NOTFOUND 'Z1'" },
+         { "t 1 A11", "!NOTFOUND did you mean" }, { "t 1 A1..B1", "!BADARG one row" },
+         { "t 1 A1*2", "!BADARG a seat" }, { "t 1 9:A1", "!NOTFOUND event '9'" },
+         { "t 9 A1", "!NOTFOUND event '9'" }, { "book 1 ann A1..A4 FLOOR*21", "!TAKEN FLOOR" });
+}
+
+/* A bundle: modules, one instance each; what is wrong with it is said with file and line. */
+static void test_bundles(void **state)
+{
+    (void)state;
+    struct play p;
+    struct buf b = BUF_INIT;
+    struct error e = { 0 };
+    play_open(&p);
+    struct {
+        const char *name[3], *text[3], *error;
+    } cases[] = {
+        { { "policy.lua", "limits.lua", "sub/deep.lua" },
+          { "local a, b = require 'limits', require 'limits' assert(a == b) return policy { name = "
+            "'m', rules = { a.rule, require 'sub.deep' } }",
+            "return { rule = rule { name = 'l', check = function() return nil, 'limited' end } }",
+            "return rule { name = 'd', check = function() return true end }" },
+          NULL },
+        { { "policy.lua" }, { "return policy { name = 'm', rulz = {} }" }, NULL },
+        { { "policy.lua" }, { "return policy {\n  rules = 5 }" }, "rules is a number" },
+        { { "policy.lua" }, { "\n\nreturn }" }, "policy.lua:3:" },
+        { { "policy.lua" }, { "return 5" }, "must return policy{...}" },
+        { { "policy.lua" }, { "return policy { commands = { 5 } }" }, "command{...}" },
+        { { "policy.lua" }, { "return require 'gone'" }, "there is no gone.lua" },
+        { { "policy.lua", "a.lua" },
+          { "return require 'a'", "return require 'a'" },
+          "requires itself" },
+        { { "policy.lua", "a.lua" },
+          { "return require 'a'", "\nlocal x = nil; return x.y" },
+          "a.lua:2:" },
+        { { "policy.lua" }, { "tx:set('a', 1)" }, "nil value" },
+        { { "policy.lua" }, { "return policy { price = math.random() }" }, "no randomness" },
+        { { "a.lua", "b.lua" }, { "return policy {}", "return policy {}" }, "no policy.lua" },
+        { { NULL }, { NULL }, "the bundle is empty" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        policy_bundle_begin(&b);
+        for (int k = 0; k < 3 && cases[i].name[k] != NULL; k++) {
+            policy_bundle_add(&b, span_of(cases[i].name[k]), span_of(cases[i].text[k]));
+        }
+        uint32_t before = policy_version(p.policy);
+        int rc = policy_load(p.policy, (uint32_t)i + 10,
+                             span_make(b.data != NULL ? (char *)b.data : "", b.len), &e);
+        if ((rc == 0) != (cases[i].error == NULL) ||
+            (rc != 0 && strstr(e.message, cases[i].error) == NULL)) {
+            fail_msg("case %zu: %s", i, rc == 0 ? "loaded" : e.message);
+        }
+        assert_int_equal(policy_version(p.policy), rc == 0 ? i + 10 : before);
+    }
+    buf_free(&b);
+    static const char cut[] = "\x0apolicy.lua\x50return";
+    assert_int_not_equal(policy_load(p.policy, 99, span_make(cut, sizeof cut - 1), &e), 0);
+    play_close(&p);
+}
+
+/* A bundle's commands come and go with it; one may replace a compiled-in command. */
+static void test_bundle_commands(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, { "t 1", "!NOTFOUND" }, { DO("", "return { here = 1 }"), "" },
+         { "t 1", "{'here':1,'index':'*'}" },
+         { "policy return policy { name = 'p', commands = { command { name = 'book', kind = "
+           "'transaction', group = 'g', summary = 's', example = 'book', run = function() return { "
+           "mine = true } end } } }",
+           "" },
+         { "t 1", "!NOTFOUND" }, { "book", "{'mine':true}" },
+         { "policy return policy { commands = { command { name = 'x', kind = 'transaction' } } }",
+           "!x" },
+         { "book", "{'mine':true}" }, { "policy return policy { name = 'q' }", "" },
+         { "book 1 ann A1", "{'status':'booked'}" });
+}
+
+/* tx:policy_put stores what compiles, versions go up by one, files come back. */
+static void test_policy_put(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("", "local v = tx:policy_put { ['policy.lua'] = req.mode == 'bad' and 'return 5' or "
+                  "'return policy { name = \"new\" }', ['a.lua'] = 'return 1' } local r = "
+                  "tx:policy_record() return { v = v, sha = #r.sha256, by = r.author, t = r.time, "
+                  "file = tx:policy_files(v)['a.lua'], none = tx:policy_record(9) == nil }"),
+           "" },
+         { "t 1", "{'v':1,'sha':64,'by':'test','t':1000,'file':'return 1','none':true}" },
+         { "t 1", "{'v':2}" }, { "t 1 --mode bad", "!BADARG policy.lua must return" },
+         { "t 1", "{'v':3}" });
+}
+
+/* A remembered refusal, an answer with two orders, and one whose order is gone. */
+static void test_again(void **state)
+{
+    (void)state;
+    struct play p;
+    struct policy_answer a = { 0 };
+    struct call call = { 0 };
+    struct error e = { 0 };
+    struct span words[] = { span_of("book"), span_of("1"), span_of("ann"), span_of("A1") };
+    play_open(&p);
+    play(&p, "add-event 1 [{'row':'A','seats':4}]", "{}");
+    assert_int_equal(call_parse(p.registry, 4, words, &call, &e), 0);
+    struct result r = { .code = ERR_TAKEN, .index = 7 };
+    policy_answer_again(p.policy, p.store, &call, &r, 9, &a);
+    assert_int_equal(a.code, ERR_TAKEN);
+    r = (struct result){ .order = span_of("GONE"), .index = 7 };
+    policy_answer_again(p.policy, p.store, &call, &r, 9, &a);
+    assert_int_equal(a.code, 0);
+    play_match(&p, "again", span_of("{\"order\":\"GONE\",\"index\":7}"),
+               span_make((char *)a.json.data, a.json.len));
+    call_free(&call);
+    policy_answer_free(&a);
+    play(&p, "x = book 1 ann A1 A2", "{}");
+    play(&p, "again", "{'order':'$x','status':'booked'}");
+    play(&p, "s = split $x A2", "{'orders':['*','*']}");
+    play(&p, "again", "{'orders':[{'order':'$x'},{'order':'$s2'}]}");
+    play_close(&p);
+}
+
+/* Order ids are 13 digits of Crockford's base 32, all different. */
+static void test_order_ids(void **state)
+{
+    (void)state;
+    struct random r;
+    char id[500][ORDER_ID_BYTES];
+    const uint64_t seed[2] = { 5, 6 };
+    random_init(&r, seed);
+    unsigned seen[256] = { 0 };
+    for (int i = 0; i < 500; i++) {
+        random_order_id(&r, id[i]);
+        for (int k = 0; k < ORDER_ID_BYTES; k++) {
+            assert_non_null(memchr("0123456789ABCDEFGHJKMNPQRSTVWXYZ", id[i][k], 32));
+            seen[(unsigned char)id[i][k]]++;
+        }
+        for (int k = 0; k < i; k++) {
+            assert_int_not_equal(memcmp(id[i], id[k], ORDER_ID_BYTES), 0);
+        }
+    }
+    for (const char *c = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"; *c != 0; c++) {
+        assert_in_range(seen[(unsigned char)*c], 130, 280); /* 203 expected */
+    }
+}
+
+/* Whichever allocation fails, the call ends with a code and the store is sound. */
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    struct play p;
+    struct call call = { 0 };
+    struct error e = { 0 };
+    struct policy_answer a = { 0 };
+    struct span words[] = { span_of("hold"), span_of("1"), span_of("ann"), span_of("A1"),
+                            span_of("FLOOR*2") };
+    play_open(&p);
+    play(&p,
+         "add-event 1 {'rows':[{'name':'A','seats':4}],'areas':[{'name':'FLOOR','capacity':9}]}",
+         "{}");
+    assert_int_equal(call_parse(p.registry, 5, words, &call, &e), 0);
+    unsigned failed = 0, granted = 0;
+    for (uint64_t at = 1; at < 60 && granted < 3; at++) {
+        uint64_t digest = store_digest(p.store);
+        play_begin(&p);
+        store_tx_begin(p.store);
+        mem_test_fail_at(at);
+        policy_evaluate(p.policy, p.store, &call, NULL, p.now_ms, p.index, &a);
+        mem_test_fail_at(0);
+        failed += a.code != 0;
+        granted += a.code == 0;
+        assert_true(a.code == 0 || store_digest(p.store) == digest);
+        assert_true(a.code == 0 || error_http(a.code) == 500);
+        store_tx_end(p.store);
+        store_group_cancel(p.store);
+        assert_true(store_digest(p.store) == digest);
+        assert_int_equal(store_check(p.store, &e), 0);
+    }
+    assert_true(failed > 0 && granted > 0);
+    policy_answer_free(&a);
+    call_free(&call);
+    play_close(&p);
+}
+
+/* Making and loading fail cleanly too: no block is left, and the old policy stays. */
+static void test_out_of_memory_loading(void **state)
+{
+    (void)state;
+    int64_t before = mem_test_live();
+    unsigned failed = 0;
+    struct error e = { 0 };
+    struct policy_options o = { .seed = { 1, 2 } };
+    for (uint64_t at = 1; at < 400; at += at < 40 ? 1 : 13) {
+        struct registry *r = registry_new();
+        struct policy *p = NULL;
+        mem_test_fail_at(at);
+        int rc = policy_new(&o, r, &p, &e);
+        mem_test_fail_at(0);
+        failed += rc != 0;
+        if (rc == 0) {
+            policy_free(p);
+        }
+        registry_free(r);
+        assert_int_equal(mem_test_live(), before);
+    }
+    assert_true(failed > 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_order_fields),
+        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_dead_objects),
+        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_undo),
+        cmocka_unit_test(test_caught),
+        cmocka_unit_test(test_read_only_rules),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_reseat_ask),
+        cmocka_unit_test(test_two_events),
+        cmocka_unit_test(test_unjudged),
+        cmocka_unit_test(test_prices),
+        cmocka_unit_test(test_hooks),
+        cmocka_unit_test(test_expire_hook_fails),
+        cmocka_unit_test(test_hook_depth),
+        cmocka_unit_test(test_hold_limits),
+        cmocka_unit_test(test_late),
+        cmocka_unit_test(test_dry_run),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_bundles),
+        cmocka_unit_test(test_bundle_commands),
+        cmocka_unit_test(test_policy_put),
+        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_order_ids),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_out_of_memory_loading),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,176 @@
+/* tx:best against what seats.io is known to answer (docs: FIELD, "best available"), and its
+ * edges: aisles, wheelchair seats, parts, rules, scores, several events. */
+#include "lib/play.h"
+
+/* A command that shows what tx:best finds, its table given as Lua text. */
+#define POLICY(rules)                                                                              \
+    "policy return policy { name = 'p', rules = { " rules                                          \
+    " }, commands = { command { name = 'find', kind = 'transaction', "                             \
+    "group = 'g', summary = 's', example = 'find 2', args = { { 'event', 'event' }, { 'count', "   \
+    "'int' } }, options = { { 'category', 'string' }, { 'orphans', 'string' }, { 'also', "         \
+    "'event' }, { 'score', 'string' }, { 'leaves', 'string' } }, run = function(tx, req) "         \
+    "local orphans if req.orphans then orphans = req.orphans == 'on' end "                         \
+    "local score if req.score == 'last' then score = function(seats) return seats[1].position "    \
+    "end elseif req.score then score = function(seats) return req.score end end "                  \
+    "local seats, why = tx:best { event = req.event, customer = 'c', count = req.count, "          \
+    "category = req.category, orphans = orphans, also = req.also and { req.also }, score = "       \
+    "score, leaves = req.leaves and { req.event:seat(req.leaves) } } "                             \
+    "if not seats then return { why = why } end local o = {} for i, s in ipairs(seats) do "        \
+    "o[i] = s.label end return { o = table.concat(o, ' ') } end } } }"
+
+#define TWO_ROWS                                                                                   \
+    {                                                                                              \
+        "add-event 1 [{'row':'A','seats':8},{'row':'B','seats':8}]", "{}"                          \
+    }
+
+/* The published oracle: A4..A6 of an empty house; with A4 and A5 sold, two go to B4 B5 rather
+ * than leave a single seat, and to A2 A3 when that does not matter. */
+static void test_oracle(void **state)
+{
+    (void)state;
+    PLAY(TWO_ROWS, { POLICY(""), "" }, { "find 1 3", "{'o':'A4 A5 A6'}" },
+         { "find 1 2", "{'o':'A4 A5'}" }, { "find 1 1", "{'o':'A4'}" },
+         { "book 1 ann A4 A5", "{}" }, { "find 1 2", "{'o':'B4 B5'}" },
+         { "find 1 2 --orphans on", "{'o':'A2 A3'}" }, { "find 1 3", "{'o':'A1 A2 A3'}" });
+}
+
+/* Single seats are left over only when nothing else is free, and never when told so. */
+static void test_orphans_last(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 [{'row':'A','seats':3},{'row':'B','seats':3}]", "{}" }, { POLICY(""), "" },
+         { "find 1 2", "{'o':'A2 A3'}" }, { "find 1 2 --orphans off", "{'why':'~no 2 free'}" },
+         { "find 1 3 --orphans off", "{'o':'A1 A2 A3'}" });
+}
+
+/* An aisle ends a block, and a seat beside it is no orphan for being alone on the other side. */
+static void test_aisles(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 [{'row':'A','seats':6,'aisles':[3]},{'row':'B','seats':6}]", "{}" },
+         { POLICY(""), "" }, { "find 1 4", "{'o':'B3 B4 B5 B6'}" },
+         { "book 1 ann B1 B2 B3 B4 B5 B6", "{}" }, { "find 1 3", "{'o':'A1 A2 A3'}" },
+         { "book 1 bob A1 A2", "{}" }, { "find 1 1", "{'o':'A3'}" });
+}
+
+/* A party is split over rows of a section before sections, and nobody sits alone. */
+static void test_parts(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 {'rows':[{'name':'A','section':'s','seats':3},{'name':'B','section':'s',"
+           "'seats':3},{'name':'C','section':'t','seats':3}]}",
+           "{}" },
+         { POLICY(""), "" }, { "find 1 4", "{'o':'A2 A3 B2 B3'}" },
+         { "find 1 6", "{'o':'A1 A2 A3 B1 B2 B3'}" }, { "find 1 5", "{'o':'A1 A2 A3 B2 B3'}" },
+         { "find 1 8", "{'o':'A1 A2 A3 B1 B2 B3 C2 C3'}" }, { "find 1 9", "{'o':'*'}" },
+         { "find 1 10", "{'why':'~no 10 free'}" }, { "book 1 ann A2 B2 C2", "{}" },
+         { "find 1 2", "{'why':'~no 2 free'}" }, { "find 1 1", "{'o':'A1'}" });
+}
+
+/* Places for wheelchair users come when nothing else is left. */
+static void test_accessible_last(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 {'rows':[{'name':'A','seats':[{'label':'A1','accessible':true},{'label':"
+           "'A2','companion':true},{'label':'A3'}]},{'name':'B','seats':2}]}",
+           "{}" },
+         { POLICY(""), "" }, { "find 1 2", "{'o':'B1 B2'}" }, { "find 1 3", "{'o':'A1 A2 A3'}" },
+         { "book 1 ann B1 B2", "{}" }, { "find 1 1", "{'o':'A3'}" }, { "find 1 2", "{'o':'*'}" });
+}
+
+/* Only seats of the category; an unknown one is said to be unknown. */
+static void test_category(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 {'rows':[{'name':'A','seats':4,'category':'gold'},{'name':'B','seats':4,"
+           "'category':'blue'}]}",
+           "{}" },
+         { POLICY(""), "" }, { "find 1 2 --category blue", "{'o':'B1 B2'}" },
+         { "find 1 2 --category red", "!NOTFOUND red" },
+         { "find 1 5 --category gold", "{'why':'~no 5 free'}" });
+}
+
+/* `seat` rules take seats out of the search; other rules judge whole blocks. */
+static void test_rules(void **state)
+{
+    (void)state;
+    PLAY(TWO_ROWS,
+         { POLICY("rule { name = 'edge', seat = function(tx, ask, seat) return seat.position < 4 "
+                  "end }"),
+           "" },
+         { "find 1 2", "{'o':'A1 A2'}" }, { "find 1 3", "{'o':'A1 A2 A3'}" },
+         { "find 1 4", "{'o':'A2 A3 B2 B3'}" },
+         { POLICY("function(tx, ask) for _, s in ipairs(ask.seats) do if s.row.name == 'A' then "
+                  "return nil, 'not there' end end return true end"),
+           "" },
+         { "find 1 2", "{'o':'B4 B5'}" },
+         { POLICY("function(tx, ask) return nil, 'never' end"), "" },
+         { "find 1 2", "{'why':'~rules allow none'}" },
+         { POLICY("function(tx, ask) error('broken') end"), "" },
+         { "find 1 2", "!INTERNAL broken" });
+}
+
+/* The rules that look at single seats are asked about a seat once, and not about all seats. */
+static void test_rules_are_lazy(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 [{'row':'A','seats':50},{'row':'B','seats':50}]", "{}" },
+         { "policy local n = 0 return policy { name = 'p', rules = { rule { name = 'count', seat = "
+           "function() n = n + 1 return true end } }, commands = { command { name = 'find', kind = "
+           "'transaction', group = 'g', summary = 's', example = 'find', args = { { 'event', "
+           "'event' } }, run = function(tx, req) n = 0 local s = tx:best { event = req.event, "
+           "customer = 'c', count = 2 } return { asked = n } end } } }",
+           "" },
+         { "find 1", "{'asked':52}" }); /* row A once, and the two seats that were judged */
+}
+
+/* With a score function the highest score wins. */
+static void test_score(void **state)
+{
+    (void)state;
+    PLAY(TWO_ROWS, { POLICY(""), "" }, { "find 1 2 --score last", "{'o':'A7 A8'}" },
+         { "find 1 2 --score x", "!INTERNAL score must return a number" },
+         { POLICY("function(tx, ask) return ask.seats[1].position < 5 end"), "" },
+         { "find 1 2 --score last", "{'o':'A4 A5'}" });
+}
+
+/* The same seats are free on all events; events of other houses are refused. */
+static void test_events(void **state)
+{
+    (void)state;
+    PLAY({ "add-chart hall [{'row':'A','seats':8},{'row':'B','seats':8}]", "{}" },
+         { "add-event 1 hall", "{}" }, { "add-event 2 hall", "{}" },
+         { "add-event 3 [{'row':'A','seats':8}]", "{}" }, { POLICY(""), "" },
+         { "book 2 ann A4 A5", "{}" }, { "find 1 2", "{'o':'A4 A5'}" },
+         { "find 1 2 --also 2", "{'o':'B4 B5'}" }, { "find 1 2 --also 3", "!BADARG different" });
+}
+
+/* Seats that the request gives up count as free. */
+static void test_leaves(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 [{'row':'A','seats':2}]", "{}" }, { POLICY(""), "" },
+         { "book 1 ann A1", "{}" }, { "find 1 2", "{'why':'~no 2'}" },
+         { "find 1 2 --leaves A1", "{'o':'A1 A2'}" });
+}
+
+/* Party sizes out of range are refused. */
+static void test_counts(void **state)
+{
+    (void)state;
+    PLAY(TWO_ROWS, { POLICY(""), "" }, { "find 1 0", "!BADARG 1 to 1000" },
+         { "find 1 -3", "!BADARG" }, { "find 1 1001", "!BADARG 1 to 1000" });
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_oracle),          cmocka_unit_test(test_orphans_last),
+        cmocka_unit_test(test_aisles),          cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_accessible_last), cmocka_unit_test(test_category),
+        cmocka_unit_test(test_rules),           cmocka_unit_test(test_rules_are_lazy),
+        cmocka_unit_test(test_score),           cmocka_unit_test(test_events),
+        cmocka_unit_test(test_leaves),          cmocka_unit_test(test_counts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
