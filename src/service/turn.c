@@ -238,6 +238,11 @@ static void on_frame(void *arg, const struct transport_peer *peer, const uint8_t
 static void on_fatal(void *arg, const struct error *e, bool stop_process)
 {
     struct service *s = arg;
+    if (stop_process) {
+        /* The cluster is over here and will report no role any more. Were this still called
+         * a leader, reads would go round within one turn for ever: NOTLEADER, queued, led. */
+        on_role(s, ROLE_FOLLOWER, "", s->term);
+    }
     for (unsigned i = 0; i < s->listeners_count; i++) {
         if (s->listeners[i].on->fatal != NULL) {
             s->listeners[i].on->fatal(s->listeners[i].arg, e, stop_process);
