@@ -21,7 +21,7 @@ local outside = {
     ["lauxlib"] = { policy = true, script = true, console = true },
     ["lualib"] = { policy = true, script = true, console = true },
     ["hiredis"] = { net = true, console = true },
-    ["openssl"] = { raftio = true, net = true, policy = true, console = true },
+    ["openssl"] = { raftio = true, service = true, net = true, policy = true, console = true },
     ["xxhash"] = { base = true },
 }
 

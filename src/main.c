@@ -171,7 +171,7 @@ static int config_program(struct options *o)
             return fail(&e);
         }
         render_print(render, span_make((const char *)config.json.data, config.json.len),
-                      span_make("", 0));
+                     span_make("", 0));
         render_free(render);
     } else {
         (void)printf("%s is right: profile %s has %zu node%s\n", config.file, config.profile,

@@ -100,7 +100,7 @@
 #define LINK_SILENT_MS               10000
 /* A begun frame must be whole by then (40 MB at 1.3 MB/s): a damaged length must not make
  * a link wait for bytes that never come. */
-#define LINK_FRAME_MS 30000
+#define LINK_FRAME_MS                30000
 /* Redialling: from/to, doubled each time, with jitter. */
 #define LINK_RETRY_MIN_MS            20
 #define LINK_RETRY_MAX_MS            1000
@@ -145,18 +145,18 @@
 #define AUTH_FAILURES_MAX         5
 
 /* Store: money per place or order in minor units; sums of 1,000 stay far from 2^63. */
-#define PRICE_MAX            1000000000000000ll
+#define PRICE_MAX        1000000000000000ll
 /* A kv key: a path of ids. */
-#define KV_KEY_BYTES_MAX     512
+#define KV_KEY_BYTES_MAX 512
 /* Ticket types and reasons of blocks are kept for ever, so both size and number end. */
-#define NAME_BYTES_MAX       256
-#define NAMES_MAX            1000000
+#define NAME_BYTES_MAX   256
+#define NAMES_MAX        1000000
 /* Cluster records: the cluster module's own, a handful. */
-#define RECORDS_MAX          64
-#define RECORD_BYTES_MAX     (64 * 1024)
+#define RECORDS_MAX      64
+#define RECORD_BYTES_MAX (64 * 1024)
 /* One RESULT_DROP stays within about a millisecond; repeat it for more. */
-#define RESULTS_DROP_MAX     4096
+#define RESULTS_DROP_MAX 4096
 /* Events are found by number in an array of pointers: 128 MB at the very end. */
-#define EVENT_NUMBER_MAX     (1u << 24)
+#define EVENT_NUMBER_MAX (1u << 24)
 
 #endif

@@ -108,7 +108,8 @@ static int call_done(lua_State *L, int status, lua_KContext context)
 static int freshness(struct task *t, struct await *a, lua_State *L, int n)
 {
     const struct command_def *def = registry_find(t->vm->registry, a->argv[0]);
-    if (t->session == NULL || t->session->seen_index == 0 || def == NULL || def->read != READ_LOCAL) {
+    if (t->session == NULL || t->session->seen_index == 0 || def == NULL ||
+        def->read != READ_LOCAL) {
         return n;
     }
     for (int i = 1; i < n; i++) {

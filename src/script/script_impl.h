@@ -67,7 +67,7 @@ struct session {
     struct policy_user user;
     char *user_name;
     char **roles;
-    int env; /* registry reference: globals of this session */
+    int env;             /* registry reference: globals of this session */
     uint64_t seen_index; /* newest log index an answer was true for: local reads wait for it,
                             so that a session reads its own writes on any node */
 };
