@@ -19,3 +19,4 @@ files["lua/hooks"] = { read_globals = node }
 files["lua/scripts"] = { read_globals = node }
 
 files["spec"] = { std = "+busted" }
+files["config.lua"] = { read_globals = { "env" } }

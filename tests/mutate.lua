@@ -51,7 +51,8 @@ for _, mutant in ipairs(mutants) do
         write(path, replace_once(original, mutant.from, mutant.to, mutant.name))
         local target = mutant.spec and "usher" or mutant.test
         local built, why = sh(("cd %s && ninja -C build/dev %s"):format(COPY, target))
-        local run = mutant.spec and ("cd %s && USHER=build/dev/usher lua5.4 /usr/bin/busted %s"):format(COPY, mutant.spec)
+        local run = mutant.spec
+            and ("cd %s && USHER=build/dev/usher lua5.4 /usr/bin/busted %s"):format(COPY, mutant.spec)
             or ("cd %s && build/dev/%s"):format(COPY, mutant.test)
         local ok, status, text = pcall(sh, run, mutant.seconds or 120)
         write(path, original)

@@ -16,7 +16,8 @@ describe("bad options and configuration", function()
     setup(function()
         dir = cluster.directory()
         config = dir .. "/config.lua"
-        cluster.write(config, 'return { default = { "localhost:6000", "localhost:6001" }, staging = { "localhost:6100" } }')
+        cluster.write(config,
+            'return { default = { "localhost:6000", "localhost:6001" }, staging = { "localhost:6100" } }')
     end)
     teardown(function() os.execute("rm -rf '" .. dir .. "'") end)
 

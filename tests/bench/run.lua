@@ -159,9 +159,12 @@ local function ratio(text, a, b)
     if x and y and y > 0 then print(("%-64s %8.2f"):format(text, x / y)) end
 end
 print("\nratios within this run")
-ratio("one client, p50: usher / bare libraft commit (aim <= 1.5)", "1 client p50 us", "bare libraft, 1 in flight p50 us")
+ratio("one client, p50: usher / bare libraft commit (aim <= 1.5)", "1 client p50 us",
+    "bare libraft, 1 in flight p50 us")
 ratio("64 clients: usher / etcd (aim >= 10)", "64 clients /s", "etcd, 64 clients /s")
 ratio("one client: usher / etcd", "1 client /s", "etcd, 1 clients /s")
 local pipelined = median("8 x 64 pipelined /s")
-if pipelined then print(("%-64s %8.2f"):format("8 x 64 pipelined / 150,000 a second (aim >= 1)", pipelined / 150000)) end
+if pipelined then
+    print(("%-64s %8.2f"):format("8 x 64 pipelined / 150,000 a second (aim >= 1)", pipelined / 150000))
+end
 os.execute("rm -rf '" .. disk .. "'")
