@@ -97,6 +97,11 @@ struct policy {
 
 static inline struct policy *vm_of(lua_State *L) { return (struct policy *)sandbox_of(L); }
 
+/* Runs a C function in the VM's coroutine under a budget (policy.c). 0, or an error that says
+ * what went wrong; what the function itself has to say goes other ways. Never raises. */
+int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e);
+void vm_push_request(lua_State *L); /* [-0, +1] the req table (arguments.c) */
+
 /* ---- Refusals (vm.c) -------------------------------------------------------- */
 
 /* Raise a table { code=, message=, hint= [, seat=] }; never return. */
@@ -159,12 +164,13 @@ const struct event *vm_check_event(lua_State *L, int index);
     X(id)                                                                                          \
     X(status)                                                                                      \
     X(attributes)                                                                                  \
-    X(attributes_text) X(ruleset) X(currency) X(zone) X(counts) X(chart) X(index) X(seats_total)   \
-        X(name) X(section) X(event) X(label) X(row) X(position) X(category) X(x) X(y)              \
-            X(accessible) X(companion) X(restricted) X(order) X(reason) X(alias) X(table) X(seat)  \
-                X(area) X(count) X(type) X(data) X(price) X(capacity) X(held) X(booked) X(free)    \
-                    X(customer) X(expires_at) X(first_held_at) X(changed_at) X(seats) X(lines)     \
-                        X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run)
+    X(attributes_text)                                                                             \
+    X(ruleset) X(currency) X(zone) X(counts) X(chart) X(index) X(seats_total) X(name) X(section)   \
+        X(event) X(label) X(row) X(position) X(category) X(x) X(y) X(accessible) X(companion)      \
+            X(restricted) X(order) X(reason) X(alias) X(table) X(seat) X(area) X(count) X(type)    \
+                X(data) X(price) X(capacity) X(held) X(booked) X(free) X(customer) X(expires_at)   \
+                    X(first_held_at) X(changed_at) X(seats) X(lines) X(metadata) X(policy)         \
+                        X(unjudged) X(now) X(user) X(dry_run)
 enum field {
     FIELD_NONE,
 #define X(n) FIELD_##n,
