@@ -99,7 +99,9 @@ static void feed(struct console *c, struct span line)
     if (status != STATUS_INCOMPLETE || e.code != 0) {
         buf_clear(&c->statement);
         c->failed = c->failed || status != 0;
-        if (e.code != 0) {
+        if (e.code != 0 && interrupted != 0) {
+            (void)fprintf(stderr, "interrupted\n");
+        } else if (e.code != 0) {
             render_error(&e, span_make((const char *)traceback.data, traceback.len));
         }
     }
