@@ -315,6 +315,22 @@ static void test_hooks(void **state)
          { "get expire", "{'value':'expired'}" });
 }
 
+/* An operation whose hook fails has no effect, also when the script goes on. */
+static void test_hook_caught(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { DO("hooks = { take = function() deny 'no take' end, cancel = function() deny 'no cancel' "
+             "end },",
+             "local ok, e = pcall(tx.take, tx, { customer = 'c', seats = req.seats }) return { ok "
+             "= "
+             "ok, why = e.message, status = req.seats[1].status }"),
+          "" },
+        { "t 1 A1", "{'ok':false,'why':'no take','status':'free'}" },
+        { "seats 1", "{'taken':{}}" });
+}
+
 /* Expiry always happens: a hook that fails, loops or denies loses its own effects only. */
 static void test_expire_hook_fails(void **state)
 {
@@ -683,6 +699,7 @@ int main(void)
         cmocka_unit_test(test_hooks),
         cmocka_unit_test(test_expire_hook_fails),
         cmocka_unit_test(test_hook_depth),
+        cmocka_unit_test(test_hook_caught),
         cmocka_unit_test(test_hold_limits),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_dry_run),
