@@ -78,6 +78,7 @@ static void tell_place(const struct feed *f, const struct order *from, const str
     uint32_t had = count_of(from, p), has = count_of(to, p);
     const struct order *o = to != NULL ? to : from;
     uint32_t both = had < has ? had : has;
+    ASSERT((had == 0 || from != NULL) && (has == 0 || to != NULL));
     if (both > 0 && from->status != to->status) {
         tell(f, p, both, seat_state(from), seat_state(to), o);
     }

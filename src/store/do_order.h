@@ -42,6 +42,7 @@ int check_fresh(const struct store *s, struct span id, struct error *e);
 /* The events of an order's places: they exist, take sales if need be, and share a currency. */
 int check_events(const struct store *s, const struct place *places, uint32_t count,
                  bool must_be_open, struct error *e);
+int check_until(const struct store *s, uint64_t until_ms, struct error *e);
 int check_live(const struct store *s, const struct order *o, struct error *e);
 
 #endif

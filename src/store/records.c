@@ -42,7 +42,7 @@ void policy_push(struct store *s, struct policy_object *p, struct policy_object 
     if (fallen != NULL) {
         ASSERT(s->policies[0] == fallen);
         s->policies_len--;
-        memmove(s->policies, s->policies + 1, sizeof s->policies[0] * s->policies_len);
+        memmove(s->policies, s->policies + 1, sizeof(void *) * s->policies_len);
         s->sum -= fallen->hash;
     }
     ASSERT(s->policies_len < POLICIES_KEPT);
@@ -55,7 +55,7 @@ void policy_pop(struct store *s, struct policy_object *p, struct policy_object *
     s->policies_len--;
     s->sum -= p->hash;
     if (fallen != NULL) {
-        memmove(s->policies + 1, s->policies, sizeof s->policies[0] * s->policies_len);
+        memmove(s->policies + 1, s->policies, sizeof(void *) * s->policies_len);
         s->policies[0] = fallen;
         s->policies_len++;
         s->sum += fallen->hash;
