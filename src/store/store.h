@@ -199,12 +199,12 @@ void store_seats(const struct store *s, const struct event *ev, uint8_t *out);
 const struct chart *store_chart(const struct store *s, struct span id);
 const struct order *store_order(const struct store *s, struct span id);
 /* Places of the customer's live orders at the event; O(1). category -1: all, else
- * a chart category (then O(orders of that customer at that event)). */
+ * a chart category (then O(orders of that customer)). */
 struct customer_use store_customer(const struct store *s, const struct event *ev,
                                    struct span customer, int category);
 /* Orders matching a filter in order of creation, at most `limit`; resumes after
- * order id `after` (may be empty). Calls cb until it returns false. Uses the
- * customer or event index where the filter allows. */
+ * order id `after` (may be empty; when that order is gone nothing is told). Calls cb until
+ * it returns false. Uses the customer or event index where the filter allows. */
 struct order_filter {
     struct span customer;      /* empty: any */
     const struct event *event; /* NULL: any */
@@ -250,7 +250,7 @@ int store_check(const struct store *s, struct error *e);
  * takes the committed view by itself (rewind, mark, replay). One at a time. */
 struct snapshot;
 int store_snapshot_begin(struct store *s, struct snapshot **out, struct error *e);
-/* Appends about `bytes` more bytes to out; *done when the last, checksummed
+/* Appends at most `bytes` more bytes to out, perhaps none; *done when the last, checksummed
  * trailer has been written. Bounded work per call. */
 int store_snapshot_next(struct snapshot *snap, size_t bytes, struct buf *out, bool *done,
                         struct error *e);
