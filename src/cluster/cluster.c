@@ -345,11 +345,13 @@ static void cluster_frame(struct cluster *c, struct peer *p, const uint8_t *data
     case WIRE_CONFIG: founding_on_config(c, p, &r); return;
     case WIRE_ROUND:
     case WIRE_ECHO:
+    case WIRE_COMMIT:
     case WIRE_DIGEST_ASK:
     case WIRE_DIGEST:
         if (p->member && wire_get_words(&r, 2, w)) {
             (kind == WIRE_ROUND        ? reads_on_round
              : kind == WIRE_ECHO       ? reads_on_echo
+             : kind == WIRE_COMMIT     ? commit_on_told
              : kind == WIRE_DIGEST_ASK ? quarantine_on_ask
                                        : quarantine_on_digest)(c, p, w[0], w[1]);
             return;
@@ -674,7 +676,8 @@ int cluster_start(struct env *env, const struct cluster_options *o, struct clust
     c->tick_timer = env->ops->timer_new(env, on_tick, c);
     c->more_timer = env->ops->timer_new(env, on_more, c);
     int rv = copy_options(c, o);
-    if (rv != 0 || c->store == NULL || c->tick_timer == NULL || c->more_timer == NULL) {
+    if (rv != 0 || commit_open(c) != 0 || c->store == NULL || c->tick_timer == NULL ||
+        c->more_timer == NULL) {
         rv = error_set(e, ERR_NOMEM, "out of memory");
     }
     rv = rv != 0 ? rv : recover(c, &term, &vote, e);
@@ -707,6 +710,9 @@ static void free_all(struct cluster *c)
     c->env->ops->undefer(c->env, &c->kick);
     if (c->tick_timer != NULL) {
         c->env->ops->timer_free(c->tick_timer);
+    }
+    if (c->commit_timer != NULL) {
+        c->env->ops->timer_free(c->commit_timer);
     }
     if (c->more_timer != NULL) {
         c->env->ops->timer_free(c->more_timer);

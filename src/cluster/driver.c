@@ -128,6 +128,9 @@ static void send_message(struct cluster *c, struct raft_message *m, bool stale)
         snapshot_send_start(c, m);
         return;
     }
+    if (m->type == RAFT_APPEND_ENTRIES && m->append_entries.leader_commit > c->commit_told) {
+        c->commit_told = m->append_entries.leader_commit;
+    }
     if (m->type == RAFT_APPEND_ENTRIES && !fill_entries(c, &m->append_entries)) {
         return;
     }
@@ -387,6 +390,7 @@ int driver_step(struct cluster *c, struct raft_event *event)
     if (raft_commit_index(&c->raft) > c->commit) {
         c->commit = raft_commit_index(&c->raft);
         c->again = true;
+        commit_advanced(c);
     }
     arm(c);
     return 0;

@@ -139,6 +139,11 @@ struct cluster {
     unsigned state_seen; /* raft.state at the last look */
     uint64_t term_seen;
 
+    /* commit.c */
+    struct env_timer *commit_timer;
+    bool commit_timer_on;
+    uint64_t commit_told; /* newest commit index that a message has carried */
+
     /* cluster.c: what the user has been told */
     bool pumping, again;
     int role_told;
@@ -263,6 +268,11 @@ void apply_run(struct cluster *c);
 /* Before leadership ends: own groups that are committed are committed in the store. */
 void apply_own_committed(struct cluster *c);
 void apply_set_conf(struct cluster *c, uint64_t index, const void *data, size_t len);
+
+/* ---- commit.c */
+int commit_open(struct cluster *c);
+void commit_advanced(struct cluster *c);
+void commit_on_told(struct cluster *c, struct peer *p, uint64_t term, uint64_t index);
 
 /* ---- quarantine.c ----------------------------------------------------------------- */
 void digest_record(struct cluster *c, uint64_t index, uint64_t digest);

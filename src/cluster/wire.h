@@ -23,6 +23,7 @@ enum wire_kind {
     WIRE_SNAP_BEGIN = 10, /* a snapshot follows in chunks */
     WIRE_SNAP_CHUNK = 11,
     WIRE_SNAP_ACK = 12,
+    WIRE_COMMIT = 13, /* leader: this has committed */
 };
 
 enum hello_state { HELLO_EMPTY, HELLO_PROMISED, HELLO_MEMBER };
