@@ -14,11 +14,11 @@ local added, kept, booked, lapsed = 0, 0, 0, 0
 --- Calls a command that makes something; one that is already there is left as it is.
 local function make(...)
     local answer, message, code = usher.call(...)
-    if answer and not answer.already then
+    if answer then
         added = added + 1
         return true
     end
-    if not answer and code ~= "CONFLICT" then error(("%s: %s %s"):format((...), code, message), 0) end
+    if code ~= "CONFLICT" then error(("%s: %s %s"):format((...), code, message), 0) end
     kept = kept + 1
     return false
 end

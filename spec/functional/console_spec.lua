@@ -72,6 +72,9 @@ describe("the programs of a client", function()
         c:must(1, "book", "1", "ann", "A9")
         local _, out = usher { "run", script('print(usher.book{"1", "bob", "A9"})') }
         assert.truthy(out:find("^nil\tseat A9 of event 1 is booked.*\tTAKEN"), out)
+        c:must(1, "add-chart", "hall", '[{"row":"A","seats":4}]')
+        _, out = usher { "run", script('print(usher.call("add-chart", "hall", "[{\\"row\\":\\"A\\",\\"seats\\":4}]"))') }
+        assert.truthy(out:find("^nil\tthere is a chart 'hall' already.*\tCONFLICT\n$"), out) -- a refusal without a hint
     end)
 
     it("lets others work while a script loops for ever, and ends it with kill", function()

@@ -90,8 +90,11 @@ static int call_done(lua_State *L, int status, lua_KContext context)
         lua_pushnil(L);
         lua_pushstring(L, e.message[0] != 0 ? e.message : error_text(code));
         lua_pushstring(L, error_wire(code));
+        if (e.hint[0] == 0) {
+            return 3;
+        }
         lua_pushstring(L, e.hint);
-        return e.hint[0] != 0 ? 4 : 3;
+        return 4;
     }
     /* The text moves to the Lua side first: decoding may raise. */
     lua_pushlstring(L, a->json.len > 0 ? (const char *)a->json.data : "null",
