@@ -73,7 +73,8 @@ describe("the programs of a client", function()
         local _, out = usher { "run", script('print(usher.book{"1", "bob", "A9"})') }
         assert.truthy(out:find("^nil\tseat A9 of event 1 is booked.*\tTAKEN"), out)
         c:must(1, "add-chart", "hall", '[{"row":"A","seats":4}]')
-        _, out = usher { "run", script('print(usher.call("add-chart", "hall", "[{\\"row\\":\\"A\\",\\"seats\\":4}]"))') }
+        local again = script('print(usher.call("add-chart", "hall", json.encode { { row = "A", seats = 4 } }))')
+        _, out = usher { "run", again }
         assert.truthy(out:find("^nil\tthere is a chart 'hall' already.*\tCONFLICT\n$"), out) -- a refusal without a hint
     end)
 
