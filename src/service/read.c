@@ -70,7 +70,7 @@ static void refuse(struct window *w, struct item *it, const struct error *e)
 
 static void read_linearizable(struct service *s, struct window *w, struct item *it)
 {
-    if (service_leads(s)) {
+    if (service_leads(s) && !s->doubted) {
         if (w->proving == NULL) {
             w->proving = group_new(s, GROUP_READS);
         }
@@ -79,7 +79,7 @@ static void read_linearizable(struct service *s, struct window *w, struct item *
     } else if (it->peer != NULL) {
         forward_bounce(it);
         item_free(it);
-    } else if (s->leader[0] != 0) {
+    } else if (s->leader[0] != 0 && !service_leads(s)) {
         forward_send(it);
     } else {
         item_move(it, ITEM_QUEUED);
@@ -177,10 +177,17 @@ void service_reads_proved(struct group *g, int status)
             item_refuse(it, &e);
             item_free(it);
         } else {
+            /* Asking again at once could fail at once, for ever. */
+            s->doubted = true;
             item_move(it, ITEM_QUEUED);
             items_push(&s->queue, it);
         }
     }
     group_free(g);
-    service_wake(s);
+    /* The cluster says that it does not lead, and has not told its new role yet, or never will
+     * because it is ending: asking again within this turn would go round for ever. The role
+     * wakes us, or the deadline ends the reads. */
+    if (status == 0 || !service_leads(s)) {
+        service_wake(s);
+    }
 }

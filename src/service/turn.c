@@ -66,10 +66,10 @@ void service_turn(void *arg)
     if (s->policy_stale) {
         upkeep_policy(s);
     }
-    if (service_leads(s)) {
-        batch_run(s);
-    } else {
+    if (!service_leads(s)) {
         forward_queue(s);
+    } else if (!s->doubted) {
+        batch_run(s);
     }
     service_reads_run(s);
     s->in_turn = false;
@@ -148,6 +148,7 @@ void service_tick(void *arg)
 {
     struct service *s = arg;
     s->ticking = false;
+    s->doubted = false;
     sweep(s);
     forward_tick(s, service_now(s));
     service_wake(s);
@@ -165,6 +166,7 @@ static void on_role(void *arg, int role, const char *leader, uint64_t term)
     (void)snprintf(s->leader, sizeof s->leader, "%s", leader);
     s->role = role;
     s->term = term;
+    s->doubted = false;
     if (s->leader[0] != 0) {
         s->leaderless_ms = 0;
     } else if (s->leaderless_ms == 0) {
@@ -238,11 +240,6 @@ static void on_frame(void *arg, const struct transport_peer *peer, const uint8_t
 static void on_fatal(void *arg, const struct error *e, bool stop_process)
 {
     struct service *s = arg;
-    if (stop_process) {
-        /* The cluster is over here and will report no role any more. Were this still called
-         * a leader, reads would go round within one turn for ever: NOTLEADER, queued, led. */
-        on_role(s, ROLE_FOLLOWER, "", s->term);
-    }
     for (unsigned i = 0; i < s->listeners_count; i++) {
         if (s->listeners[i].on->fatal != NULL) {
             s->listeners[i].on->fatal(s->listeners[i].arg, e, stop_process);
