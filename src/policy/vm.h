@@ -160,18 +160,15 @@ const struct event *vm_check_event(lua_State *L, int index);
 
 /* Names of fields: one list for all kinds, so that asking a seat for an area's field gives
  * nil while a misspelt one raises. */
-#define FIELD_MAP(X)                                                                               \
-    X(id)                                                                                          \
-    X(status)                                                                                      \
-    X(attributes)                                                                                  \
-    X(attributes_text)                                                                             \
-    X(ruleset)                                                                                     \
-    X(currency) X(zone) X(counts) X(chart) X(index) X(seats_total) X(name) X(section) X(event)     \
-        X(label) X(row) X(position) X(category) X(x) X(y) X(accessible) X(companion) X(restricted) \
-            X(order) X(reason) X(alias) X(table) X(seat) X(area) X(count) X(type) X(data) X(price) \
-                X(capacity) X(held) X(booked) X(free) X(customer) X(expires_at) X(first_held_at)   \
-                    X(changed_at) X(seats) X(lines) X(metadata) X(policy) X(unjudged) X(now)       \
-                        X(user) X(dry_run)
+/* clang-format off: it would push each line further to the right. */
+#define FIELD_MAP(X) \
+    X(id) X(status) X(attributes) X(attributes_text) X(ruleset) X(currency) X(zone) X(counts) \
+    X(chart) X(index) X(seats_total) X(name) X(section) X(event) X(label) X(row) X(position) \
+    X(category) X(x) X(y) X(accessible) X(companion) X(restricted) X(order) X(reason) X(alias) \
+    X(table) X(seat) X(area) X(count) X(type) X(data) X(price) X(capacity) X(held) X(booked) \
+    X(free) X(customer) X(expires_at) X(first_held_at) X(changed_at) X(seats) X(lines) \
+    X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run)
+/* clang-format on */
 enum field {
     FIELD_NONE,
 #define X(n) FIELD_##n,
