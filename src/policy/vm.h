@@ -160,7 +160,8 @@ const struct event *vm_check_event(lua_State *L, int index);
 
 /* Names of fields: one list for all kinds, so that asking a seat for an area's field gives
  * nil while a misspelt one raises. */
-/* clang-format off: it would push each line further to the right. */
+/* The formatter would push each line further to the right. */
+/* clang-format off */
 #define FIELD_MAP(X) \
     X(id) X(status) X(attributes) X(attributes_text) X(ruleset) X(currency) X(zone) X(counts) \
     X(chart) X(index) X(seats_total) X(name) X(section) X(event) X(label) X(row) X(position) \
