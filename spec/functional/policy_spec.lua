@@ -1,0 +1,80 @@
+--- The policy that the README shows, given to a new cluster by its profile.
+local cluster = require "spec.support.cluster"
+local process = require "spec.support.process"
+
+local function readme_policy()
+    local file = assert(io.open("README.md"))
+    local text = file:read("a")
+    file:close()
+    for block in text:gmatch("\n```lua\n(.-)\n```") do
+        if block:find("return policy", 1, true) then return block end
+    end
+end
+
+describe("a policy from the profile", function()
+    local c
+    setup(function()
+        c = cluster.new { start = false }
+        cluster.write(c.dir .. "/cinema.lua", readme_policy())
+        local file = assert(io.open(c.config))
+        local text = file:read("a"):gsub("data =", ('policy = %q, data ='):format(c.dir .. "/cinema.lua"), 1)
+        file:close()
+        cluster.write(c.config, text)
+        for i = 1, 3 do c:start(i) end
+        c:ready()
+        c:must(1, "add-event", "1", '[{"row":"A","seats":10},{"row":"B","seats":10}]')
+    end)
+    teardown(function() c:close() end)
+
+    it("is version 1 on every node", function()
+        for i = 1, 3 do
+            process.wait_for("the policy is there", 5, function()
+                return c:must(i, "status").policy.version == 1
+            end)
+        end
+    end)
+
+    it("prices an order", function()
+        local order = c:must(2, "book", "1", "ann", "A1", "A2")
+        assert.equal(2500, order.price)
+    end)
+
+    it("refuses a single seat left over, naming the rule and the seat", function()
+        for i = 1, 3 do
+            local reply, why = c:call(i, "hold", "1", "bob", "A4")
+            assert.is_nil(reply)
+            assert.truthy(why:find("^DENIED") and why:find("A3", 1, true), why)
+        end
+    end)
+
+    it("limits a customer over holds and bookings", function()
+        c:must(1, "hold", "1", "carl", "B1", "B2", "B3", "B4")
+        local reply, why = c:call(2, "book", "1", "carl", "B5", "B6", "B7")
+        assert.is_nil(reply)
+        assert.truthy(why:find("^LIMIT") and why:find("6", 1, true), why)
+    end)
+
+    it("asks the rule written in the file itself", function()
+        local reply, why = c:call(3, "hold", "1", "dan", "B9=child", "B10=child")
+        assert.is_nil(reply)
+        assert.truthy(why:find("a child needs an adult", 1, true), why)
+        assert.equal("held", c:must(3, "hold", "1", "dan", "B9=child", "B10").status)
+    end)
+
+    it("holds for `best` too, and says with --dry-run what each rule said", function()
+        local best = c:must(1, "best", "1", "eve", "2", "--dry-run")
+        assert.is_true(best.dry_run)
+        assert.is_true(#best.rules >= 3)
+        local seats = c:must(1, "seats", "1", "--linearizable")
+        assert.is_nil(seats.taken[best.seats[1].seat])
+    end)
+
+    it("is still in force after all nodes were killed", function()
+        for i = 1, 3 do c:kill(i) end
+        for i = 1, 3 do c:start(i) end
+        c:ready()
+        local reply, why = c:call(1, "hold", "1", "bob", "A4")
+        assert.is_nil(reply)
+        assert.truthy(why:find("^DENIED"), why)
+    end)
+end)
