@@ -11,10 +11,12 @@
  * is held against the nodes' stores (sim_clients.c). Every tenth seed runs twice and must
  * leave the same trace. Exit status 1 when anything was violated. */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -251,6 +253,25 @@ static uint64_t wall_s(void)
     return (uint64_t)now.tv_sec;
 }
 
+/* A turn that never ends looks like a long run: say which seed it was. */
+#define SEED_SECONDS_MAX 180
+
+static char hang_text[64];
+
+static void on_alarm(int number)
+{
+    (void)number;
+    ssize_t n = write(STDERR_FILENO, hang_text, strlen(hang_text));
+    _exit(n > 0 ? 1 : 3);
+}
+
+static void watch_seed(uint64_t seed)
+{
+    (void)snprintf(hang_text, sizeof hang_text, "seed %" PRIu64 ": hangs\n", seed);
+    (void)signal(SIGALRM, on_alarm);
+    (void)alarm(SEED_SECONDS_MAX);
+}
+
 static int usage(void)
 {
     (void)fprintf(stderr, "usage: usher-sim [--seed N] [--first N] [--seeds N] [--seconds N] "
@@ -311,6 +332,7 @@ int main(int argc, char **argv)
         if (o.seconds > 0 && ran > 0 && wall_s() - start >= o.seconds) {
             break;
         }
+        watch_seed(seed);
         struct outcome r = run_seed(seed, &o);
         if (seed % 10 == 0 && r.violations == 0) {
             struct outcome again = run_seed(seed, &o);
