@@ -397,6 +397,7 @@ void batch_proved(struct group *g, int status)
         g->proved = true;
         settle_rounds(s);
     } else {
+        s->doubted = true; /* deciding again at once could fail at once, for ever */
         groups_remove(&s->flight, g);
         take_back(s, g);
         group_free(g);

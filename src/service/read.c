@@ -177,17 +177,13 @@ void service_reads_proved(struct group *g, int status)
             item_refuse(it, &e);
             item_free(it);
         } else {
-            /* Asking again at once could fail at once, for ever. */
+            /* Asking again at once could fail at once, for ever: its role has not been
+             * told yet, or never will be because the cluster is ending. */
             s->doubted = true;
             item_move(it, ITEM_QUEUED);
             items_push(&s->queue, it);
         }
     }
     group_free(g);
-    /* The cluster says that it does not lead, and has not told its new role yet, or never will
-     * because it is ending: asking again within this turn would go round for ever. The role
-     * wakes us, or the deadline ends the reads. */
-    if (status == 0 || !service_leads(s)) {
-        service_wake(s);
-    }
+    service_wake(s);
 }

@@ -145,6 +145,7 @@ struct service {
     int role;
     char leader[ADDRESS_BYTES_MAX + 1]; /* "" when unknown */
     uint64_t term;
+    bool doubted; /* a proof of leadership failed: nothing is decided until `role` or the tick */
     uint64_t leaderless_ms; /* mono time since when no leader is known; 0: there is one */
     bool policy_stale;      /* the committed policy may be newer than the loaded one */
     bool upkeep_due, upkeep_failed;

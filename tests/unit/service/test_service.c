@@ -276,6 +276,28 @@ static void test_deadline(void **state)
     over(w, &a, 1);
 }
 
+/* A leader that stops while reads and refusals wait for a proof ends, and answers them. */
+static void test_stop_with_reads(void **state)
+{
+    (void)state;
+    struct ask a[4] = { 0 };
+    struct world *w = three(15);
+    struct node *l = world_wait_leader(w);
+    granted(&a[0], l, "book 1 ann A1");
+    sim_isolate(w->sim, l->address);
+    ask(&a[1], l, "seats 1 --linearizable");
+    ask(&a[2], l, "book 1 bob A1"); /* refused, nothing written: waits for a round */
+    sim_run(w->sim, 5);
+    ask(&a[3], l, "seats 1 --linearizable");
+    node_stop(l);
+    for (int i = 1; i < 4; i++) {
+        assert_int_equal(a[i].answers, 1);
+        assert_int_not_equal(a[i].code, 0);
+        assert_int_not_equal(a[i].code, ERR_TAKEN);
+    }
+    over(w, a, 4);
+}
+
 /* A hold ends by itself at its time, on every node, and its seat is told and free. */
 struct seen {
     unsigned count;
@@ -398,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_kill_leader),
         cmocka_unit_test(test_no_quorum),
         cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_stop_with_reads),
         cmocka_unit_test(test_expiry_and_watch),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_busy),
