@@ -284,7 +284,7 @@ static void on_connection(uv_poll_t *h, int status, int events)
     struct socket *s = h->data;
     (void)events;
     for (int i = 0; status == 0 && i < ACCEPT_AT_ONCE; i++) {
-        struct sockaddr_storage from;
+        struct sockaddr_storage from = { 0 };
         socklen_t len = sizeof from;
         int fd = accept4(s->fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {

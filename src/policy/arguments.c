@@ -65,7 +65,7 @@ static void check_twice(lua_State *L, int list, uint32_t n)
     const struct object *few[16];
     const struct object **seen = few;
     if (n > 16) {
-        seen = lua_newuserdatauv(L, n * sizeof(*seen), 0);
+        seen = lua_newuserdatauv(L, n * sizeof(const struct object *), 0);
     }
     for (uint32_t i = 0; i < n; i++) {
         lua_rawgeti(L, list, (lua_Integer)i + 1);

@@ -4,6 +4,7 @@
  * would land in the middle of an answer that is being streamed (a console statement) is a
  * separate value all the same: values are written whole. A subscriber that does not read is
  * cut off at PUSH_BYTES_MAX: it must come back and read `seats` anew. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -19,15 +20,14 @@ static void on_change(void *arg, struct span event, uint64_t index, struct span 
     struct conn *c = s->conn;
     char channel[sizeof PREFIX + ID_BYTES_MAX];
     (void)index;
+    ASSERT(event.len <= ID_BYTES_MAX);
     if (c->closing) {
         return;
     }
-    size_t n = strlen(PREFIX);
-    memcpy(channel, PREFIX, n);
-    memcpy(channel + n, event.data, event.len);
+    (void)snprintf(channel, sizeof channel, "%s%.*s", PREFIX, (int)event.len, event.data);
     put_push(&c->out, c->resp3, 3);
     put_text(&c->out, "message");
-    put_bulk(&c->out, span_make(channel, n + event.len));
+    put_bulk(&c->out, span_of(channel));
     put_bulk(&c->out, json);
     if (c->out.len + c->sending.len > PUSH_BYTES_MAX) {
         resp_conn_kill(c);
@@ -141,8 +141,8 @@ void push_unsubscribe(struct conn *c, struct slot *x)
     if (x->argc == 1) {
         bool any = c->subs != NULL;
         while (c->subs != NULL) {
-            char channel[sizeof PREFIX + ID_BYTES_MAX + 1] = PREFIX;
-            strcat(channel, c->subs->event);
+            char channel[sizeof PREFIX + ID_BYTES_MAX];
+            (void)snprintf(channel, sizeof channel, "%s%s", PREFIX, c->subs->event);
             drop(c, &c->subs);
             confirm(c, x, "unsubscribe", span_of(channel));
         }
