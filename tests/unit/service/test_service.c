@@ -201,9 +201,11 @@ static void kill_leader(uint64_t seed, enum sim_crash how)
     unsigned granted_count = 0;
     for (int i = 0; i < N; i++) {
         ask(&a[i], f, "book 1 c%d %c%d", i, 'A' + i / 100, i % 100 + 1);
-        sim_run(w->sim, sim_rand(w->sim, 4));
-        if (i == N / 2) {
+        if (i == N / 2) { /* a hundred are on their way, committed or not */
+            sim_run(w->sim, 1 + seed % 5);
             node_crash(l, how);
+        } else if (i < N / 2 - 100 || i > N / 2) {
+            sim_run(w->sim, sim_rand(w->sim, 4));
         }
     }
     for (int i = 0; i < N; i++) {
@@ -224,6 +226,32 @@ static void test_kill_leader(void **state)
     for (uint64_t seed = 100; seed < 110; seed++) {
         kill_leader(seed, seed % 2 == 0 ? SIM_KILL : SIM_POWER_LOSS);
     }
+}
+
+/* A booking that has committed, but whose answer died with the leader, is granted to the one
+ * who asked: the follower asks the next leader under the id it gave. */
+static void test_lost_answer(void **state)
+{
+    (void)state;
+    struct ask a[2] = { 0 };
+    struct world *w = three(16);
+    struct node *l = world_wait_leader(w), *f = world_follower(w);
+    sim_run(w->sim, 200);
+    sim_block(w->sim, l->address, f->address, true);
+    ask(&a[0], f, "best 1 ann 1 --book"); /* twice would be two seats */
+    sim_run(w->sim, 50);
+    struct ask seen = { 0 };
+    granted(&seen, l, "seats 1 --linearizable");
+    assert_int_equal(number(&seen, "booked"), 1);
+    ask_free(&seen);
+    assert_int_equal(a[0].answers, 0);
+    node_crash(l, SIM_KILL);
+    sim_heal(w->sim);
+    ask_wait(&a[0]);
+    assert_int_equal(a[0].code, 0);
+    granted(&a[1], f, "seats 1 --linearizable");
+    assert_int_equal(number(&a[1], "booked"), 1);
+    over(w, a, 2);
 }
 
 /* Without a majority a write is refused within two seconds, with the nodes to start; one
@@ -270,9 +298,23 @@ static void test_deadline(void **state)
             w->nodes[i].paused = true;
         }
     }
-    ask(&a, l, "book 1 ann A1");
+    uint64_t asked = sim_now(w->sim);
+    memset(&a, 0, sizeof a);
+    a.r.deadline_ms = l->env->ops->mono_ms(l->env) + 150;
+    a.w = w;
+    a.argv[0] = span_of("book");
+    a.argv[1] = span_of("1");
+    a.argv[2] = span_of("ann");
+    a.argv[3] = span_of("A1");
+    a.r.argv = a.argv;
+    a.r.argc = 4;
+    a.r.user = ask_admin();
+    a.r.cb = ask_answered;
+    a.r.arg = &a;
+    service_submit(l->service, &a.r);
     ask_wait(&a);
     assert_int_equal(a.code, ERR_UNKNOWN);
+    assert_in_range(a.answered_ms - asked, 150, 300); /* before the leader gives up */
     over(w, &a, 1);
 }
 
@@ -418,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_linearizable),
         cmocka_unit_test(test_isolated_leader),
         cmocka_unit_test(test_kill_leader),
+        cmocka_unit_test(test_lost_answer),
         cmocka_unit_test(test_no_quorum),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_stop_with_reads),
