@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <lauxlib.h>
 
 #include "base/mem.h"
 #include "policy/policy.h"
@@ -106,6 +107,34 @@ static void granted(struct vm *vm, const char *body, const char *json)
 }
 
 #define OVER "ran over its budget"
+
+static int put_bytes(lua_State *L, const void *data, size_t len, void *arg)
+{
+    (void)L;
+    buf_put(arg, data, len);
+    return 0;
+}
+
+/* A bundle as Lua's own compiler would write it: well formed, and still not taken. */
+static void test_whole_bytecode(void **state)
+{
+    (void)state;
+    struct vm vm;
+    struct error e = { 0 };
+    struct buf binary = BUF_INIT;
+    static const char text[] = "return policy { name = 'p' }";
+    lua_State *L = luaL_newstate();
+    assert_int_equal(luaL_loadstring(L, text), 0);
+    assert_int_equal(lua_dump(L, put_bytes, &binary, 0), 0);
+    lua_close(L);
+    open_vm(&vm);
+    assert_int_equal(load_text(&vm, span_of(text), &e), 0);
+    struct span bytes = span_make((const char *)binary.data, binary.len);
+    assert_int_equal(load_text(&vm, bytes, &e), ERR_BADARG);
+    assert_non_null(strstr(e.message, "binary"));
+    buf_free(&binary);
+    close_vm(&vm);
+}
 
 /* Bytecode is never loaded: neither a bundle nor anything a script could call takes it. */
 static void test_bytecode(void **state)
@@ -609,6 +638,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytecode),
+        cmocka_unit_test(test_whole_bytecode),
         cmocka_unit_test(test_loops),
         cmocka_unit_test(test_loop_place),
         cmocka_unit_test(test_callbacks),

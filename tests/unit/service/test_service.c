@@ -149,13 +149,35 @@ static void test_linearizable(void **state)
     over(w, a, 21);
 }
 
+/* A local read at a leader shows what has committed, never its speculation. */
+static void test_local_read(void **state)
+{
+    (void)state;
+    struct ask a[4] = { 0 };
+    struct world *w = three(17);
+    struct node *l = world_wait_leader(w);
+    granted(&a[0], l, "book 1 ann A1");
+    sim_isolate(w->sim, l->address);
+    ask(&a[1], l, "book 1 ann A2 A3");
+    sim_run(w->sim, 1);
+    granted(&a[2], l, "seats 1 --local");
+    assert_int_equal(a[1].answers, 0);
+    assert_int_equal(number(&a[2], "booked"), 1);
+    assert_int_equal(number(&a[2], "index"), number(&a[0], "index"));
+    sim_heal(w->sim);
+    ask_wait(&a[1]);
+    granted(&a[3], l, "seats 1 --linearizable");
+    assert_int_equal(number(&a[3], "booked"), a[1].code == 0 ? 3 : 1);
+    over(w, a, 4);
+}
+
 /* An isolated leader answers nothing that rests on its leadership: no grant, no refusal, no
  * linearizable read. Its booking without an id becomes UNKNOWN, the one with an id is
  * settled by the new leader, the refusal is decided again. */
 static void test_isolated_leader(void **state)
 {
     (void)state;
-    struct ask a[7] = { 0 };
+    struct ask a[8] = { 0 };
     char order[200];
     struct world *w = three(7);
     struct node *l = world_wait_leader(w);
@@ -187,7 +209,10 @@ static void test_isolated_leader(void **state)
     assert_string_equal(field(&a[5], "order", order), field(&a[1], "order", a[6].words));
     granted(&a[6], l, "seats 1 --linearizable");
     assert_int_equal(number(&a[6], "booked"), 2);
-    over(w, a, 7);
+    /* Nothing of its speculation is left: it serves from the same state as the others. */
+    granted(&a[7], l, "seats 1 --local --min-index %lld", number(&a[6], "index"));
+    assert_int_equal(number(&a[7], "booked"), 2);
+    over(w, a, 8);
 }
 
 /* Bookings that follow each other through followers while the leader is killed: each is
@@ -458,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_dry_run),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_linearizable),
+        cmocka_unit_test(test_local_read),
         cmocka_unit_test(test_isolated_leader),
         cmocka_unit_test(test_kill_leader),
         cmocka_unit_test(test_lost_answer),

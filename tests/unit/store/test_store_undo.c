@@ -157,6 +157,19 @@ static void test_tamper(void **state)
     store_tamper(k->s);
     assert_true(store_digest(k->s) != digest);
     assert_int_equal(store_check(k->s, &k->e), 0);
+    /* The entry that was computed on the state before is not applied on this one. */
+    struct buf entry = BUF_INIT;
+    entry_begin(&entry, k->time_ms, digest, 1);
+    entry_end(&entry, 0);
+    uint64_t index = store_index(k->s) + 1;
+    assert_int_equal(entry_apply(k->s, entry.data, entry.len, index, &k->e), ERR_CONFLICT);
+    assert_int_equal(store_index(k->s), index - 1);
+    buf_clear(&entry);
+    entry_begin(&entry, k->time_ms, store_digest(k->s), 1);
+    entry_end(&entry, 0);
+    assert_int_equal(entry_apply(k->s, entry.data, entry.len, index, &k->e), 0);
+    store_group_commit(k->s);
+    buf_free(&entry);
 }
 
 /* ---- Out of memory ------------------------------------------------------------------- */

@@ -1,0 +1,305 @@
+--- What `./dev mutate` breaks, one at a time. Each entry: name; breaks, the promise that the change
+--- breaks; file; from, the exact text that stands there once; to; test, a C test program (or spec,
+--- a busted file) and case, the test in it that must fail; seconds, how long it may take.
+---
+--- When code moves, mend `from` so that the same promise is broken; never drop an entry because the
+--- text is gone.
+return {
+    -- ---- Journal: what is acknowledged is on disk ---------------------------------
+    {
+        name = "log-not-synced", breaks = "entries are acknowledged after they are durable",
+        file = "src/raftio/journal_segment.c",
+        from = "    rc = rc != 0 ? rc : ops->file_sync(w->file, e);\n", to = "",
+        test = "test_journal_crash", case = "test_random_lives",
+    },
+    {
+        name = "vote-not-synced", breaks = "term and vote are durable before they are acknowledged",
+        file = "src/raftio/journal_vote.c",
+        from = "return rc != 0 ? rc : s->env->ops->file_sync(f, e);", to = "return rc;",
+        test = "test_journal_crash", case = "test_random_lives",
+    },
+    {
+        name = "segment-name-not-synced", breaks = "a new log segment's name survives a power loss",
+        file = "src/raftio/journal_segment.c",
+        from = "    rc = rc != 0 ? rc : ops->sync_dir(env, dir, e);\n", to = "",
+        test = "test_journal_crash", case = "test_random_lives",
+    },
+    {
+        name = "failed-sync-ignored", breaks = "a failed sync ends the journal, nothing is acknowledged",
+        file = "src/raftio/journal.c",
+        from = "j->write.status = rc != 0 ? rc : log_flush(&j->log, e);",
+        to = "j->write.status = rc;\n    (void)log_flush(&j->log, e);",
+        test = "test_journal_crash", case = "test_every_operation_fails",
+    },
+    {
+        name = "mark-forgotten", breaks = "a log that ends before the durable mark is damage, never cut",
+        file = "src/raftio/journal_vote.c",
+        from = "            s->mark_now = slot;\n",
+        to = "            s->mark_now = (struct slot){ slot.sequence, 0, 0 };\n",
+        test = "test_journal_damage", case = "test_lost_end",
+    },
+    {
+        name = "tail-cut-below-evidence",
+        breaks = "a bad record that a later one calls durable is damage, never cut",
+        file = "src/raftio/journal_replay.c",
+        from = "if (proof != 0) {", to = "if (proof != 0 && bad == UINT64_MAX) {",
+        test = "test_journal_damage", case = "test_flip_with_old_mark",
+    },
+
+    -- ---- Transport: only frames of a proven peer, once, in order --------------------
+    {
+        name = "frame-without-mac", breaks = "a frame is accepted only with its MAC",
+        file = "src/raftio/transport_conn.c",
+        from = "if (!crypto_equal(mac, body + body_len, MAC_BYTES)) {",
+        to = "if (body_len > FRAME_BYTES_MAX && !crypto_equal(mac, body + body_len, MAC_BYTES)) {",
+        test = "test_transport_attack", case = "altered_bytes",
+    },
+    {
+        name = "frame-replayed", breaks = "a frame that was recorded and sent again is refused",
+        file = "src/raftio/transport_crypto.c",
+        from = "nonce[i] = (uint8_t)(counter >> (8 * i));", to = "nonce[i] = (uint8_t)(counter >> 63);",
+        test = "test_transport_attack", case = "repeated_swapped_and_missing_frames",
+    },
+    {
+        name = "dialer-unproven", breaks = "who dials has to prove the cluster's secret",
+        file = "src/raftio/transport_handshake.c",
+        from = "if (!crypto_equal(proof, body, PROOF_BYTES)) {",
+        to = "if (len > HANDSHAKE_BYTES_MAX && !crypto_equal(proof, body, PROOF_BYTES)) {",
+        test = "test_transport_attack", case = "replayed_connection",
+    },
+
+    -- ---- Cluster ----------------------------------------------------------------------
+    {
+        name = "vote-after-message", breaks = "no message leaves before its term and vote are durable",
+        file = "src/cluster/driver.c",
+        from = "if (c->outbox == NULL && c->votes_durable == c->votes_asked) {", to = "if (c->outbox == NULL) {",
+        test = "test_cluster_order", case = "test_votes_before_messages",
+    },
+    {
+        name = "cut-append-vouches", breaks = "an append that was cut off vouches for no newer entry (D3)",
+        file = "src/cluster/driver.c",
+        from = "        cut_appends(c, index);\n", to = "        (void)cut_appends;\n",
+        test = "test_cluster_faults", case = "test_three_nodes",
+    },
+    {
+        name = "sole-voter-keeps-term", breaks = "a sole voter starts in a new term (engine, trap 2)",
+        file = "src/cluster/driver.c",
+        from = "    *term += 1;\n", to = "",
+        test = "test_founding", case = "test_single", seconds = 600,
+    },
+    {
+        name = "left-alone-keeps-term", breaks = "a follower left as sole voter leads in a new term (trap 2)",
+        file = "src/cluster/driver.c",
+        from = "m.request_vote.term = raft_current_term(&c->raft) + 1;",
+        to = "m.request_vote.term = raft_current_term(&c->raft);",
+        test = "test_cluster_change", case = "test_left_alone",
+    },
+    {
+        name = "change-not-first", breaks = "a CHANGE is the first entry the core is given (engine, trap 1)",
+        file = "src/cluster/message.c",
+        from = "while (k < a->n_entries && a->entries[k].type != RAFT_CHANGE) {",
+        to = "while (k < a->n_entries) {",
+        test = "test_cluster_change", case = "test_change_behind_commands",
+    },
+    {
+        name = "read-without-round", breaks = "a linearizable read proves leadership by a majority's echoes",
+        file = "src/cluster/reads.c",
+        from = "bool proved = c->round_open && round_proved(c);", to = "bool proved = c->round_open;",
+        test = "test_service", case = "test_isolated_leader",
+    },
+    {
+        name = "read-by-old-round", breaks = "echoes of a round begun before the read prove nothing",
+        file = "src/cluster/reads.c",
+        from = "w->round = c->round + 1;", to = "w->round = c->round;",
+        test = "test_cluster_order", case = "test_old_echoes_prove_nothing",
+    },
+    {
+        name = "speculation-kept", breaks = "who leads no more undoes its speculation",
+        file = "src/cluster/propose.c",
+        from = "    store_undo_all(c->store);\n", to = "",
+        test = "test_service", case = "test_isolated_leader",
+    },
+    {
+        name = "digest-not-compared", breaks = "an entry is applied only on the state it was computed on",
+        file = "src/store/entry.c",
+        from = "if (head.digest_before != store_digest(s)) {",
+        to = "if (head.digest_before != store_digest(s) && len == 0) {",
+        test = "test_store_undo", case = "test_tamper",
+    },
+    {
+        name = "ready-too-early", breaks = "a new leader evaluates only after applying its whole log",
+        file = "src/cluster/propose.c",
+        from = "c->ready = c->applied == last && log_cache_term(&c->log, last) == c->raft.current_term;",
+        to = "c->ready = last > 0;",
+        test = "test_service", case = "test_kill_leader",
+    },
+    {
+        name = "majority-founds", breaks = "a majority founds a cluster only with --found",
+        file = "src/cluster/founding.c",
+        from = "return c->o.found && others + 1 > c->nodes_count / 2 &&",
+        to = "return others + 1 > c->nodes_count / 2 &&",
+        test = "test_founding", case = "test_late_third_node", seconds = 600,
+    },
+    {
+        name = "wiped-disk-admitted", breaks = "a known address with another node id gets no link",
+        file = "src/cluster/cluster.c",
+        from = "if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id) {",
+        to = "if (s->id == 0) {",
+        test = "test_founding", case = "test_wiped_disk", seconds = 600,
+    },
+
+    -- ---- Service ------------------------------------------------------------------------
+    {
+        name = "answer-before-commit", breaks = "an answer leaves after its entry has committed",
+        file = "src/service/batch.c",
+        from = "groups_push(&s->flight, b->g);", to = "groups_push(&s->ready, b->g);",
+        test = "test_service", case = "test_isolated_leader",
+    },
+    {
+        name = "refusal-on-speculation", breaks = "a refusal leaves only when leadership was proved after it",
+        file = "src/service/batch.c",
+        from = "    groups_push(&s->flight, g);\n    cluster_read(s->cluster, on_round, g);\n",
+        to = "    (void)on_round;\n    g->reading = false;\n    groups_push(&s->ready, g);\n",
+        test = "test_service", case = "test_isolated_leader",
+    },
+    {
+        name = "request-id-reused", breaks = "a known request id with other arguments is a CONFLICT",
+        file = "src/service/batch.c",
+        from = "if (known.args_digest == s->call.args_digest) {",
+        to = "if (known.args_digest == s->call.args_digest || known.index != 0) {",
+        test = "test_service", case = "test_request_ids",
+    },
+    {
+        name = "refusal-not-remembered", breaks = "a refusal with a request id is remembered like a grant",
+        file = "src/service/batch.c",
+        from = "if (id.len > 0 && is_result(s->answer.code) &&",
+        to = "if (id.len > 0 && is_result(s->answer.code) && s->answer.code == 0 &&",
+        test = "test_service", case = "test_request_ids",
+    },
+    {
+        name = "forwarded-anew", breaks = "a request is sent again only under the same request id",
+        file = "src/service/forward.c",
+        from = "        item_make_id(it); /* F1 */\n", to = "        (void)item_make_id;\n",
+        test = "test_service", case = "test_lost_answer",
+    },
+    {
+        name = "local-read-speculates", breaks = "local reads show the committed view, on the leader too",
+        file = "src/service/read.c",
+        from = "    if (!w->open) {\n", to = "    if (!w->open && w->store == NULL) {\n",
+        test = "test_service", case = "test_local_read",
+    },
+    {
+        name = "access-ignored", breaks = "a command runs only for users with its access",
+        file = "src/service/service.c",
+        from = "if (user->access >= def->access) {", to = "if (user->access >= def->access || user->name.len > 0) {",
+        test = "test_service", case = "test_malformed",
+    },
+
+    -- ---- Store ----------------------------------------------------------------------------
+    {
+        name = "undo-record-dropped", breaks = "every change of a transaction can be taken back",
+        file = "src/store/undo.c",
+        from = "    g->records[g->len++] = u;\n",
+        to = "    if (u.kind != UNDO_KV) {\n        g->records[g->len++] = u;\n    }\n",
+        test = "test_store_undo", case = "test_marks",
+    },
+    {
+        name = "undo-in-wrong-order", breaks = "changes are taken back newest first",
+        file = "src/store/undo.c",
+        from = "for (unsigned i = s->groups_len; i-- > 0;) {",
+        to = "for (unsigned i = 0; i < s->groups_len; i++) {",
+        test = "test_snapshot", case = "test_in_flight",
+    },
+    {
+        name = "confirmed-late", breaks = "a hold past its time is never confirmed",
+        file = "src/store/do_order.c",
+        from = "(o->status == ORDER_HELD && o->expires_ms <= s->time_ms)",
+        to = "(o->status == ORDER_HELD && o->expires_ms == 0)",
+        test = "test_store", case = "test_hold",
+    },
+    {
+        name = "confirmed-at-its-end", breaks = "a hold is over at its very end",
+        file = "src/store/do_order.c",
+        from = "(o->status == ORDER_HELD && o->expires_ms <= s->time_ms)",
+        to = "(o->status == ORDER_HELD && o->expires_ms < s->time_ms)",
+        test = "test_store", case = "test_hold",
+    },
+    {
+        name = "seat-sold-twice", breaks = "a seat has at most one live order",
+        file = "src/store/seats.c",
+        from = "    if (word != 0 && !own) {", to = "    if (word_status(word) == SEAT_BLOCKED) {\n        (void)own;",
+        test = "test_store", case = "test_taken",
+    },
+    {
+        name = "customer-named", breaks = "a refusal never names the other customer",
+        file = "src/store/seats.c",
+        from = "        return seat_refuse(ev, p->number, word, e);",
+        to = [[
+        int rc = seat_refuse(ev, p->number, word, e);
+        if (e != NULL && word_status(word) != SEAT_BLOCKED) {
+            struct span who = order_customer(record_at(s, word & WORD_MASK)->v);
+            return error_set(e, rc, "seat %u is taken by %.*s", p->number, (int)who.len, who.data);
+        }
+        return rc;]],
+        test = "test_store", case = "test_taken",
+    },
+    {
+        name = "area-overfull", breaks = "an area ends at its capacity",
+        file = "src/store/seats.c",
+        from = "(overbook ? (uint64_t)UINT32_MAX / 2 : info.capacity)",
+        to = "(overbook || used > 0 ? (uint64_t)UINT32_MAX / 2 : info.capacity)",
+        test = "test_store", case = "test_areas",
+    },
+    {
+        name = "results-not-in-snapshot", breaks = "remembered results survive a snapshot",
+        file = "src/store/snapshot_write.c",
+        from = "    n->results_end = s->results.tail;\n", to = "    n->results_end = n->result;\n",
+        test = "test_snapshot", case = "test_round_trip",
+    },
+    {
+        name = "snapshot-of-speculation", breaks = "a snapshot holds the committed view only",
+        file = "src/store/snapshot_write.c",
+        from = "    store_rewind(s);\n    bool ok = begin(n);\n    store_replay(s);\n",
+        to = "    bool ok = begin(n);\n",
+        test = "test_snapshot", case = "test_in_flight",
+    },
+    {
+        name = "snapshot-without-barrier", breaks = "what changes under a snapshot is written as it was at begin",
+        file = "src/store/undo.c",
+        from = "        snapshot_barrier(s, &u);\n", to = "        (void)snapshot_barrier;\n",
+        test = "test_snapshot", case = "test_writes_meanwhile",
+    },
+
+    -- ---- Policy VM: scripts cannot get out or hang the node ---------------------------------
+    {
+        name = "budget-swallowed", breaks = "pcall does not swallow the end of the budget",
+        file = "src/policy/sandbox.c",
+        from = [[
+    if (lua_isyieldable(L)) {
+        lua_yield(L, 0); /* returns; the interpreter leaves right after the hook */
+        return;
+    }
+    lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+]], to = "",
+        test = "test_sandbox", case = "test_loops", seconds = 120,
+    },
+    {
+        name = "bytecode-loaded", breaks = "only text chunks are loaded",
+        file = "src/policy/sandbox.c",
+        from = [[lua_tostring(L, -1), "t")]], to = [[lua_tostring(L, -1), "bt")]],
+        test = "test_sandbox", case = "test_whole_bytecode", seconds = 120,
+    },
+    {
+        name = "finaliser-allowed", breaks = "scripts have no __gc",
+        file = "src/policy/sandbox.c",
+        from = "if (lua_rawget(L, 2) != LUA_TNIL) {", to = "if (lua_rawget(L, 2) == LUA_TTHREAD) {",
+        test = "test_sandbox", case = "test_unstoppable", seconds = 120,
+    },
+    {
+        name = "string-metatable-open", breaks = "nobody gets hold of the strings' metatable",
+        file = "src/policy/sandbox.c",
+        from = "    lua_pushboolean(L, 0);\n    lua_setfield(L, -2, \"__metatable\");\n    lua_pop(L, 2);\n",
+        to = "    lua_pop(L, 2);\n",
+        test = "test_sandbox", case = "test_string_metatable", seconds = 120,
+    },
+}
