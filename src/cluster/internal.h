@@ -209,7 +209,8 @@ struct cluster {
     bool installing;
     struct raft_snapshot_metadata install_meta;
     struct store *install_store;
-    uint64_t transfers; /* serial of outgoing ones */
+    uint64_t transfers;      /* serial of outgoing ones */
+    uint64_t installs_asked; /* by the core; more than transfers: asked again meanwhile */
 
     /* founding.c */
     enum founding_state founding;

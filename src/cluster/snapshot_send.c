@@ -171,6 +171,7 @@ static void next_job(struct snap_send *s)
 void snapshot_send_start(struct cluster *c, const struct raft_message *m)
 {
     struct peer *p = peer_get(c, m->server_address);
+    c->installs_asked++;
     if (p == NULL || p->send != NULL || !p->up || c->dead) {
         return;
     }

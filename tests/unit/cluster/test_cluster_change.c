@@ -127,6 +127,7 @@ static void test_roles_survive_snapshots(void **state)
     struct node *l = world_leader(w), *n = other(w, l, NULL);
     voters_but(w, n, RAFT_STANDBY, roles);
     assert_int_equal(submit_change(w, l, roles), 0);
+    uint64_t index = log_cache_last(&l->c->log);
     world_propose(w, 3);
     for (unsigned i = 0; i < 3; i++) {
         cluster_snapshot(w->nodes[i].c, on_nothing, NULL);
@@ -140,6 +141,8 @@ static void test_roles_survive_snapshots(void **state)
     world_propose(w, 3);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(member_of(&w->nodes[i], n).voter, 0);
+        assert_true(w->nodes[i].c->conf_index == index);
+        assert_true(w->nodes[i].c->raft.configuration_committed_index == index);
     }
     l = world_leader(w);
     assert_ptr_not_equal(l, n); /* a learner is never elected */

@@ -114,6 +114,100 @@ static void test_pipeline(void **state)
     world_free(w);
 }
 
+/* What a leader tells early counts only up to where the logs are known to match, in its own
+ * term, and from nobody else. */
+static void test_told_commits(void **state)
+{
+    (void)state;
+    struct world *w = world_new(43, 3);
+    world_start(w);
+    world_propose(w, 2);
+    sim_run(w->sim, 500);
+    struct node *l = world_leader(w), *f = &w->nodes[l == &w->nodes[0]];
+    struct node *third = &w->nodes[3 - (l - w->nodes) - (f - w->nodes)];
+    struct error e = { 0 };
+    struct cluster *c = f->c;
+    uint64_t commit = c->commit, term = c->raft.current_term;
+    assert_int_equal(node_propose(l, &e), 0);
+    while (log_cache_last(&c->log) == commit) {
+        assert_true(sim_step(w->sim));
+    }
+    assert_true(c->commit == commit);
+    raft_index match = c->raft.follower_state.match;
+    c->raft.follower_state.match = commit; /* as if its tail were another leader's */
+    commit_on_told(c, peer_find(c, l->address), term, commit + 1);
+    assert_true(c->commit == commit);
+    c->raft.follower_state.match = match;
+    commit_on_told(c, peer_find(c, l->address), term + 1, commit + 1);
+    commit_on_told(c, peer_find(c, l->address), term - 1, commit + 1);
+    commit_on_told(c, peer_find(c, third->address), term, commit + 1);
+    assert_true(c->commit == commit);
+    commit_on_told(c, peer_find(c, l->address), term, commit + 100);
+    assert_true(c->commit == commit + 1);
+    world_check(w);
+    world_free(w);
+}
+
+/* The core must not believe that an entry is on disk while its append is still out. */
+static void check_stored(struct world *w)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        struct node *n = &w->nodes[i];
+        for (struct append *a = n->running ? n->c->appends : NULL; a != NULL; a = a->next) {
+            assert_true(a->n == 0 || n->c->raft.last_stored < a->index);
+        }
+    }
+}
+
+/* D3: a follower's append is stuck in a slow disk when a new leader replaces the entries in
+ * it. When the old write ends at last it vouches for nothing. */
+static void test_cut_appends_do_not_count(void **state)
+{
+    (void)state;
+    struct world *w = world_new(41, 5);
+    struct error e = { 0 };
+    world_start(w);
+    world_propose(w, 2);
+    sim_run(w->sim, 500); /* all disks are at rest */
+    struct node *old = world_leader(w), *slow = &w->nodes[old == &w->nodes[0]];
+    for (unsigned i = 0; i < 5; i++) {
+        if (&w->nodes[i] != old && &w->nodes[i] != slow) {
+            sim_block(w->sim, old->address, w->nodes[i].address, true);
+        }
+    }
+    sim_set_job_latency(w->sim, 15000000, 15000000);
+    assert_int_equal(node_propose(old, &e), 0);
+    assert_int_equal(node_propose(old, &e), 0);
+    while (slow->c->appends == NULL) {
+        assert_true(sim_step(w->sim));
+    }
+    sim_set_job_latency(w->sim, 100, 500);
+    sim_isolate(w->sim, old->address);
+    old->outside = slow->outside = true;
+    for (int i = 0; i < 3; i++) {
+        assert_true(sim_run_until(w->sim, 5000, world_may_propose, w));
+        struct node *l = world_leader(w);
+        if (l == old) {
+            sim_run(w->sim, 1000);
+            continue;
+        }
+        assert_int_equal(node_propose(l, &e), 0);
+    }
+    bool cut = false;
+    uint64_t until = sim_now(w->sim) + 40000;
+    while (sim_now(w->sim) < until && sim_step(w->sim)) {
+        for (struct append *a = slow->c->appends; a != NULL; a = a->next) {
+            cut = cut || (a->n < a->total && a->next != NULL && a->next->n > 0);
+        }
+        check_stored(w);
+    }
+    assert_true(cut);
+    sim_heal(w->sim);
+    old->outside = slow->outside = false;
+    world_check(w);
+    world_free(w);
+}
+
 struct read_result {
     bool done;
     int status;
@@ -199,6 +293,37 @@ static void test_followers_hear_of_commits(void **state)
     world_free(w);
 }
 
+/* ENGINE trap 3: a snapshot that takes many heartbeats to travel is asked for and sent once,
+ * and the follower goes on from there. */
+static void test_slow_snapshot_is_sent_once(void **state)
+{
+    (void)state;
+    struct world *w = world_new(42, 3);
+    struct sim_network net = { 40000, 40000, 0, 0 };
+    w->snapshot_bytes = 512 * 1024;
+    w->value_bytes = 60000;
+    world_start(w);
+    world_propose(w, 2);
+    struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
+    node_crash(away, SIM_KILL);
+    world_propose(w, 200);
+    l = world_leader(w);
+    assert_true(node_status(l).snapshot_index > 10);
+    sim_set_network(w->sim, &net);
+    node_start(away);
+    uint64_t asked = 0;
+    while (away->restored_events == 0) {
+        assert_true(sim_step(w->sim));
+        asked = asked == 0 && l->c->transfers == 1 ? l->c->installs_asked : asked;
+    }
+    /* Again now and then is fine (a late answer), at every heartbeat is not. */
+    assert_in_range(l->c->installs_asked - asked, 0, 3);
+    world_check(w);
+    assert_int_equal(l->c->transfers, 1);
+    assert_int_equal(away->restored_events, 1);
+    world_free(w);
+}
+
 /* An entry that was not made for the open batch never gets into the log. */
 static void test_wrong_entry(void **state)
 {
@@ -234,6 +359,9 @@ int main(void)
         cmocka_unit_test(test_pipeline),
         cmocka_unit_test(test_old_echoes_prove_nothing),
         cmocka_unit_test(test_followers_hear_of_commits),
+        cmocka_unit_test(test_told_commits),
+        cmocka_unit_test(test_cut_appends_do_not_count),
+        cmocka_unit_test(test_slow_snapshot_is_sent_once),
         cmocka_unit_test(test_wrong_entry),
     };
     return (cmocka_set_test_filter(getenv("TEST")),

@@ -153,6 +153,36 @@ static void test_wiped_disk(void **state)
     }
 }
 
+/* F2: a promise is for one founder. When that one's disk is emptied before it has founded, a
+ * new founder at the same address is refused, for the old one might come back. */
+static void test_promise_is_kept(void **state)
+{
+    (void)state;
+    unsigned shown = 0;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct world *w = world_new(seed, 3);
+        struct node *a = &w->nodes[0], *b = &w->nodes[1];
+        world_start(w);
+        for (int i = 0; i < 20000 && node_status(b).cluster_id == 0; i++) {
+            assert_true(sim_step(w->sim));
+        }
+        uint64_t promised = node_status(b).cluster_id;
+        sim_isolate(w->sim, a->address);
+        node_wipe(a);
+        sim_heal(w->sim);
+        if (nobody_in_a_cluster(w)) {
+            node_start(a);
+            sim_run(w->sim, 10000);
+            assert_true(nobody_in_a_cluster(w));
+            assert_true(node_status(b).cluster_id == promised);
+            assert_true(waits_for(a, "promised itself to another founder"));
+            shown++;
+        }
+        world_free(w);
+    }
+    assert_true(shown > 0);
+}
+
 /* Power is lost at random moments of the founding, on any node: in the end there is one
  * cluster of the three, with one cluster id. */
 static void test_power_losses_while_founding(void **state)
@@ -262,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_lists_differ),
         cmocka_unit_test(test_found_with_majority),
         cmocka_unit_test(test_wiped_disk),
+        cmocka_unit_test(test_promise_is_kept),
         cmocka_unit_test(test_power_losses_while_founding),
         cmocka_unit_test(test_promised_node_comes_back),
         cmocka_unit_test(test_wrong_directory),
