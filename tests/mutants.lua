@@ -79,7 +79,7 @@ return {
         name = "cut-append-vouches", breaks = "an append that was cut off vouches for no newer entry (D3)",
         file = "src/cluster/driver.c",
         from = "        cut_appends(c, index);\n", to = "        (void)cut_appends;\n",
-        test = "test_cluster_faults", case = "test_three_nodes",
+        test = "test_cluster_cut", case = "test_late_write",
     },
     {
         name = "sole-voter-keeps-term", breaks = "a sole voter starts in a new term (engine, trap 2)",

@@ -1,0 +1,57 @@
+/* An append that a truncation has cut, and whose write ends late: what it wrote is gone from
+ * the log, so it must not vouch for the entries that now have its indexes. White box. */
+#include "unit/cluster/world.h"
+
+#include "cluster/internal.h"
+
+/* D3: nobody counts an entry as durable whose write has not ended. */
+static void check_claims(struct world *w)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct node *n = &w->nodes[i];
+        for (const struct append *a = n->running ? n->c->appends : NULL; a != NULL; a = a->next) {
+            assert_true(a->n == 0 || n->c->raft.last_stored < a->index);
+        }
+    }
+}
+
+/* A leader is cut off with a write that takes 20 s. The others go on without it; when it
+ * comes back, its entries are cut and others take their place behind that same write. */
+static void test_late_write(void **state)
+{
+    (void)state;
+    struct world *w = world_new(31, 3);
+    struct error e = { 0 };
+    world_start(w);
+    world_propose(w, 2);
+    sim_run(w->sim, 1000);
+    struct node *old = world_wait_leader(w);
+    sim_set_job_latency(w->sim, 20000000, 20000000);
+    sim_isolate(w->sim, old->address);
+    assert_int_equal(node_propose(old, &e), 0);
+    assert_int_equal(node_propose(old, &e), 0);
+    sim_run(w->sim, 1); /* the write has begun */
+    sim_set_job_latency(w->sim, 1000, 1000);
+    old->paused = true; /* for world_propose: not the one we want */
+    sim_run(w->sim, 3000);
+    struct node *next = world_wait_leader(w);
+    assert_ptr_not_equal(next, old);
+    world_propose(w, 3);
+    old->paused = false;
+    assert_non_null(old->c->appends); /* still under way */
+    sim_heal(w->sim);
+    uint64_t until = sim_now(w->sim) + 60000;
+    while (sim_now(w->sim) < until && sim_step(w->sim)) {
+        check_claims(w);
+    }
+    world_check(w);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_late_write),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
