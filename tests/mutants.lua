@@ -83,7 +83,7 @@ return {
     },
     {
         name = "sole-voter-keeps-term", breaks = "a sole voter starts in a new term (engine, trap 2)",
-        file = "src/cluster/driver.c",
+        file = "src/cluster/driver_start.c",
         from = "    *term += 1;\n", to = "",
         test = "test_founding", case = "test_single", seconds = 600,
     },
@@ -142,7 +142,7 @@ return {
     },
     {
         name = "wiped-disk-admitted", breaks = "a known address with another node id gets no link",
-        file = "src/cluster/cluster.c",
+        file = "src/cluster/peers.c",
         from = "if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id) {",
         to = "if (s->id == 0) {",
         test = "test_founding", case = "test_wiped_disk", seconds = 600,

@@ -232,13 +232,13 @@ static void write_config(struct cluster *c, struct buf *bytes)
 
 /* ---- Founder ---------------------------------------------------------------------------- */
 
-static bool is_founder(const struct cluster *c)
+bool founding_is_founder(const struct cluster *c)
 {
     return c->nodes_count > 0 && strcmp(c->nodes[0], c->address) == 0;
 }
 
 /* "Empty, same list, my id", heard over a link that is still up. */
-static bool usable(const struct cluster *c, const struct peer *p)
+bool founding_usable(const struct cluster *c, const struct peer *p)
 {
     return p->listed && p->up && p->hello && p->hello_same &&
            (p->hello_state == HELLO_EMPTY ||
@@ -258,7 +258,7 @@ static size_t count_usable(const struct cluster *c, bool promised)
 {
     size_t n = 0;
     for (const struct peer *p = c->peers; p != NULL; p = p->next) {
-        n += usable(c, p) && (!promised || p->promised);
+        n += founding_usable(c, p) && (!promised || p->promised);
     }
     return n;
 }
@@ -296,7 +296,7 @@ static void found(struct cluster *c)
         if (strcmp(c->nodes[i], c->address) == 0) {
             rv = raft_configuration_add(&conf, c->identity.node_id, c->address, RAFT_VOTER);
             members++;
-        } else if (p != NULL && usable(c, p) && p->promised) {
+        } else if (p != NULL && founding_usable(c, p) && p->promised) {
             rv = raft_configuration_add(&conf, p->node_id, p->address, RAFT_VOTER);
             members++;
         }
@@ -327,7 +327,7 @@ static void found(struct cluster *c)
 static void ask_promises(struct cluster *c)
 {
     for (struct peer *p = c->peers; p != NULL; p = p->next) {
-        if (usable(c, p) && !p->promised) {
+        if (founding_usable(c, p) && !p->promised) {
             struct buf b = BUF_INIT;
             wire_put_words(&b, WIRE_ASK, 1, c->identity.cluster_id, 0, 0);
             peer_send(c, p, &b);
@@ -367,22 +367,6 @@ static void met_member(struct cluster *c, struct peer *p, const struct wire_hell
     } /* HELLO_CONFIG: the configuration is on its way */
 }
 
-static void say_lists(struct cluster *c, struct peer *p, const struct wire_hello *h)
-{
-    struct buf here = BUF_INIT, there = BUF_INIT;
-    for (size_t i = 0; i < c->nodes_count; i++) {
-        buf_printf(&here, "%s%s", i > 0 ? ", " : "", c->nodes[i]);
-    }
-    for (unsigned i = 0; i < h->nodes_count; i++) {
-        buf_printf(&there, "%s%.*s", i > 0 ? ", " : "", (int)h->nodes[i].len, h->nodes[i].data);
-    }
-    snprintf(p->refusal, sizeof p->refusal, "the lists of nodes differ: here %.*s; there %.*s",
-             (int)here.len, here.failed ? "" : (char *)here.data, (int)there.len,
-             there.failed ? "" : (char *)there.data);
-    buf_free(&here);
-    buf_free(&there);
-}
-
 void founding_on_hello(struct cluster *c, struct peer *p, const struct wire_hello *h)
 {
     p->hello = true;
@@ -398,7 +382,7 @@ void founding_on_hello(struct cluster *c, struct peer *p, const struct wire_hell
     }
     p->refusal[0] = '\0';
     if (h->state != HELLO_MEMBER && p->listed && !p->hello_same) {
-        say_lists(c, p, h); /* F4 */
+        founding_lists_differ(c, p, h); /* F4 */
     }
     if (h->answer) {
         send_hello(c, p, false);
@@ -414,7 +398,8 @@ void founding_on_ask(struct cluster *c, struct peer *p, uint64_t cluster_id)
 {
     struct error e = { 0 };
     if (c->raft_on || cluster_id == 0 || c->nodes_count == 0 ||
-        strcmp(c->nodes[0], p->address) != 0 || !p->hello || !p->hello_same || is_founder(c)) {
+        strcmp(c->nodes[0], p->address) != 0 || !p->hello || !p->hello_same ||
+        founding_is_founder(c)) {
         return;
     }
     bool again = c->founding == FOUNDING_PROMISED && c->founder_id == p->node_id &&
@@ -485,76 +470,7 @@ void founding_on_config(struct cluster *c, struct peer *p, struct reader *r)
     write_config(c, &copy);
 }
 
-/* ---- What it says, and time ------------------------------------------------------------------ */
-
-static void waiting_peer(const struct cluster *c, const struct peer *p, struct buf *out)
-{
-    buf_printf(out, "%s%s", out->len > 0 ? ", " : "waiting for ", p->address);
-    if (p->refusal[0] != '\0') {
-        buf_printf(out, " (%s)", p->refusal);
-    } else if (!p->up || !p->hello) {
-        buf_put_str(out, " (no answer)");
-    } else if (!usable(c, p)) {
-        buf_put_str(out, " (it has promised itself to another founder)");
-    } else {
-        buf_put_str(out, " (its promise)");
-    }
-}
-
-void founding_waiting(struct cluster *c, struct buf *out)
-{
-    const struct peer *p;
-    switch (c->founding) {
-    case FOUNDING_GATHER:
-    case FOUNDING_ASK:
-        for (p = c->peers; p != NULL; p = p->next) {
-            if (p->listed && !(usable(c, p) && (p->promised || c->founding == FOUNDING_GATHER))) {
-                waiting_peer(c, p, out);
-            }
-        }
-        break;
-    case FOUNDING_WAIT:
-    case FOUNDING_PROMISED:
-        buf_printf(out, "waiting for %s to found the cluster",
-                   c->nodes_count > 0 && !is_founder(c) ? c->nodes[0] : "a node");
-        for (p = c->peers; p != NULL; p = p->next) {
-            if (p->refusal[0] != '\0') {
-                buf_printf(out, "; %s: %s", p->address, p->refusal);
-            }
-        }
-        break;
-    case FOUNDING_STRANGER:
-        for (p = c->peers; p != NULL; p = p->next) {
-            if (p->hello && p->hello_state == HELLO_MEMBER) {
-                buf_printf(out,
-                           "%s is in a cluster that does not know this node; to add it, run: "
-                           "usher add-node %s --at %s",
-                           p->address, c->address, p->address);
-                return;
-            }
-        }
-        buf_put_str(out, "waiting for the cluster to answer");
-        break;
-    default: break;
-    }
-}
-
-static void say(struct cluster *c)
-{
-    struct buf b = BUF_INIT;
-    founding_waiting(c, &b);
-    buf_put_u8(&b, 0);
-    uint64_t now = now_ms(c);
-    if (!b.failed && b.len > 1 && now - c->founding_since_ms >= 2 * HELLO_EVERY_MS) {
-        bool news = strncmp(c->founding_said, (char *)b.data, sizeof c->founding_said - 1) != 0;
-        bool due = log_allowed(&c->said_log, now, 3 * SAY_EVERY_MS);
-        if (news || due) {
-            snprintf(c->founding_said, sizeof c->founding_said, "%s", (char *)b.data);
-            log_info("%s", c->founding_said);
-        }
-    }
-    buf_free(&b);
-}
+/* ---- Time ------------------------------------------------------------------ */
 
 void founding_tick(struct cluster *c)
 {
@@ -568,7 +484,7 @@ void founding_tick(struct cluster *c)
     }
     founder_advance(c, true);
     if (!c->raft_on) {
-        say(c);
+        founding_say(c);
     }
 }
 
@@ -582,8 +498,9 @@ void founding_begin(struct cluster *c, uint64_t term, uint64_t vote)
     } else if (vote != 0 && vote != c->identity.node_id && c->identity.cluster_id != 0) {
         c->founding = FOUNDING_PROMISED;
     } else {
-        c->founding = is_founder(c) && (vote == 0 || vote == c->identity.node_id) ? FOUNDING_GATHER
-                                                                                  : FOUNDING_WAIT;
+        c->founding = founding_is_founder(c) && (vote == 0 || vote == c->identity.node_id)
+                          ? FOUNDING_GATHER
+                          : FOUNDING_WAIT;
     }
     founder_advance(c, true); /* a list of one has nobody to wait for */
 }

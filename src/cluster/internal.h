@@ -242,6 +242,14 @@ bool is_voter(const struct cluster *c, uint64_t node_id);
 bool cluster_leads(const struct cluster *c);
 void cluster_finish_stop(struct cluster *c); /* goes on when the last job has ended */
 
+int cluster_open_loop(struct cluster *c); /* timers and the deferred pump */
+void cluster_run_loop(struct cluster *c);
+void cluster_on_journal_fatal(void *arg, const struct error *e);
+
+/* ---- peers.c --------------------------------------------------------------------- */
+int peers_open_transport(struct cluster *c, struct error *e);
+void peers_forget_strangers(struct cluster *c);
+
 /* ---- driver.c --------------------------------------------------------------- */
 int driver_open(struct cluster *c, struct error *e);
 /* Starts the core with what is in log, conf and the vote. */
@@ -250,6 +258,7 @@ int driver_start(struct cluster *c, uint64_t term, uint64_t vote, struct error *
 int driver_step(struct cluster *c, struct raft_event *event);
 void driver_stepped(struct cluster *c, int rv, const char *what); /* nonzero rv is fatal */
 void driver_close(struct cluster *c);
+void driver_on_timer(void *arg);
 bool driver_sole_voter(const struct cluster *c);
 
 /* ---- receive.c --------------------------------------------------------------- */
@@ -329,6 +338,11 @@ void founding_on_hello(struct cluster *c, struct peer *p, const struct wire_hell
 void founding_on_ask(struct cluster *c, struct peer *p, uint64_t cluster_id);
 void founding_on_promise(struct cluster *c, struct peer *p, uint64_t cluster_id);
 void founding_on_config(struct cluster *c, struct peer *p, struct reader *r);
+/* founding_say.c */
+bool founding_is_founder(const struct cluster *c);
+bool founding_usable(const struct cluster *c, const struct peer *p);
+void founding_lists_differ(struct cluster *c, struct peer *p, const struct wire_hello *h);
+void founding_say(struct cluster *c);
 void founding_waiting(struct cluster *c, struct buf *out); /* text: whom we wait for */
 
 /* ---- clock.c
