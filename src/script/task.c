@@ -111,6 +111,11 @@ static void finish(struct task *t, int status, const struct error *e, struct spa
     t->state = TASK_DONE;
     if (t->node_request != NULL) {
         struct span json = span_make("", 0);
+        struct error own;
+        if (status != 0 && e == NULL) { /* exit(n) says no more than n */
+            (void)error_set(&own, ERR_BADARG, "the command ended with exit(%d)", status);
+            e = &own;
+        }
         if (status == 0 && lua_gettop(t->co) > 0 && lua_type(t->co, -1) == LUA_TSTRING) {
             json.data = lua_tolstring(t->co, -1, &json.len);
         }

@@ -101,7 +101,9 @@ static inline void world_guard(uv_timer_t *t)
     w->late = true;
 }
 
-static inline void world_start_with(struct resp_world *w, bool users, bool scripts)
+/* files: node scripts of the profile, NULL-ended; NULL for none. */
+static inline void world_start_files(struct resp_world *w, bool users, bool scripts,
+                                     const char *const *files)
 {
     struct error e = { 0 };
     memset(w, 0, sizeof *w);
@@ -115,9 +117,11 @@ static inline void world_start_with(struct resp_world *w, bool users, bool scrip
                                   .node_cancel = world_node_cancel,
                                   .arg = w };
     if (scripts) {
-        struct scripts_options sco = {
-            .env = w->env, .registry = w->registry, .profile = "test", .version = "0"
-        };
+        struct scripts_options sco = { .env = w->env,
+                                       .registry = w->registry,
+                                       .files = files,
+                                       .profile = "test",
+                                       .version = "0" };
         if (scripts_new(&sco, &w->scripts, &e) != 0) {
             fail_msg("scripts: %s", e.message);
         }
@@ -154,6 +158,11 @@ static inline void world_start_with(struct resp_world *w, bool users, bool scrip
     assert_int_equal(resp_new(&ro, &w->resp, &e), 0);
     assert_int_equal(uv_timer_init(&w->loop, &w->guard), 0);
     w->guard.data = w;
+}
+
+static inline void world_start_with(struct resp_world *w, bool users, bool scripts)
+{
+    world_start_files(w, users, scripts, NULL);
 }
 
 static inline void world_start(struct resp_world *w, bool users)

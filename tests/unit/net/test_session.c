@@ -20,6 +20,26 @@ static int setup_users(void **state)
     return 0;
 }
 
+/* A node with the command `leave N`, of a profile's own script, which calls exit(N). */
+static int setup_leave(void **state)
+{
+    static const char text[] =
+        "return command { name = 'leave', help = 'Leaves.', access = 'public',\n"
+        "    args = { { 'status', 'int', 'A status.' } },\n"
+        "    run = function(ctx, req) exit(req.status) end }\n";
+    char path[] = "/tmp/usher-test-XXXXXX";
+    const char *const files[] = { path, NULL };
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    (void)close(fd);
+    struct resp_world *w = mem_zalloc(sizeof *w);
+    world_start_files(w, false, true, files);
+    (void)unlink(path);
+    *state = w;
+    return 0;
+}
+
 static int teardown(void **state)
 {
     world_stop(*state);
@@ -200,13 +220,25 @@ static void test_access(void **state)
     buf_free(&got);
 }
 
+/* A node command that calls exit(n) is answered, with an error when n is not 0, and the node
+ * goes on. */
+static void test_exit(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = world_talk(w, SIZED("LEAVE 3\r\nPING\r\n"));
+    assert_non_null(strstr((char *)got.data, "-BADARG "));
+    assert_non_null(strstr((char *)got.data, "exit(3)"));
+    assert_non_null(strstr((char *)got.data, "+PONG"));
+    buf_free(&got);
+}
+
 int main(void)
 {
 #define WITH(test, up) cmocka_unit_test_setup_teardown(test, up, teardown)
     const struct CMUnitTest tests[] = {
         WITH(test_lines, setup), WITH(test_status, setup),       WITH(test_run, setup),
         WITH(test_kill, setup),  WITH(test_flow_control, setup), WITH(test_gone, setup),
-        WITH(test_reset, setup), WITH(test_access, setup_users),
+        WITH(test_reset, setup), WITH(test_access, setup_users), WITH(test_exit, setup_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
