@@ -19,6 +19,7 @@
  * that passes. Rules are asked about a seat only when a row has room for a block there. */
 #include <string.h>
 
+#include "base/assert.h"
 #include "policy/vm.h"
 
 #define EVENTS_MAX 32 /* legs of a journey: the same seats on all */
@@ -429,6 +430,7 @@ static void read_events(struct search *s, int index)
     if (s->events == 0) {
         luaL_error(L, "tx:best needs an event");
     }
+    ASSERT(s->events > 0);
     s->chart = s->event[0]->chart;
     s->shown = s->events;
 }

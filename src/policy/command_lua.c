@@ -69,6 +69,7 @@ static void text_list(lua_State *L, int list, char ***to, const char *what)
     *to = mem_zalloc((n + 1) * sizeof(**to));
     if (*to == NULL) {
         luaL_error(L, "no memory for a command");
+        return; /* never reached */
     }
     for (size_t i = 0; i < n; i++) {
         if (lua_rawgeti(L, list, (lua_Integer)i + 1) != LUA_TSTRING) {

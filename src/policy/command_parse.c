@@ -435,7 +435,8 @@ static int reserve(struct parse *p, size_t bytes)
     size_t words = bytes + strlen(p->def->name) + 32;
     if (!buf_reserve(&c->arena, cells * sizeof(struct call_value)) ||
         !buf_reserve(&c->argv, words)) {
-        return error_set(p->e, ERR_NOMEM, "out of memory");
+        (void)error_set(p->e, ERR_NOMEM, "out of memory");
+        return ERR_NOMEM;
     }
     c->arena.len = cells * sizeof(struct call_value);
     c->values = (struct call_value *)(void *)c->arena.data;

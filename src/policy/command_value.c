@@ -185,7 +185,8 @@ static int parse_json_seat(struct span text, struct buf *scratch, struct seat_wo
     }
     json_scan_free(&s);
     if (rc == 0 && out->label.data == NULL) {
-        rc = error_set(e, ERR_BADARG, "a seat as JSON needs \"seat\"");
+        (void)error_set(e, ERR_BADARG, "a seat as JSON needs \"seat\"");
+        rc = ERR_BADARG;
     }
     if (rc == 0) {
         split_range(out);

@@ -97,7 +97,7 @@ static void push_module_chunk(lua_State *L, struct span name, int files, int loa
         push_builtin_chunk(L, path);
         return;
     }
-    (void)strcat(path, ".lua");
+    memcpy(path + name.len, ".lua", sizeof ".lua"); /* the four bytes kept free above */
     if (lua_isnil(L, files) || lua_getfield(L, files, path) != LUA_TSTRING) {
         luaL_error(L, "module '%s' not found: there is no %s in the bundle", name.data, path);
     }
@@ -387,6 +387,7 @@ static void read_active(lua_State *L, int t, struct active *out)
     out->sets = mem_zalloc((size_t)(n + 1) * sizeof(*out->sets));
     if (out->sets == NULL) {
         luaL_error(L, "no memory for a policy");
+        return; /* never reached */
     }
     lua_pushvalue(L, t);
     read_ruleset(L, &out->sets[out->sets_count++], span_of(""), &out->hooks);

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "policy/sandbox.h"
 
 #define DEPTH_MAX   200
@@ -142,14 +143,15 @@ static const char *balance(struct pattern *m, const char *s, const char *p)
     if (s >= m->src_end || *s != *p) {
         return NULL;
     }
-    int open = *p, close = p[1], deep = 1;
+    unsigned char open = byte_of(p), close = byte_of(p + 1);
+    int deep = 1;
     while (++s < m->src_end) {
         step(m);
-        if (*s == close) {
+        if (byte_of(s) == close) {
             if (--deep == 0) {
                 return s + 1;
             }
-        } else if (*s == open) {
+        } else if (byte_of(s) == open) {
             deep++;
         }
     }
@@ -329,6 +331,7 @@ static const char *match(struct pattern *m, const char *s, const char *p)
 
 const char *pattern_match(struct pattern *m, const char *s, const char *pat)
 {
+    ASSERT(s != NULL);
     m->level = 0;
     m->depth = 0;
     return match(m, s, pat);

@@ -91,12 +91,16 @@ static void read_one(struct service *s, struct window *w, struct item *it)
 {
     struct error e;
     error_clear(&e);
-    if (service_parse(s, it, &e) != 0 || service_allowed(s->call.def, &it->user, &e) != 0) {
+    int rc = service_parse(s, it, &e);
+    rc = rc != 0 ? rc : service_allowed(s->call.def, &it->user, &e);
+    bool prove = rc == 0 && s->call.read == READ_LINEARIZABLE && !it->proved;
+    if (rc == 0 && !prove && !it->proved) {
+        rc = cluster_local_ready(s->cluster, &e);
+    }
+    if (rc != 0) {
         refuse(w, it, &e);
-    } else if (s->call.read == READ_LINEARIZABLE && !it->proved) {
+    } else if (prove) {
         read_linearizable(s, w, it);
-    } else if (!it->proved && cluster_local_ready(s->cluster, &e) != 0) {
-        refuse(w, it, &e);
     } else {
         if (s->call.min_index > 0 && !it->reached) {
             window_open(w);

@@ -246,6 +246,7 @@ void service_submit(struct service *s, struct request *r)
         refuse(s, r, &e);
         return;
     }
+    ASSERT(def != NULL);
     if (def->kind == COMMAND_TRANSACTION && hopeless(s) && def->read != READ_LOCAL) {
         service_error_no_leader(s, &e);
         refuse(s, r, &e);

@@ -366,7 +366,7 @@ static int read_areas(struct chart *c, struct reader *r, struct error *e)
         c->areas[i].category = (uint32_t)category;
         c->areas[i].capacity = (uint32_t)capacity;
     }
-    uint64_t bytes;
+    uint64_t bytes = 0;
     int rc =
         mark_names(c, &c->area_names, lens, c->areas_count, 1, SEAT_LABEL_BYTES_MAX, &bytes, e);
     if (rc != 0) {

@@ -131,6 +131,7 @@ static int exchange(struct store *s, const struct effect *f, const uint32_t slot
     int rc = steps[0] == NULL || steps[1] == NULL || steps[2] == NULL ? no_memory(e) : 0;
     for (int i = 0; i < 3 && rc == 0; i++) {
         struct order *to = steps[i];
+        ASSERT(to != NULL);
         steps[i] = NULL; /* change_order has it now, whatever happens */
         seal(s, f, to);
         to->price = i == 1 ? price : f->price;
