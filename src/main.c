@@ -185,8 +185,7 @@ static int config_program(struct options *o)
 
 struct console_thread {
     pthread_t thread;
-    char *address;
-    const char *profile;
+    char address[300], profile[128];
     volatile sig_atomic_t stop;
 };
 
@@ -232,8 +231,9 @@ static int node_with_config(const struct options *o, const struct config *config
         render_error(&e, span_make("", 0));
         return EXIT_REFUSED;
     }
-    struct console_thread console = { .address = mem_strndup(address, strlen(address)),
-                                      .profile = config->profile };
+    static struct console_thread console; /* outlives this function: the thread is detached */
+    (void)snprintf(console.address, sizeof console.address, "%s", address);
+    (void)snprintf(console.profile, sizeof console.profile, "%s", config->profile);
     bool with_console = !o->no_console && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
     if (with_console && pthread_create(&console.thread, NULL, console_run, &console) == 0) {
         (void)pthread_detach(console.thread);
