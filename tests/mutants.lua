@@ -281,7 +281,7 @@ return {
     }
     lua_sethook(L, hook, LUA_MASKCOUNT, 1);
 ]], to = "",
-        test = "test_sandbox", case = "test_loops", seconds = 120,
+        test = "test_sandbox", case = "test_loops", seconds = 60,
     },
     {
         name = "bytecode-loaded", breaks = "only text chunks are loaded",

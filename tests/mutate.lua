@@ -1,8 +1,8 @@
 --- `./dev mutate [NAME...]`: breaks, one at a time, things that the design forbids (mutants.lua),
 --- and demands that the named test case fails for each. A mutant that survives is a hole in the
---- tests. Works on a copy of the tree below build/mutate, which a later run brings up to date. Takes
---- some minutes, so CI does not run it. `-l` lists the mutants. What a broken program said is kept in
---- build/mutate/build/NAME.log.
+--- tests. Works on a copy of the tree below build/mutate, which a later run brings up to date. What a
+--- broken program said is kept in build/mutate/build/NAME.log. Takes about ten minutes, so CI does not
+--- run it. `-l` lists the mutants and says whose text is gone.
 ---
 --- Each test program has to pass unbroken first: a test that always fails catches nothing.
 package.path = "./?.lua;" .. package.path
@@ -53,7 +53,7 @@ end
 
 local function build(mutant)
     local status, out, err = process.run(
-        { "/usr/bin/ninja", "-C", "build/dev", mutant.spec and "usher" or mutant.test },
+        { "/usr/bin/ninja", "-j2", "-C", "build/dev", mutant.spec and "usher" or mutant.test },
         { cwd = COPY, seconds = BUILD_SECONDS })
     return status == 0, out .. err
 end
@@ -161,7 +161,9 @@ if not list then copy_tree() end
 local passed, failed = 0, 0
 for _, mutant in ipairs(mutants) do
     if list then
-        print(("%-26s %s"):format(mutant.name, mutant.breaks))
+        local _, gone = replace_once(read(mutant.file), mutant)
+        if gone then failed = failed + 1 end
+        print(("%-26s %s%s"):format(mutant.name, mutant.breaks, gone and " (" .. gone .. ")" or ""))
     elseif next(only) == nil or only[mutant.name] then
         local ok, what = try(mutant)
         if ok then
@@ -174,6 +176,6 @@ for _, mutant in ipairs(mutants) do
         io.stdout:flush()
     end
 end
-if list then os.exit(true) end
+if list then os.exit(failed == 0) end
 print(("%d passed, %d failed"):format(passed, failed))
 os.exit(failed == 0 and passed > 0)
