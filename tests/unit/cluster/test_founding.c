@@ -258,7 +258,7 @@ static void test_wrong_directory(void **state)
     world_free(w);
 }
 
-/* Another secret: the nodes never talk, and never found. */
+/* A directory of another cluster stays out of this one, whatever its list says. */
 static void test_two_clusters_do_not_mix(void **state)
 {
     (void)state;
