@@ -24,8 +24,23 @@ struct request {
     request_cb cb;
     void *arg;
     uint64_t client; /* connection or task id, for monitor and cancel */
+    /* What a node command prints while it runs: "out", "progress", "live", "change",
+     * "columns". NULL: nobody listens, and what never ends by itself is refused. With it a
+     * node command has no deadline. room(): false while its reader is slow. */
+    void (*output)(struct request *r, const char *kind, struct span text);
+    bool (*room)(struct request *r);
     void *impl;
 };
+
+/* What a node script can follow as it happens. */
+enum feed_kind {
+    FEED_CHANGES,  /* committed seat changes of one event, or of all: JSON as DESIGN 4.4 */
+    FEED_REQUESTS, /* requests that arrive at this node */
+    FEED_COMMITS   /* entries, as they commit: index only */
+};
+/* On the loop; json is valid during the call. index 0: what was between is not known (a
+ * snapshot replaced the state): begin anew. */
+typedef void (*feed_cb)(void *arg, uint64_t index, struct span json);
 
 /* How scripts reach the service. */
 struct request_sink {
@@ -33,6 +48,12 @@ struct request_sink {
     void (*cancel)(void *arg, struct request *r); /* cb is not called any more */
     /* Answers a node command (kind "node") that the service handed to the scripts. */
     void (*answer)(void *arg, struct request *r, int code, const struct error *e, struct span json);
+    /* Output of a node command on its way, and whether its reader takes more (then true). */
+    bool (*output)(void *arg, struct request *r, const char *kind, struct span text);
+    bool (*listens)(void *arg, struct request *r); /* somebody takes its output */
+    /* A live feed; NULL: out of memory, or the event's id is too long. May be NULL. */
+    struct watch *(*feed)(void *arg, int kind, struct span event, feed_cb cb, void *cb_arg);
+    void (*unfeed)(void *arg, struct watch *w); /* also from inside its callback */
     void *arg;
 };
 

@@ -237,6 +237,9 @@ void service_submit(struct service *s, struct request *r)
     const struct command_def *def;
     s->counters.requests++;
     error_clear(&e);
+    if (s->monitors != NULL) {
+        monitor_tell(s, r);
+    }
     if (s->closing) {
         refuse_closing(&e);
         refuse(s, r, &e);
@@ -266,6 +269,9 @@ void service_submit(struct service *s, struct request *r)
     it->is_read = def->read != READ_NONE;
     it->deadline_ms = r->deadline_ms != 0 ? r->deadline_ms : service_now(s) + REQUEST_DEADLINE_MS;
     r->impl = it;
+    if (def->kind == COMMAND_NODE && r->output != NULL) {
+        it->deadline_ms = UINT64_MAX; /* it says how it goes on; whoever asked may end it */
+    }
     if (def->kind == COMMAND_NODE) {
         submit_node(s, r, it);
     } else {
@@ -422,9 +428,40 @@ static void sink_answer(void *arg, struct request *r, int code, const struct err
     service_answer(arg, r, code, e, json);
 }
 
+static struct request *listener_of(struct request *r)
+{
+    const struct node_run *run = r->impl;
+    struct request *to = run->item->r; /* NULL: canceled */
+    return to != NULL && to->output != NULL ? to : NULL;
+}
+
+static bool sink_output(void *arg, struct request *r, const char *kind, struct span text)
+{
+    struct request *to = listener_of(r);
+    (void)arg;
+    if (to != NULL && text.data != NULL) {
+        to->output(to, kind, text);
+    }
+    to = listener_of(r);
+    return to == NULL || to->room == NULL || to->room(to);
+}
+
+static bool sink_listens(void *arg, struct request *r)
+{
+    (void)arg;
+    return listener_of(r) != NULL;
+}
+
 void service_sink(struct service *s, struct request_sink *out)
 {
-    *out = (struct request_sink){ sink_submit, sink_cancel, sink_answer, s };
+    *out = (struct request_sink){ .submit = sink_submit,
+                                  .cancel = sink_cancel,
+                                  .answer = sink_answer,
+                                  .output = sink_output,
+                                  .listens = sink_listens,
+                                  .feed = feed_open,
+                                  .unfeed = feed_close,
+                                  .arg = s };
 }
 
 void service_counters(const struct service *s, struct service_counters *out)

@@ -65,7 +65,8 @@ void service_cancel(struct service *s, struct request *r);
 void service_answer(struct service *s, struct request *r, int code, const struct error *e,
                     struct span json);
 
-/* Committed seat changes of one event, in index order: JSON text as DESIGN 4.4. */
+/* Committed seat changes of one event, in index order: JSON text as DESIGN 4.4. Index 0 and
+ * no text: a snapshot replaced the state, changes were missed; read `seats` anew. */
 struct watch;
 typedef void (*watch_cb)(void *arg, struct span event, uint64_t index, struct span json);
 struct watch *service_watch(struct service *s, struct span event /* empty: all */, watch_cb cb,

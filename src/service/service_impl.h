@@ -118,7 +118,8 @@ struct groups {
 struct watch {
     struct watch *next, **at;
     struct service *service;
-    watch_cb cb;
+    watch_cb cb;  /* or */
+    feed_cb feed; /* of a script */
     void *arg;
     bool dead; /* unwatched while watchers are being told */
     uint32_t id_len;
@@ -180,6 +181,7 @@ struct service {
     size_t entry_bytes; /* of the last entry */
 
     struct watch *watches[WATCH_BUCKETS], *watch_all;
+    struct watch *monitors, *commits; /* feeds of requests and of committed indices */
     unsigned watch_count;
     bool telling, watch_dead;
 
@@ -271,7 +273,16 @@ void upkeep_schedule(struct service *s);
 void upkeep_policy(struct service *s); /* loads the committed policy when it is another */
 
 /* watch.c */
+struct watch *watch_add(struct service *s, struct watch **list /* NULL: by event */,
+                        struct span event);
 void watch_tell(struct service *s, uint64_t index);
+void feed_tell(struct service *s, struct watch *list, uint64_t index, struct span json);
+void watch_lost(struct service *s); /* the state was replaced: changes were not seen */
 void watch_free_all(struct service *s);
+
+/* feed.c */
+struct watch *feed_open(void *service, int kind, struct span event, feed_cb cb, void *cb_arg);
+void feed_close(void *service, struct watch *w);
+void monitor_tell(struct service *s, const struct request *r);
 
 #endif

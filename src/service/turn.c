@@ -198,6 +198,9 @@ static void on_committed(void *arg, uint64_t index, uint64_t term, struct span e
     if (entry.len > 0 && s->watch_count > 0) {
         watch_tell(s, index);
     }
+    if (s->commits != NULL) {
+        feed_tell(s, s->commits, index, span_make("", 0));
+    }
     for (unsigned i = 0; i < s->listeners_count; i++) {
         if (s->listeners[i].on->committed != NULL) {
             s->listeners[i].on->committed(s->listeners[i].arg, index, term, entry, mine);
@@ -224,6 +227,7 @@ static void on_restored(void *arg, struct store *store)
 {
     struct service *s = arg;
     s->policy_stale = true;
+    watch_lost(s);
     for (unsigned i = 0; i < s->listeners_count; i++) {
         if (s->listeners[i].on->restored != NULL) {
             s->listeners[i].on->restored(s->listeners[i].arg, store);

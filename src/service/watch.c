@@ -4,7 +4,10 @@
  *   {"event":"1","index":42,"changes":[{"seat":"A1","status":"held"},
  *                                      {"area":"FLOOR","status":"booked","count":3,"was":"held"}]}
  *
- * A watcher may end any watch from inside its callback: dead ones are freed afterwards. */
+ * Scripts follow the same, the requests that arrive here and the indices that commit (feed.c).
+ * When a snapshot replaces the state, changes were not seen one by one: every watcher is told
+ * so (index 0, no JSON) and begins anew. A watcher may end any watch from inside its callback:
+ * dead ones are freed afterwards. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,24 +23,29 @@ static struct watch **bucket(struct service *s, struct span event)
                           : &s->watches[hash64(event.data, event.len) % WATCH_BUCKETS];
 }
 
-struct watch *service_watch(struct service *s, struct span event, watch_cb cb, void *arg)
+struct watch *watch_add(struct service *s, struct watch **list, struct span event)
 {
-    if (event.len > ID_BYTES_MAX) {
-        return NULL;
-    }
-    struct watch *w = mem_zalloc(sizeof *w);
+    struct watch *w = event.len <= ID_BYTES_MAX ? mem_zalloc(sizeof *w) : NULL;
     if (w == NULL) {
         return NULL;
     }
     w->service = s;
-    w->cb = cb;
-    w->arg = arg;
     w->id_len = (uint32_t)event.len;
     memcpy(w->id, event.data, event.len);
-    w->at = bucket(s, event);
+    w->at = list != NULL ? list : bucket(s, event);
     w->next = *w->at;
     *w->at = w;
     s->watch_count++;
+    return w;
+}
+
+struct watch *service_watch(struct service *s, struct span event, watch_cb cb, void *arg)
+{
+    struct watch *w = watch_add(s, NULL, event);
+    if (w != NULL) {
+        w->cb = cb;
+        w->arg = arg;
+    }
     return w;
 }
 
@@ -64,12 +72,19 @@ void service_unwatch(struct watch *w)
     }
 }
 
+#define LISTS (WATCH_BUCKETS + 3)
+
+static struct watch **list_at(struct service *s, size_t i)
+{
+    struct watch **others[] = { &s->watch_all, &s->monitors, &s->commits };
+    return i < WATCH_BUCKETS ? &s->watches[i] : others[i - WATCH_BUCKETS];
+}
+
 static void bury(struct service *s)
 {
-    for (size_t i = 0; i <= WATCH_BUCKETS; i++) {
+    for (size_t i = 0; i < LISTS; i++) {
         struct watch *next;
-        for (struct watch *w = i < WATCH_BUCKETS ? s->watches[i] : s->watch_all; w != NULL;
-             w = next) {
+        for (struct watch *w = *list_at(s, i); w != NULL; w = next) {
             next = w->next;
             if (w->dead) {
                 unlink_watch(w);
@@ -77,6 +92,39 @@ static void bury(struct service *s)
         }
     }
     s->watch_dead = false;
+}
+
+static void tell_one(struct watch *w, struct span event, uint64_t index, struct span json)
+{
+    if (w->feed != NULL) {
+        w->feed(w->arg, index, json);
+    } else {
+        w->cb(w->arg, event, index, json);
+    }
+}
+
+void feed_tell(struct service *s, struct watch *list, uint64_t index, struct span json)
+{
+    bool outer = s->telling;
+    s->telling = true;
+    for (struct watch *w = list; w != NULL; w = w->next) {
+        if (!w->dead) {
+            tell_one(w, span_make(w->id, w->id_len), index, json);
+        }
+    }
+    s->telling = outer;
+    if (!outer && s->watch_dead) {
+        bury(s);
+    }
+}
+
+void watch_lost(struct service *s)
+{
+    for (size_t i = 0; i < LISTS; i++) {
+        if (list_at(s, i) != &s->monitors) {
+            feed_tell(s, *list_at(s, i), 0, span_make("", 0));
+        }
+    }
 }
 
 /* One change, copied: sorted by event, in their old order within it. */
@@ -168,7 +216,7 @@ static void tell_list(struct watch *list, struct span event, uint64_t index, str
 {
     for (struct watch *w = list; w != NULL; w = w->next) {
         if (matches(w, event)) {
-            w->cb(w->arg, event, index, json);
+            tell_one(w, event, index, json);
         }
     }
 }
@@ -222,8 +270,8 @@ void watch_tell(struct service *s, uint64_t index)
 
 void watch_free_all(struct service *s)
 {
-    for (size_t i = 0; i <= WATCH_BUCKETS; i++) {
-        struct watch **list = i < WATCH_BUCKETS ? &s->watches[i] : &s->watch_all;
+    for (size_t i = 0; i < LISTS; i++) {
+        struct watch **list = list_at(s, i);
         while (*list != NULL) {
             unlink_watch(*list);
         }

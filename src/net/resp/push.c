@@ -3,7 +3,8 @@
  * RESP2: the arrays of Redis' SUBSCRIBE; RESP3: pushes, between any two answers. A push that
  * would land in the middle of an answer that is being streamed (a console statement) is a
  * separate value all the same: values are written whole. A subscriber that does not read is
- * cut off at PUSH_BYTES_MAX: it must come back and read `seats` anew. */
+ * cut off at PUSH_BYTES_MAX: it must come back and read `seats` anew. So is everybody whose
+ * node took over a snapshot, for then changes went by that nobody here has seen. */
 #include <stdio.h>
 #include <string.h>
 
@@ -19,9 +20,12 @@ static void on_change(void *arg, struct span event, uint64_t index, struct span 
     struct subscription *s = arg;
     struct conn *c = s->conn;
     char channel[sizeof PREFIX + ID_BYTES_MAX];
-    (void)index;
     ASSERT(event.len <= ID_BYTES_MAX);
     if (c->closing) {
+        return;
+    }
+    if (index == 0) { /* a snapshot replaced the state: it missed changes and begins anew */
+        resp_conn_kill(c);
         return;
     }
     (void)snprintf(channel, sizeof channel, "%s%.*s", PREFIX, (int)event.len, event.data);
