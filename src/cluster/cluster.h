@@ -35,6 +35,13 @@ enum cluster_role {
 };
 const char *cluster_role_name(int role); /* "leader"; founding shows as "founding" */
 
+struct cluster_member_change {
+    const char *address;
+    const char *change; /* "learner", "voter" or "removed" */
+    uint64_t node_id, index;
+    unsigned voters; /* from now on */
+};
+
 struct cluster_options {
     const char *dir;          /* data directory of this node */
     const char *address;      /* own advertised address, one of `nodes` or a joiner's */
@@ -45,6 +52,7 @@ struct cluster_options {
     uint32_t version;             /* program version number */
     uint64_t snapshot_bytes;      /* log bytes that trigger a snapshot; 0: 64 MiB or the
                                      size of the last snapshot, whichever is more */
+    uint64_t segment_bytes, reserve_bytes; /* journal_options; 0: theirs */
     /* All on the loop, never from inside a call into the cluster. */
     struct cluster_events {
         /* Role, leader or term changed. leader may be "". */
@@ -60,6 +68,9 @@ struct cluster_options {
         void (*undone)(void *arg, uint64_t first);
         /* The store was replaced by a received snapshot: re-read everything. */
         void (*restored)(void *arg, struct store *store);
+        /* A committed configuration was applied that differs from the one before (on every
+         * node; again when the log is replayed after a restart). One call per difference. */
+        void (*member)(void *arg, const struct cluster_member_change *m);
         /* A frame of CHANNEL_SERVICE. */
         void (*frame)(void *arg, const struct transport_peer *peer, const uint8_t *data,
                       size_t len);
@@ -133,6 +144,41 @@ struct cluster_status {
 void cluster_status(struct cluster *c, struct cluster_status *out);
 /* Starts a snapshot now; cb with 0 or an error. */
 void cluster_snapshot(struct cluster *c, cluster_read_cb cb, void *arg);
+/* ---- Membership (member_*.c) ---------------------------------------------- */
+
+enum change_kind { CHANGE_NONE, CHANGE_ADD, CHANGE_REMOVE, CHANGE_REPLACE, CHANGE_TRANSFER };
+struct cluster_change {
+    uint64_t id; /* drawn by the asker; the same id is the same change, on every node */
+    int kind;
+    const char *address; /* REPLACE: the old one; TRANSFER: "" for the most caught-up voter */
+    const char *other;   /* REPLACE: the new one, else "" */
+    uint64_t timeout_ms;
+    bool force; /* REMOVE, REPLACE: even if too few reachable voters remain */
+};
+enum change_stage {
+    STAGE_ASKING,   /* the leader has not answered yet */
+    STAGE_REACHING, /* the address is tried */
+    STAGE_WAITING,  /* for another change to end */
+    STAGE_LOGGING,  /* the operation is on its way into the log */
+    STAGE_LEARNING, /* the new node catches up: match of last, snapshot sent of total */
+    STAGE_PROMOTING,
+    STAGE_HANDING,  /* leadership is handed over */
+    STAGE_REMOVING,
+    STAGE_UNDOING,
+    STAGE_DONE
+};
+const char *change_stage_name(int stage);
+struct cluster_change_state {
+    int stage, code; /* DONE: 0 or what went wrong, with text and hint */
+    char text[ERROR_MESSAGE_BYTES], hint[ERROR_HINT_BYTES];
+    uint64_t match, last, sent, total;
+};
+/* Asks for a change, or how far it is; to be called some ten times a second on any node
+ * until DONE. The leader carries it out; a new leader goes on with it. Whoever stops asking
+ * for some seconds has canceled it: then a node that is not a voter yet is dropped again. */
+void cluster_change_poll(struct cluster *c, const struct cluster_change *change,
+                         struct cluster_change_state *out);
+
 /* Moves leadership to a voter ("" : the most caught-up one). */
 void cluster_transfer(struct cluster *c, const char *address, cluster_read_cb cb, void *arg);
 

@@ -125,7 +125,10 @@ static int check_identity(struct cluster *c, const struct journal_recovery *rec,
 static int recover(struct cluster *c, uint64_t *term, uint64_t *vote, struct error *e)
 {
     struct journal_recovery rec;
-    struct journal_options jo = { .fatal = cluster_on_journal_fatal, .arg = c };
+    struct journal_options jo = { .segment_bytes = c->o.segment_bytes,
+                                  .reserve_bytes = c->o.reserve_bytes,
+                                  .fatal = cluster_on_journal_fatal,
+                                  .arg = c };
     int rv = journal_open(c->env, c->dir, &jo, &c->journal, &rec, e);
     if (rv != 0) {
         return rv;
