@@ -25,10 +25,7 @@ static struct customer_ref *ref_at(const struct store *s, uint32_t n)
     return pool_at(&s->customers, n);
 }
 
-static uint64_t customer_hash_of(const void *arg, uint32_t n)
-{
-    return ref_at(arg, n)->customer->hash;
-}
+static uint64_t customer_hash_of(const void *arg, uint32_t n) { return ref_at(arg, n)->hash; }
 
 static uint32_t *customer_next(const void *arg, uint32_t n) { return &ref_at(arg, n)->chain; }
 
@@ -36,15 +33,17 @@ bool customers_init(struct store *s)
 {
     pool_init(&s->pairs, &s->slab, sizeof(struct pair));
     pool_init(&s->customers, &s->slab, sizeof(struct customer_ref));
-    return table_init(&s->pair_table, &s->slab, pair_hash_of, pair_next, s) &&
-           table_init(&s->customer_table, &s->slab, customer_hash_of, customer_next, s);
+    return table_init(&s->pair_table, &s->slab, 1, pair_hash_of, pair_next, s) &&
+           table_init(&s->customer_table, &s->slab, 1, customer_hash_of, customer_next, s);
 }
 
 static struct customer *find_hashed(const struct store *s, struct span id, uint64_t hash)
 {
     for (uint32_t n = table_first(&s->customer_table, hash); n != 0; n = ref_at(s, n)->chain) {
-        struct customer *c = ref_at(s, n)->customer;
-        if (c->hash == hash && c->len == id.len && memcmp(c->id, id.data, id.len) == 0) {
+        const struct customer_ref *r = ref_at(s, n);
+        struct customer *c = r->customer;
+        if (r->hash == (uint32_t)hash && c->hash == hash && c->len == id.len &&
+            memcmp(c->id, id.data, id.len) == 0) {
             return c;
         }
     }
@@ -84,6 +83,7 @@ struct customer *customer_intern(struct store *s, struct span id)
     memcpy(c->id, id.data, id.len);
     c->number = pool_get(&s->customers);
     ref_at(s, c->number)->customer = c;
+    ref_at(s, c->number)->hash = (uint32_t)hash;
     table_insert(&s->customer_table, hash, c->number);
     return c;
 }

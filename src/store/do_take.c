@@ -85,7 +85,7 @@ static int take_late(struct store *s, const struct effect *f, struct party *p, s
 }
 
 /* A large store is mostly waiting for memory here, so ask for it all at once. */
-static void prefetch_take(const struct store *s, const struct effect *f)
+void take_prefetch(const struct store *s, const struct effect *f)
 {
     order_prefetch(s, f->id);
     customer_prefetch(s, f->customer);
@@ -101,7 +101,7 @@ static void prefetch_take(const struct store *s, const struct effect *f)
 int do_take(struct store *s, const struct effect *f, struct error *e)
 {
     struct party p;
-    prefetch_take(s, f);
+    take_prefetch(s, f);
     int rc = check_json(f->text, "metadata", e);
     rc = rc != 0 ? rc : check_price(f->price, e);
     rc = rc != 0 || f->until_ms == 0 ? rc : check_until(s, f->until_ms, e);

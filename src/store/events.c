@@ -28,7 +28,7 @@ static uint32_t *event_next_of(const void *arg, uint32_t n) { return &event_at(a
 bool events_init(struct store *s)
 {
     s->next_event = 1;
-    return table_init(&s->event_table, &s->slab, event_hash_of, event_next_of, s);
+    return table_init(&s->event_table, &s->slab, 1, event_hash_of, event_next_of, s);
 }
 
 struct event_object *event_at(const struct store *s, uint32_t number)

@@ -21,7 +21,7 @@ static uint32_t *name_next(const void *arg, uint32_t n)
 bool names_init(struct store *s)
 {
     s->names_len = 1;
-    return table_init(&s->name_table, &s->slab, name_hash_of, name_next, s);
+    return table_init(&s->name_table, &s->slab, 1, name_hash_of, name_next, s);
 }
 
 uint32_t name_find(const struct store *s, struct span text)

@@ -41,7 +41,7 @@ static uint32_t *order_next(const void *arg, uint32_t n) { return &record_at(arg
 bool orders_init(struct store *s)
 {
     pool_init(&s->records, &s->slab, sizeof(struct record));
-    return table_init(&s->orders, &s->slab, order_hash_of, order_next, s);
+    return table_init(&s->orders, &s->slab, 1, order_hash_of, order_next, s);
 }
 
 static uint16_t tag_of(uint64_t hash) { return (uint16_t)(hash >> 48); }

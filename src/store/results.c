@@ -50,7 +50,7 @@ static uint32_t *result_next(const void *arg, uint32_t n)
 
 bool results_init(struct store *s)
 {
-    return table_init(&s->result_table, &s->slab, result_hash_of, result_next, s);
+    return table_init(&s->result_table, &s->slab, 2, result_hash_of, result_next, s);
 }
 
 void results_close(struct store *s)

@@ -257,6 +257,13 @@ int store_snapshot_next(struct snapshot *snap, size_t bytes, struct buf *out, bo
 void store_snapshot_end(struct snapshot *snap);             /* also to abandon */
 uint64_t store_snapshot_index(const struct snapshot *snap); /* state as of this log index */
 
+/* What a snapshot says of itself; its first 256 bytes are enough. */
+struct store_snapshot_facts {
+    uint64_t time_ms, index, digest;
+};
+int store_snapshot_peek(const void *data, size_t len, struct store_snapshot_facts *out,
+                        struct error *e);
+
 /* Reads a snapshot into a fresh store; safe on a worker thread (touches nothing
  * shared). Verifies format, lengths, checksum, recomputes the digest and the
  * invariants. feed() in any piece sizes. */

@@ -77,24 +77,33 @@ static inline void *pool_at(const struct pool *p, uint32_t n)
 
 /* ---- table.c: linear hashing over numbered elements -------------------------------- */
 
-#define TABLE_SHIFT 10
+#define TABLE_SHIFT 9
+
+struct table_head {
+    uint32_t number; /* first of the chain, 0: none; top bit: others follow */
+    uint32_t hash;   /* its hash, low 32 bits */
+};
 
 /* Chains run through the elements; growing splits one bucket at a time, so there is
- * never a pause. Insertion cannot fail: without memory the chains get longer. */
+ * never a pause. Insertion cannot fail: without memory the chains get longer. Of a
+ * hash the low 32 bits count. */
 struct table {
-    uint32_t **pages;
+    struct table_head **pages;
     uint32_t pages_len, pages_cap;
     uint32_t buckets, count;
+    uint32_t load; /* elements per bucket: 8 bytes are shared by so many */
     uint64_t (*hash)(const void *arg, uint32_t n);
     uint32_t *(*next)(const void *arg, uint32_t n);
     const void *arg;
     struct slab *memory;
 };
 
-bool table_init(struct table *t, struct slab *memory, uint64_t (*hash)(const void *, uint32_t),
-                uint32_t *(*next)(const void *, uint32_t), const void *arg);
+bool table_init(struct table *t, struct slab *memory, uint32_t load,
+                uint64_t (*hash)(const void *, uint32_t), uint32_t *(*next)(const void *, uint32_t),
+                const void *arg);
 void table_close(struct table *t);
-uint32_t table_first(const struct table *t, uint64_t hash); /* head of the chain, 0: none */
+/* The first of a chain that may hold the hash, 0: none; go on with its next. */
+uint32_t table_first(const struct table *t, uint64_t hash);
 void table_reserve(struct table *t, uint32_t count);
 void table_prefetch(const struct table *t, uint64_t hash);
 void table_insert(struct table *t, uint64_t hash, uint32_t n);
@@ -158,7 +167,8 @@ struct customer {
 /* Pool element behind a customer's number. */
 struct customer_ref {
     struct customer *customer;
-    uint32_t chain, spare;
+    uint32_t hash; /* of the id, as in customer: spares a look at it */
+    uint32_t chain;
 };
 
 /* Live places of one customer at one event; absent when zero. */
@@ -482,6 +492,8 @@ int do_result_drop(struct store *s, const struct effect *f, struct error *e);
 int do_policy_put(struct store *s, const struct effect *f, struct error *e);
 int do_record_set(struct store *s, const struct effect *f, struct error *e);
 int no_memory(struct error *e);
+/* Asks for the memory that do_take will touch; changes nothing. */
+void take_prefetch(const struct store *s, const struct effect *f);
 /* do.c: replaces (NULL: makes, drops) an order and touches its events. */
 int change_order(struct store *s, uint32_t slot, struct order *to, struct error *e);
 /* A fresh slot with the next serial, for change_order; 0: no memory. */
