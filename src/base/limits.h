@@ -61,6 +61,9 @@
 #define SNAPSHOT_CHUNK_BYTES    (256 * 1024)
 /* Old policies kept for rollback. */
 #define POLICIES_KEPT           16
+/* One bundle: every node compiles it on its loop, so it must stay a matter of milliseconds. */
+#define POLICY_BUNDLE_BYTES_MAX (1024 * 1024)
+#define POLICY_FILES_MAX        256
 /* Servers in one configuration: far above the 3 to 7 voters that make sense. */
 #define CLUSTER_MEMBERS_MAX     64
 /* Entries in one AppendEntries; the library itself sends at most 32 at once. */
@@ -106,10 +109,32 @@
 #define LINK_RETRY_MAX_MS            1000
 
 /* Node scripts: a slice is about half a millisecond, a whole script about half a minute of
- * computing; all of them together share this much memory. */
+ * computing; one script may have this much memory, all of a node together that much. */
 #define SCRIPT_SLICE_INSTRUCTIONS 50000
 #define SCRIPT_INSTRUCTIONS_MAX   2000000000ull
-#define SCRIPT_MEMORY_BYTES_MAX   (256u * 1024 * 1024)
+#define SCRIPT_MEMORY_BYTES_MAX   (128u * 1024 * 1024)
+#define SCRIPTS_MEMORY_BYTES_MAX  ((size_t)1024 * 1024 * 1024)
+/* Slices of one loop turn together: what a booking may have to wait for all scripts. */
+#define SCRIPTS_TURN_NS           (2ull * 1000 * 1000)
+/* Defining commands and hooks while a script is loaded: about a tenth of a second. */
+#define SCRIPT_LOAD_INSTRUCTIONS  20000000ull
+/* One run of a hook or timer: about three seconds of computing. */
+#define SCRIPT_HOOK_INSTRUCTIONS  200000000ull
+/* What a hook has not taken yet; beyond it newer ones are left out, and it is told how many. */
+#define HOOK_QUEUE_MAX            1000
+#define HOOK_QUEUE_BYTES_MAX      (8 * 1024 * 1024)
+/* How often the node looks for new snapshots and keeps the place of its hooks. */
+#define SCRIPTS_TICK_MS           200
+/* `stop` hooks have this long; the node has 5 s in all. */
+#define HOOK_STOP_MS              1500
+/* A doctor check or completion of a script that takes longer has failed. */
+#define SCRIPT_CHECK_MS           5000
+/* append(): one text, one file before it is rotated, how many old ones stay. */
+#define APPEND_BYTES_MAX          (1024 * 1024)
+#define APPEND_FILE_BYTES         (64ull * 1024 * 1024)
+#define APPEND_FILES_KEPT         4
+/* Console sessions of a node; each has a Lua state of its own. */
+#define SCRIPT_SESSIONS_MAX       500
 /* Scripts and statements at work at the same time on one node. */
 #define SCRIPT_TASKS_MAX          1000
 

@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "net/access.h"
 #include "net/listener.h"
-#include "net/policy_files.h"
+#include "policy/bundle_files.h"
 #include "raftio/env_uv.h"
 
 #define STOP_MS 5000

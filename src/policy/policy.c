@@ -286,6 +286,8 @@ int policy_new(const struct policy_options *o, struct registry *registry, struct
     return 0;
 }
 
+void policy_reseed(struct policy *p, const uint64_t seed[2]) { random_init(&p->random, seed); }
+
 void policy_free(struct policy *p)
 {
     if (p == NULL) {

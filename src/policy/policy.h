@@ -27,6 +27,8 @@ struct policy_options {
 int policy_new(const struct policy_options *o, struct registry *registry, struct policy **out,
                struct error *e);
 void policy_free(struct policy *p);
+/* Begins the VM's randomness anew: the same seed and calls give the same ids (tests). */
+void policy_reseed(struct policy *p, const uint64_t seed[2]);
 
 /* Compiles a bundle (policy_bundle_* below) beside the active one and swaps it in,
  * commands included; on error nothing changes and e says file and line. */

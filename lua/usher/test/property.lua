@@ -1,0 +1,236 @@
+--- Random customers play against a policy while a stated property is watched; what breaks it
+--- is shrunk to few steps and printed as a script that shows it again.
+---
+--- A run is many houses, one after another: each is filled until little is free or `length`
+--- steps are over. After every step that changed something `holds` is asked. Beside it two
+--- things are always watched: no answer may be INTERNAL (a mistake in the policy), and the
+--- store's own invariants hold at the end of each house.
+local customers = require "usher.test.customers"
+local house_of = require "usher.test.house"
+local words = require "usher.test.words"
+local Random = require "usher.test.random"
+
+local M = {}
+
+local KEYS = { holds = true, steps = true, customers = true, length = true, party = true, types = true,
+    actions = true, name = true }
+
+-- Why the property does not hold, or nil.
+local function broken(holds, house)
+    local function judge(ok, ...)
+        if not ok then return tostring((...)) end
+        if select("#", ...) == 0 then return nil end
+        local fine, why = ...
+        if fine then return nil end
+        return why and tostring(why) or "holds() said no"
+    end
+    return judge(pcall(holds, house))
+end
+
+-- One step: ok, order id, or false and why it must not be so.
+local function play_step(house, line)
+    if line[1] == "pass" then
+        house:pass(line[2])
+        return true
+    end
+    local ok, code, order_or_message = house:raw({ table.unpack(line) })
+    if not ok and code == "INTERNAL" then return false, nil, "the policy failed: " .. order_or_message end
+    return ok, ok and order_or_message or nil
+end
+
+-- Plays steps on a house; the reason when the property breaks.
+local function replay(house, steps, holds)
+    house_of.fill(house)
+    for _, step in ipairs(steps) do
+        local ok, order, mistake = play_step(house, step.line)
+        if mistake then return mistake end
+        if ok and order then house.named[tostring(step.number)] = order end
+        if ok then
+            local why = broken(holds, house)
+            if why then return why end
+        end
+    end
+end
+
+-- ---- Shrinking ---------------------------------------------------------------------------------
+
+-- Leaves out ever smaller pieces as long as it still breaks.
+local function drop_steps(steps, breaks)
+    local size = #steps // 2
+    while size >= 1 do
+        local at, any = 1, false
+        while at <= #steps do
+            local rest = {}
+            for i, step in ipairs(steps) do
+                if i < at or i >= at + size then rest[#rest + 1] = step end
+            end
+            if #rest < #steps and breaks(rest) then
+                steps, any = rest, true
+            else
+                at = at + size
+            end
+        end
+        if not any or size > 1 then size = size // 2 end
+    end
+    return steps
+end
+
+-- Takes words off the ends of commands: fewer seats, no options.
+local function drop_words(steps, breaks)
+    for i, step in ipairs(steps) do
+        local k = #step.line
+        while k > 3 do
+            local line = { table.unpack(step.line) }
+            table.remove(line, k)
+            local changed = { table.unpack(steps) }
+            changed[i] = { number = step.number, line = line }
+            if breaks(changed) then
+                steps, step = changed, changed[i]
+            end
+            k = k - 1
+        end
+    end
+    return steps
+end
+
+local function shrink(house, steps, holds, budget)
+    local function breaks(candidate)
+        if budget == 0 then return false end
+        budget = budget - 1
+        return replay(house, candidate, holds) ~= nil
+    end
+    local before
+    repeat
+        before = #steps
+        steps = drop_steps(steps, breaks)
+        steps = drop_words(steps, breaks)
+    until #steps == before or budget == 0
+    return steps
+end
+
+-- ---- Printing -------------------------------------------------------------------------------------
+
+local function name_of(index) return index <= 26 and string.char(96 + index) or "o" .. index end
+
+-- The steps as House:play takes them, with orders named a, b, c.
+local function script_of(steps)
+    local used, names, lines = {}, {}, {}
+    for _, step in ipairs(steps) do
+        for _, word in ipairs(step.line) do used[word] = true end
+    end
+    local n = 0
+    for _, step in ipairs(steps) do
+        local ref = "$" .. step.number
+        local line = {}
+        for i, word in ipairs(step.line) do line[i] = names[word] and "$" .. names[word] or word end
+        local text = table.concat(line, " ")
+        if used[ref] then
+            n = n + 1
+            names[ref] = name_of(n)
+            text = names[ref] .. " = " .. text
+        end
+        lines[#lines + 1] = "    " .. text
+    end
+    return table.concat(lines, "\n")
+end
+
+local function report(house, what, steps, why, played)
+    local text = { ("the property%s does not hold after %d random steps (seed %d); shrunk to %d:"):format(
+        what, played, house.options.seed or 1, #steps),
+        "  house:play [[", script_of(steps), "  ]]", why, "house:" }
+    for _, id in ipairs(house.order_of_events) do
+        text[#text + 1] = house:picture(id)
+    end
+    return table.concat(text, "\n")
+end
+
+-- ---- Running --------------------------------------------------------------------------------------
+
+local function copy_without(options, keys)
+    local out = {}
+    for key, value in pairs(options) do
+        if not keys[key] then out[key] = value end
+    end
+    return out
+end
+
+local function crowded(house)
+    local free, all = 0, 0
+    for _, id in ipairs(house.order_of_events) do
+        local event = house:event(id)
+        all = all + #event.seats
+        for _, seat in ipairs(event.seats) do
+            if seat.status == "free" then free = free + 1 end
+        end
+    end
+    return all > 0 and free * 20 <= all
+end
+
+-- Plays one house until it is full, its length is over, or something breaks.
+local function play_house(house, options, random, total)
+    house_of.fill(house)
+    local crowd = customers.new(house, random, options)
+    local steps, full = {}, 0
+    for number = 1, options.length do
+        local line = crowd:step()
+        steps[number] = { number = number, line = line }
+        local ok, order, why = play_step(house, line)
+        total.steps = total.steps + 1
+        if ok then
+            total.granted = total.granted + 1
+            if order then house.named[tostring(number)] = order end
+            why = broken(options.holds, house)
+        elseif not why then
+            total.refused = total.refused + 1
+        end
+        crowd:done(number, line, ok, order)
+        if why then return why, steps end
+        if number % 16 == 0 then
+            full = crowded(house) and full + 1 or 0
+            if full == 2 then break end -- some time to play on in a full house
+        end
+    end
+    total.customers = total.customers + crowd.count
+    local ok, message = house.store:check()
+    if not ok then return "the store's invariants: " .. message, steps end
+end
+
+local function say_mistake(options)
+    if type(options) ~= "table" then return "test.property takes a table" end
+    if type(options.holds) ~= "function" then
+        return "test.property: holds = function(house) ... end is what must always be so"
+    end
+end
+
+--- Plays random customers and fails when `holds` does not.
+---
+--- Beside the options of test.house:
+--- holds      function(house): false (and why), or an error, when the property is broken
+--- steps      how many commands in all (20000), or customers = how many people
+--- length     at most so many in one house (150);  party  at most so many seats at once (6)
+--- types      ticket types that people ask for;  seed  (1)
+--- actions    { function(house, random) return "wait 1 c1 2" end, ... }: further steps
+---@param options table
+---@return { steps: integer, customers: integer, granted: integer, refused: integer, houses: integer }
+function M.run(options)
+    local mistake = say_mistake(options)
+    if mistake then words.fail(mistake) end
+    local house = house_of.new(copy_without(options, KEYS))
+    local run = setmetatable({ length = options.length or 150 }, { __index = options })
+    local random = Random.new(options.seed or 1)
+    local total = { steps = 0, customers = 0, granted = 0, refused = 0, houses = 0 }
+    local most = options.steps or (options.customers and math.huge or 20000)
+    while total.steps < most and total.customers < (options.customers or math.huge) do
+        total.houses = total.houses + 1
+        local why, steps = play_house(house, run, random, total)
+        if why then
+            local small = shrink(house, steps, options.holds, 2000)
+            local again = replay(house, small, options.holds) or why
+            words.fail(report(house, options.name and " '" .. options.name .. "'" or "", small, again,
+                total.steps))
+        end
+    end
+    return total
+end
+
+return M
