@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "console/client.h"
 #include "console/console.h"
+#include "console/policy.h"
 #include "console/render.h"
 #include "net/node.h"
 #include "script/config.h"
@@ -26,6 +27,7 @@ static const char usage_text[] =
     "usher demo                    three nodes on localhost, a cinema, a console\n"
     "usher bench [--help]          load generator\n"
     "usher config check|show [PROFILE] [--file config.lua]\n"
+    "usher policy test PATH [BUSTED-OPTION...]   a policy's specs, without a cluster\n"
     "usher version\n"
     "\n"
     "ADDR is one address or several with commas; without it $USHER_ADDR, else the nodes of the\n"
@@ -305,6 +307,9 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
     }
     if (strcmp(word, "config") == 0 && o->argc > 0 && o->argv[0][0] != '-') {
         return config_program(o);
+    }
+    if (strcmp(word, "policy") == 0 && o->argc > 0 && strcmp(o->argv[0], "test") == 0) {
+        return policy_test_main(o->argc - 1, o->argv + 1);
     }
     if (strcmp(word, "console") == 0) {
         bool given = o->at == NULL && o->argc > 0 && is_address(o->argv[0]);
