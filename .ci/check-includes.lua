@@ -11,7 +11,8 @@ local allowed = {
         service = true },
     net = { base = true, store = true, policy = true, raftio = true, cluster = true, service = true,
         script = true, net = true },
-    console = { base = true, policy = true, script = true, net = true, console = true },
+    console = { base = true, store = true, policy = true, raftio = true, cluster = true, script = true,
+        net = true, console = true },
 }
 -- Outside header (prefix) -> modules that may use it; of raftio only the env_uv files.
 local outside = {

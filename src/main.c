@@ -28,6 +28,7 @@ static const char usage_text[] =
     "usher bench [--help]          load generator\n"
     "usher config check|show [PROFILE] [--file config.lua]\n"
     "usher policy test PATH [BUSTED-OPTION...]   a policy's specs, without a cluster\n"
+    "usher check DATADIR [-w table|json|lua|csv]   reads a stopped node's files, changes nothing\n"
     "usher version\n"
     "\n"
     "ADDR is one address or several with commas; without it $USHER_ADDR, else the nodes of the\n"
@@ -310,6 +311,9 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
     }
     if (strcmp(word, "policy") == 0 && o->argc > 0 && strcmp(o->argv[0], "test") == 0) {
         return policy_test_main(o->argc - 1, o->argv + 1);
+    }
+    if (strcmp(word, "check") == 0) {
+        return check_main(o->format, o->argc, o->argv);
     }
     if (strcmp(word, "console") == 0) {
         bool given = o->at == NULL && o->argc > 0 && is_address(o->argv[0]);

@@ -97,9 +97,15 @@ local function grid(context, rows, columns)
     return table.concat(lines, "\n")
 end
 
-local function pairs_table(context, value)
+local function pairs_table(context, value, wanted)
     local width, lines = 0, {}
-    local columns = columns_of({ value })
+    local columns, seen = {}, {}
+    for _, list in ipairs { wanted, columns_of({ value }) } do -- those wanted come first
+        for _, name in ipairs(list) do
+            if not seen[name] and value[name] ~= nil then columns[#columns + 1] = name end
+            seen[name] = true
+        end
+    end
     for _, name in ipairs(columns) do width = math.max(width, width_of(name)) end
     local free = value.order and value.price == 0 -- nothing to say of money
     for _, name in ipairs(columns) do
@@ -194,7 +200,7 @@ local function as_table(context, value, columns)
     end
     local inner = value.orders
     if type(inner) == "table" and is_list(inner) then return as_table(context, inner, columns) end
-    return pairs_table(context, value)
+    return pairs_table(context, value, columns)
 end
 
 local function csv_cell(text)

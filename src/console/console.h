@@ -31,6 +31,8 @@ int run_main(const struct console_options *o, int argc, char **argv);
 int console_main(const struct console_options *o);
 /* `usher demo`: three nodes of this program on localhost, a cinema, a console. */
 int demo_main(const char *program, int argc, char **argv);
+/* `usher check DATADIR`: what a stopped node's files hold. 0 fine, 1 damaged or in use. */
+int check_main(const char *format, int argc, char **argv);
 /* `usher bench`: load generator. */
 int bench_main(int argc, char **argv);
 

@@ -6,6 +6,7 @@
  *   journal_open.c      opening a directory: lock, identity, snapshot and log together
  *   journal_load.c      its segments: which belong together, where the log goes on
  *   journal_replay.c    reading one segment: records, torn tail or damage
+ *   journal_inspect.c   reading all of a stopped node's directory, changing nothing
  *   journal_vote.c      the small files: vote slots, durable mark, identity
  *   journal_snapshot.c  snapshot writer; journal_snapshot_read.c: reader
  *   journal_format.c    the bytes */
@@ -15,6 +16,7 @@
 #include "base/env.h"
 #include "raftio/journal.h"
 #include "raftio/journal_format.h"
+#include "raftio/journal_inspect.h"
 
 /* Room for any name of ours behind the directory. */
 #define JOURNAL_NAME_BYTES 96
@@ -99,6 +101,7 @@ struct opening {
     struct journal *j;
     struct journal_recovery *rec;
     struct error *e;
+    struct journal_inspection *inspection; /* journal_inspect.c; else NULL */
     /* What the directory holds. */
     uint64_t *numbers;
     size_t count, cap;
@@ -114,6 +117,14 @@ struct opening {
     const uint8_t *rewrite_data;
 };
 
+/* Fills numbers, parts, has_identity, the newest snapshot. */
+int opening_list(struct opening *o);
+/* Whether log and snapshot belong together, and whether the log must restart behind it. */
+int opening_join_snapshot(struct opening *o, bool *restart);
+int opening_lock(struct opening *o, int flags);
+/* journal_inspect.c: what the listing finds. False: out of memory. */
+bool inspect_add_snapshot(struct opening *o, uint64_t index, uint64_t term);
+void inspect_add_other(struct opening *o, const char *name);
 /* Reads all segments; sets where the log goes on. Changes nothing. */
 int load_segments(struct opening *o);
 /* Makes the log's end durable and clean, and the writer ready. */
@@ -126,11 +137,15 @@ struct slots {
     uint64_t node_id;
     struct env_file *vote[2], *mark;
     struct slot vote_now, mark_now;
+    int vote_bad;    /* the copy that is damaged, -1: none */
+    int vote_behind; /* the copy to be repaired: damaged or older; -1: none */
 };
 
 int slots_create(struct slots *s, const char *dir, struct error *e);
 /* Opens the files and reads the newest of each; repairs a vote slot from its twin. */
 int slots_open(struct slots *s, const char *dir, struct error *e);
+/* The same without repairing: the files are opened for reading only. */
+int slots_read(struct slots *s, const char *dir, struct error *e);
 int slots_write_vote(struct slots *s, uint64_t term, uint64_t vote, struct error *e);
 int slots_write_mark(struct slots *s, uint64_t position, struct error *e);
 void slots_close(struct slots *s);
@@ -149,6 +164,10 @@ int journal_read_file(struct env *env, const char *path, uint8_t **data, size_t 
 /* "dir/snapshot-INDEX-TERM" in a new string; NULL: out of memory. */
 char *snapshot_path(const char *dir, uint64_t index, uint64_t term);
 bool snapshot_parse_name(const char *name, uint64_t *index, uint64_t *term);
+/* Header, meta and trailer are good; *bytes is the payload's length. */
+int snapshot_open(struct env *env, const char *dir, uint64_t index, uint64_t term,
+                  struct journal_snapshot_reader **out, struct buf *meta, uint64_t *bytes,
+                  struct error *e);
 /* Checks header, meta and trailer against the file's size, not the blocks. */
 int snapshot_check(struct env *env, const char *dir, uint64_t index, uint64_t term,
                    struct error *e);

@@ -73,12 +73,17 @@ static void on_name(void *arg, const char *name)
         add_number(o, a);
     } else if (snapshot_parse_name(name, &a, &b)) {
         struct journal_recovery *r = o->rec;
+        if (o->inspection != NULL && !inspect_add_snapshot(o, a, b)) {
+            o->no_memory = true;
+        }
         if (a > r->snapshot_index || (a == r->snapshot_index && b > r->snapshot_term)) {
             r->snapshot_index = a;
             r->snapshot_term = b;
         }
     } else if (len > 5 && len < JOURNAL_NAME_BYTES && strcmp(name + len - 5, ".part") == 0) {
         add_part(o, name);
+    } else if (o->inspection != NULL) {
+        inspect_add_other(o, name);
     }
 }
 
@@ -88,7 +93,7 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int list(struct opening *o)
+int opening_list(struct opening *o)
 {
     struct journal *j = o->j;
     int rc = j->env->ops->list_dir(j->env, j->dir, on_name, o, o->e);
@@ -101,15 +106,14 @@ static int list(struct opening *o)
     return rc;
 }
 
-static int lock(struct opening *o)
+int opening_lock(struct opening *o, int flags)
 {
     struct journal *j = o->j;
     char *path = journal_path(j->dir, "lock");
     if (path == NULL) {
         return error_set(o->e, ERR_NOMEM, "no memory to open %s", j->dir);
     }
-    int rc =
-        j->env->ops->file_open(j->env, path, ENV_READ | ENV_WRITE | ENV_CREATE, &j->lock, o->e);
+    int rc = j->env->ops->file_open(j->env, path, flags, &j->lock, o->e);
     mem_free(path);
     if (rc != 0) {
         j->lock = NULL;
@@ -197,7 +201,7 @@ static int create(struct opening *o)
 
 /* ---- Snapshot and log together ------------------------------------------ */
 
-static int join_snapshot(struct opening *o, bool *restart)
+int opening_join_snapshot(struct opening *o, bool *restart)
 {
     const struct journal_recovery *rec = o->rec;
     const struct replay *r = &o->replay;
@@ -251,8 +255,8 @@ static int open_all(struct opening *o)
 {
     struct journal *j = o->j;
     int rc = j->env->ops->make_dir(j->env, j->dir, o->e);
-    rc = rc != 0 ? rc : lock(o);
-    rc = rc != 0 ? rc : list(o);
+    rc = rc != 0 ? rc : opening_lock(o, ENV_READ | ENV_WRITE | ENV_CREATE);
+    rc = rc != 0 ? rc : opening_list(o);
     if (rc != 0) {
         return rc;
     }
@@ -264,7 +268,7 @@ static int open_all(struct opening *o)
         j->slots.node_id = j->identity.node_id;
         rc = rc != 0 ? rc : slots_open(&j->slots, j->dir, o->e);
         rc = rc != 0 ? rc : load_segments(o);
-        rc = rc != 0 ? rc : join_snapshot(o, &restart);
+        rc = rc != 0 ? rc : opening_join_snapshot(o, &restart);
     }
     rc = rc != 0 ? rc : load_writer(o);
     rc = rc != 0 || !restart ? rc : restart_log(o);

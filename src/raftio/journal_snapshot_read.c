@@ -133,22 +133,30 @@ static int reader_open(struct env *env, const char *dir, uint64_t index, uint64_
     return 0;
 }
 
-int journal_snapshot_open(struct journal *j, uint64_t index, uint64_t term,
-                          struct journal_snapshot_reader **out, struct buf *meta, uint64_t *bytes,
-                          struct error *e)
+int snapshot_open(struct env *env, const char *dir, uint64_t index, uint64_t term,
+                  struct journal_snapshot_reader **out, struct buf *meta, uint64_t *bytes,
+                  struct error *e)
 {
-    int rc = reader_open(j->env, j->dir, index, term, out, meta, e);
+    int rc = reader_open(env, dir, index, term, out, meta, e);
     if (rc == 0) {
         *bytes = (*out)->trailer.bytes;
     }
     return rc;
 }
 
+int journal_snapshot_open(struct journal *j, uint64_t index, uint64_t term,
+                          struct journal_snapshot_reader **out, struct buf *meta, uint64_t *bytes,
+                          struct error *e)
+{
+    return snapshot_open(j->env, j->dir, index, term, out, meta, bytes, e);
+}
+
 int snapshot_check(struct env *env, const char *dir, uint64_t index, uint64_t term, struct error *e)
 {
     struct journal_snapshot_reader *r = NULL;
     struct buf meta = BUF_INIT;
-    int rc = reader_open(env, dir, index, term, &r, &meta, e);
+    uint64_t bytes;
+    int rc = snapshot_open(env, dir, index, term, &r, &meta, &bytes, e);
     if (rc == 0) {
         journal_snapshot_close(r);
     }

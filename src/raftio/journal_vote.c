@@ -23,9 +23,10 @@
 #include "base/mem.h"
 #include "raftio/journal_impl.h"
 
+/* Votes were given and entries acknowledged on the strength of these files. */
 #define REBUILD                                                                                    \
-    "do not start this node again with these files: restore them, or empty the directory and let " \
-    "the cluster replace the node (replace-node)"
+    "do not vote with what is left: restore the files, or rebuild the node from the others: "      \
+    "usher node --id N --rebuild"
 
 int journal_corrupt(struct error *e, const char *path, uint64_t offset, const char *fmt, ...)
 {
@@ -47,8 +48,8 @@ static int open_named(struct env *env, const char *dir, const char *name, int fl
     if (path == NULL) {
         return error_set(e, ERR_NOMEM, "no memory to open %s", name);
     }
-    int rc = env->ops->file_open(env, path, ENV_READ | ENV_WRITE | flags, out, e);
-    if (rc == ERR_NOTFOUND && flags == 0) {
+    int rc = env->ops->file_open(env, path, flags, out, e);
+    if (rc == ERR_NOTFOUND && (flags & ENV_CREATE) == 0) {
         rc = journal_corrupt(e, path, 0, "the file is missing");
     }
     mem_free(path);
@@ -97,7 +98,7 @@ int slots_write_mark(struct slots *s, uint64_t position, struct error *e)
 
 int slots_create(struct slots *s, const char *dir, struct error *e)
 {
-    int rc = open_all(s, dir, ENV_CREATE | ENV_TRUNCATE, e);
+    int rc = open_all(s, dir, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, e);
     rc = rc != 0 ? rc : slots_write_vote(s, 0, 0, e);
     rc = rc != 0 ? rc : slots_write_mark(s, 0, e);
     /* The second mark fills the other slot, so that the file has its full size. */
@@ -152,13 +153,24 @@ static int read_vote(struct slots *s, const char *dir, struct error *e)
                                         : slot[1].sequence > slot[0].sequence;
     s->vote_now = slot[best];
     int other = !best;
-    if (status[other] == FORMAT_OK && slot[other].sequence == slot[best].sequence) {
+    s->vote_bad = status[other] == FORMAT_OK ? -1 : other;
+    s->vote_behind =
+        status[other] == FORMAT_OK && slot[other].sequence == slot[best].sequence ? -1 : other;
+    return 0;
+}
+
+/* A copy that is damaged or was not reached any more becomes like the other one. */
+static int repair_vote(struct slots *s, const char *dir, struct error *e)
+{
+    int other = s->vote_behind;
+    if (other < 0) {
         return 0;
     }
-    if (status[other] != FORMAT_OK) {
-        log_warn("%s/%s was damaged; repaired from %s", dir, vote_names[other], vote_names[best]);
+    if (s->vote_bad >= 0) {
+        log_warn("%s/%s was damaged; repaired from %s", dir, vote_names[other], vote_names[!other]);
     }
-    return write_slot(s, s->vote[other], 0, SLOT_VOTE, &slot[best], e);
+    s->vote_bad = s->vote_behind = -1;
+    return write_slot(s, s->vote[other], 0, SLOT_VOTE, &s->vote_now, e);
 }
 
 static int read_mark(struct slots *s, const char *dir, struct error *e)
@@ -186,11 +198,19 @@ static int read_mark(struct slots *s, const char *dir, struct error *e)
     return 0;
 }
 
-int slots_open(struct slots *s, const char *dir, struct error *e)
+int slots_read(struct slots *s, const char *dir, struct error *e)
 {
-    int rc = open_all(s, dir, 0, e);
+    int rc = open_all(s, dir, ENV_READ, e);
     rc = rc != 0 ? rc : read_vote(s, dir, e);
     return rc != 0 ? rc : read_mark(s, dir, e);
+}
+
+int slots_open(struct slots *s, const char *dir, struct error *e)
+{
+    int rc = open_all(s, dir, ENV_READ | ENV_WRITE, e);
+    rc = rc != 0 ? rc : read_vote(s, dir, e);
+    rc = rc != 0 ? rc : read_mark(s, dir, e);
+    return rc != 0 ? rc : repair_vote(s, dir, e);
 }
 
 static void close_file(struct slots *s, struct env_file **f)
