@@ -22,13 +22,10 @@ void buf_clear(struct buf *b)
     b->failed = false;
 }
 
-bool buf_reserve(struct buf *b, size_t more)
+bool buf_grow(struct buf *b, size_t more)
 {
     if (b->failed) {
         return false;
-    }
-    if (b->cap - b->len >= more) {
-        return true;
     }
     size_t want = b->len + more;
     size_t cap = b->cap < 64 ? 64 : b->cap;
@@ -43,14 +40,6 @@ bool buf_reserve(struct buf *b, size_t more)
     b->data = data;
     b->cap = cap;
     return true;
-}
-
-void buf_put(struct buf *b, const void *data, size_t len)
-{
-    if (len > 0 && buf_reserve(b, len)) {
-        memcpy(b->data + b->len, data, len);
-        b->len += len;
-    }
 }
 
 void buf_put_str(struct buf *b, const char *s) { buf_put(b, s, strlen(s)); }
@@ -79,7 +68,6 @@ static void put_le(struct buf *b, uint64_t v, size_t n)
     }
 }
 
-void buf_put_u8(struct buf *b, uint8_t v) { put_le(b, v, 1); }
 void buf_put_u16(struct buf *b, uint16_t v) { put_le(b, v, 2); }
 void buf_put_u32(struct buf *b, uint32_t v) { put_le(b, v, 4); }
 void buf_put_u64(struct buf *b, uint64_t v) { put_le(b, v, 8); }
@@ -155,7 +143,7 @@ uint16_t reader_u16(struct reader *r) { return (uint16_t)get_le(r, 2); }
 uint32_t reader_u32(struct reader *r) { return (uint32_t)get_le(r, 4); }
 uint64_t reader_u64(struct reader *r) { return get_le(r, 8); }
 
-uint64_t reader_varint(struct reader *r)
+uint64_t reader_varint_long(struct reader *r)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {

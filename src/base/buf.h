@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct buf {
     uint8_t *data; /* owned; NULL while empty */
@@ -32,11 +33,29 @@ struct span {
 void buf_init(struct buf *b);
 void buf_free(struct buf *b);  /* and makes it empty again */
 void buf_clear(struct buf *b); /* keeps the memory */
-bool buf_reserve(struct buf *b, size_t more);
-void buf_put(struct buf *b, const void *data, size_t len);
+bool buf_grow(struct buf *b, size_t more);
+
+/* The usual cases of these four stand here: a booking appends and reads some hundred
+ * small pieces. */
+static inline bool buf_reserve(struct buf *b, size_t more)
+{
+    return (!b->failed && b->cap - b->len >= more) || buf_grow(b, more);
+}
+static inline void buf_put(struct buf *b, const void *data, size_t len)
+{
+    if (len > 0 && buf_reserve(b, len)) {
+        memcpy(b->data + b->len, data, len);
+        b->len += len;
+    }
+}
 void buf_put_str(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_put_u8(struct buf *b, uint8_t v);
+static inline void buf_put_u8(struct buf *b, uint8_t v)
+{
+    if (buf_reserve(b, 1)) {
+        b->data[b->len++] = v;
+    }
+}
 void buf_put_u16(struct buf *b, uint16_t v);
 void buf_put_u32(struct buf *b, uint32_t v);
 void buf_put_u64(struct buf *b, uint64_t v);
@@ -57,7 +76,11 @@ uint8_t reader_u8(struct reader *r);
 uint16_t reader_u16(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
-uint64_t reader_varint(struct reader *r);
+uint64_t reader_varint_long(struct reader *r);
+static inline uint64_t reader_varint(struct reader *r)
+{
+    return !r->failed && r->p < r->end && *r->p < 0x80 ? *r->p++ : reader_varint_long(r);
+}
 int64_t reader_svarint(struct reader *r);
 struct span reader_bytes(struct reader *r);              /* varint length first */
 const uint8_t *reader_raw(struct reader *r, size_t len); /* NULL when short */

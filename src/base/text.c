@@ -55,10 +55,16 @@ static bool unprintable(uint32_t cp)
            (cp >= 0xfff0 && cp <= 0xfffb) || (cp & 0xfffe) == 0xfffe;
 }
 
-/* ASCII is nearly all there is, and ids are checked on every booking. */
+/* ASCII is nearly all there is, and ids are checked on every booking: one bit for each of
+ * the characters, all those above the blank but : * = / , and DEL. */
 static bool plain_name(unsigned char c)
 {
-    return c > ' ' && c < 0x7f && c != ':' && c != '*' && c != '=' && c != '/' && c != ',';
+    static const uint64_t plain[2] = {
+        0xfffffffe00000000u & ~((uint64_t)1 << ':' | (uint64_t)1 << '*' | (uint64_t)1 << '=' |
+                                (uint64_t)1 << '/' | (uint64_t)1 << ','),
+        0x7fffffffffffffffu,
+    };
+    return plain[c >> 6] >> (c & 63) & 1;
 }
 
 static bool is_name(struct span s, size_t max)
