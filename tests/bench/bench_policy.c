@@ -148,7 +148,8 @@ static void add_event(struct bench *b, const char *id, int rows, int seats)
 
 static void report(const char *what, double us, int n)
 {
-    (void)printf("%-44s %8.2f us\n", what, us / n);
+    (void)printf("{\"bench\":\"policy\",\"figure\":\"%s\",\"calls\":%d,\"us_each\":%.2f}\n", what, n,
+                 us / n);
 }
 
 /* Every second seat, chosen as sales go: whole blocks in front, singles further back. */
@@ -246,7 +247,6 @@ int main(int argc, char **argv)
         sell_half(&b, "half", 200, 100);
     }
     for (int round = 0; round < rounds; round++) {
-        (void)printf("round %d\n", round + 1);
         bookings(&b, "book, 2 seats, default policy", 150);
         if (only_book) {
             continue;

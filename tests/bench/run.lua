@@ -149,7 +149,7 @@ end
 note("store")
 lines_of({ "build/release/bench_store" }, function() end)
 note("policy")
-lines_of({ "build/release/bench_policy" }, function() end)
+lines_of({ "build/release/bench_policy" }, function(r) record("policy: " .. r.figure .. " us", r.us_each) end)
 
 print(("\nmedians of %d round(s), %s s each"):format(options.rounds, options.seconds))
 for _, name in ipairs(order) do print(("%-44s %12.1f"):format(name, median(name))) end
