@@ -148,8 +148,8 @@ static void add_event(struct bench *b, const char *id, int rows, int seats)
 
 static void report(const char *what, double us, int n)
 {
-    (void)printf("{\"bench\":\"policy\",\"figure\":\"%s\",\"calls\":%d,\"us_each\":%.2f}\n", what, n,
-                 us / n);
+    (void)printf("{\"bench\":\"policy\",\"figure\":\"%s\",\"calls\":%d,\"us_each\":%.2f}\n", what,
+                 n, us / n);
 }
 
 /* Every second seat, chosen as sales go: whole blocks in front, singles further back. */
