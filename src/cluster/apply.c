@@ -57,6 +57,8 @@ void apply_set_conf(struct cluster *c, uint64_t index, const void *data, size_t 
 
 static void apply_change(struct cluster *c, uint64_t index, const struct log_entry *e)
 {
+    struct buf before = c->conf;
+    buf_init(&c->conf);
     apply_set_conf(c, index, e->data, e->len);
     struct raft_buffer b = { (void *)(uintptr_t)e->data, e->len };
     struct raft_event event = { .type = RAFT_CONFIGURATION };
@@ -71,12 +73,15 @@ static void apply_change(struct cluster *c, uint64_t index, const struct log_ent
     }
     driver_stepped(c, rv, "configuration");
     peers_sync(c);
+    if (rv == 0) {
+        conf_tell(c, index, span_make((const char *)before.data, before.len),
+                  span_make(e->data, e->len));
+    }
+    buf_free(&before);
+    c->member_due = true;
     if (rv == 0 && !member && log_cache_last(&c->log) == index) {
         /* The newest configuration is without us: not an old one that is being replayed. */
-        c->removed = true;
-        cluster_fail(c, false, ERR_NOTREADY,
-                     "this node was removed from the cluster and serves nothing any more; stop "
-                     "it, and remove its data directory before adding it again");
+        member_removed(c, "");
     }
 }
 
@@ -141,8 +146,12 @@ static bool apply_foreign(struct cluster *c, uint64_t index, const struct log_en
         salvage(c, index, e);
         return true;
     }
-    digest_record(c, index, store_digest(c->store));
     struct error err = { 0 };
+    if (feature_check_entry(c, index, e->data, e->len, &err) != 0) {
+        cluster_fail(c, true, err.code, "%s; %s", err.message, err.hint);
+        return false;
+    }
+    digest_record(c, index, store_digest(c->store));
     int rv = entry_apply(c->store, e->data, e->len, index, &err);
     if (rv == ERR_NOMEM) {
         cluster_fail(c, true, rv, "entry %llu: %s", (unsigned long long)index, err.message);
@@ -172,9 +181,11 @@ static bool apply_one(struct cluster *c)
     bool done = true;
     if (e.type == RAFT_COMMAND && propose_own(c, index)) {
         ASSERT(c->own[0].term == e.term); /* C1 */
+        bool internal = c->own[0].internal;
         c->applied = index;
         propose_own_done(c);
-        tell_committed(c, index, &e, true);
+        c->member_due = c->member_due || internal;
+        tell_committed(c, index, &e, !internal);
         store_group_commit(c->store);
     } else if (e.type == RAFT_COMMAND) {
         done = apply_foreign(c, index, &e);

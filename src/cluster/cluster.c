@@ -127,7 +127,9 @@ void cluster_pump(struct cluster *c)
             reads_cancel(c);
         } else {
             apply_run(c);
+            member_run(c); /* before propose_run: it takes the free place in the pipeline */
             propose_run(c);
+            feature_run(c);
             reads_run(c);
             snapshot_run(c);
         }
@@ -177,6 +179,7 @@ static void on_tick(void *arg)
         suspect_tick(c);
         snapshot_send_tick(c);
         snapshot_receive_tick(c);
+        member_tick(c);
         peers_forget_strangers(c);
     }
     cluster_pump(c);
@@ -226,6 +229,7 @@ static void free_all(struct cluster *c)
         c->peers = p->next;
         mem_free(p);
     }
+    member_free(c);
     if (c->store != NULL) {
         store_free(c->store);
     }
@@ -305,6 +309,7 @@ void cluster_stop(struct cluster *c, void (*cb)(void *arg), void *arg)
     c->stop_arg = arg;
     if (cluster_leads(c) && voters_count(c) > 1) {
         struct raft_event event = { .type = RAFT_TRANSFER };
+        event.transfer.server_id = transfer_choose(c);
         if (raft_transferee(&c->raft) != 0 || driver_step(c, &event) == 0) {
             c->handing_over = true;
             c->stop_deadline_ms = now_ms(c) + c->election_ms;

@@ -47,11 +47,12 @@ struct cluster_options {
     const char *address;      /* own advertised address, one of `nodes` or a joiner's */
     const char *const *nodes; /* the profile's list, NULL-ended */
     struct span secret;
-    unsigned election_timeout_ms; /* 0: 500; heartbeat is a tenth */
-    bool found;                   /* --found: a majority of the list is enough */
-    uint32_t version;             /* program version number */
-    uint64_t snapshot_bytes;      /* log bytes that trigger a snapshot; 0: 64 MiB or the
-                                     size of the last snapshot, whichever is more */
+    unsigned election_timeout_ms;          /* 0: 500; heartbeat is a tenth */
+    bool found;                            /* --found: a majority of the list is enough */
+    uint32_t version;                      /* program version number */
+    uint32_t feature_level;                /* 0: this program's (feature.h) */
+    uint64_t snapshot_bytes;               /* log bytes that trigger a snapshot; 0: 64 MiB or the
+                                              size of the last snapshot, whichever is more */
     uint64_t segment_bytes, reserve_bytes; /* journal_options; 0: theirs */
     /* All on the loop, never from inside a call into the cluster. */
     struct cluster_events {
@@ -162,7 +163,7 @@ enum change_stage {
     STAGE_LOGGING,  /* the operation is on its way into the log */
     STAGE_LEARNING, /* the new node catches up: match of last, snapshot sent of total */
     STAGE_PROMOTING,
-    STAGE_HANDING,  /* leadership is handed over */
+    STAGE_HANDING, /* leadership is handed over */
     STAGE_REMOVING,
     STAGE_UNDOING,
     STAGE_DONE

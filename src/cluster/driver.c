@@ -306,8 +306,8 @@ void driver_on_timer(void *arg)
 {
     struct cluster *c = arg;
     c->raft_timer_at = 0;
-    if (!c->raft_on || c->dead || c->quarantined) {
-        return;
+    if (!c->raft_on || c->dead || c->quarantined || c->removed) {
+        return; /* who was removed asks for no votes; a leader's entries arm the timer again */
     }
     uint64_t now = now_ms(c);
     if (raft_timeout(&c->raft) > now) {

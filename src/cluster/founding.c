@@ -136,6 +136,8 @@ static void send_hello(struct cluster *c, struct peer *p, bool answer)
     }
 }
 
+void founding_greet(struct cluster *c, struct peer *p, bool answer) { send_hello(c, p, answer); }
+
 void founding_link(struct cluster *c, struct peer *p)
 {
     if (!c->raft_on) {
@@ -370,6 +372,7 @@ static void met_member(struct cluster *c, struct peer *p, const struct wire_hell
 void founding_on_hello(struct cluster *c, struct peer *p, const struct wire_hello *h)
 {
     p->hello = true;
+    p->hello_ms = now_ms(c);
     p->hello_state = h->state;
     p->hello_cluster = h->cluster_id;
     p->hello_founder = h->founder_id;

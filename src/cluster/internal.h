@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "cluster/cluster.h"
+#include "cluster/feature.h"
 #include "cluster/log_cache.h"
 #include "cluster/wire.h"
 #include "raftio/journal.h"
@@ -29,6 +30,7 @@ struct peer {
     bool up;          /* our link to it */
     bool listed, member;
     uint64_t heard_ms;                 /* mono: last frame of it; 0 never */
+    uint32_t feature_level;            /* shown by our link to it */
     char refusal[ERROR_MESSAGE_BYTES]; /* why its link is down, "" when not refused */
 
     /* clock.c */
@@ -44,6 +46,17 @@ struct peer {
     uint64_t hello_cluster, hello_founder;
     /* snapshot_send.c */
     struct snap_send *send;
+    /* member_probe.c */
+    uint64_t wanted_ms; /* somebody wants to add it: mono time of the last asking */
+    uint64_t hello_ms;  /* mono time of its last hello */
+    uint64_t asked_ms;  /* of our last hello to it as a candidate */
+    int down_code;      /* why its link is down, with the text; 0 while it is not known */
+    char down[ERROR_MESSAGE_BYTES];
+    uint64_t other_id, other_cluster; /* who proved itself there and was refused; id 0: nobody */
+    char other_address[ADDRESS_BYTES_MAX + 1];
+    uint32_t version;
+    /* member_told.c */
+    uint64_t told_ms;
 };
 
 /* One append on its way to disk. */
@@ -94,6 +107,33 @@ struct later {
 
 struct own_group {
     uint64_t index, term;
+    bool internal; /* the cluster's own, not the user's */
+};
+
+/* The membership operation as it stands in the store's record (member_record.c). */
+#define MEMBER_TEXT_BYTES   200
+#define MEMBER_RESULTS_KEPT 8
+
+enum member_step {
+    MEMBER_IDLE,    /* no operation; the results of the last ones */
+    MEMBER_RUNNING, /* towards the goal */
+    MEMBER_UNDOING  /* the new node is dropped again */
+};
+
+struct member_result {
+    uint64_t id;
+    uint8_t failed; /* 0: done; else an enum member_failure */
+    char text[MEMBER_TEXT_BYTES];
+};
+enum member_failure { MEMBER_DONE, MEMBER_LATE, MEMBER_CANCELED };
+
+struct member_op {
+    uint8_t kind, step;       /* enum change_kind, enum member_step */
+    uint64_t id, deadline_ms; /* cluster time */
+    uint64_t node_id, old_id; /* ADD, REPLACE: the new one; REMOVE, REPLACE: the one to go */
+    char address[ADDRESS_BYTES_MAX + 1], old[ADDRESS_BYTES_MAX + 1];
+    struct member_result now;                          /* UNDOING: what it will have ended with */
+    struct member_result results[MEMBER_RESULTS_KEPT]; /* newest first; id 0: none */
 };
 
 enum founding_state {
@@ -194,6 +234,13 @@ struct cluster {
     bool round_open;
     struct index_wait *waits;
 
+    /* feature.c */
+    struct log_limit feature_log;
+
+    /* read_index.c */
+    struct index_ask *index_asks;
+    uint64_t index_serial;
+
     /* transfer */
     cluster_read_cb transfer_cb;
     void *transfer_arg;
@@ -222,6 +269,14 @@ struct cluster {
 
     /* clock.c */
     uint64_t clock_sent_ms;
+
+    /* member_*.c */
+    struct member_ask *asks;
+    uint64_t member_index;                  /* our newest record, until it is applied */
+    uint64_t member_last_id;                /* operation that the round below belongs to */
+    uint64_t member_round, member_round_ms; /* catch-up round: its goal and begin */
+    bool member_due;                        /* something may have changed for member_run() */
+    bool member_hands_off;                  /* tests: leave learners and records alone */
 };
 
 static inline uint64_t now_ms(const struct cluster *c) { return c->env->ops->mono_ms(c->env); }
@@ -272,6 +327,59 @@ void propose_run(struct cluster *c);           /* readiness and the ready event 
 bool propose_own(const struct cluster *c, uint64_t index);
 void propose_own_done(struct cluster *c);
 void transfer_run(struct cluster *c);
+uint64_t transfer_choose(const struct cluster *c); /* the best voter to lead next; 0: none */
+
+/* One entry into the core. 0: the core has it and payload is taken; else the core's error. */
+int propose_submit(struct cluster *c, uint8_t type, struct payload *payload, const void *data,
+                   size_t len);
+
+/* ---- member_record.c: the operation in the store ----------------------------------- */
+/* What the store holds, own speculation included; an idle operation when there is none. */
+void member_load(const struct cluster *c, struct member_op *op);
+/* Proposes it as the new record. ERR_BUSY and others as cluster_batch_open: try again. */
+int member_save(struct cluster *c, const struct member_op *op);
+const struct member_result *member_result_of(const struct member_op *op, uint64_t id);
+
+/* ---- member_conf.c: configurations --------------------------------------------------- */
+const struct raft_server *conf_by_id(const struct cluster *c, uint64_t node_id);
+const struct raft_server *conf_by_address(const struct cluster *c, const char *address);
+unsigned conf_reachable(const struct cluster *c, uint64_t without_id); /* voters, self counted */
+/* Submits the configuration with node_id in this role; role -1 leaves it out. False: not now. */
+bool conf_submit(struct cluster *c, uint64_t node_id, const char *address, int role);
+void conf_tell(struct cluster *c, uint64_t index, struct span before, struct span after);
+
+/* ---- member_probe.c: who answers at an address ------------------------------------------ */
+/* 0: *node_id is usable as a new member; ERR_NOTREADY: not yet, st->text says why; other
+ * errors are final. */
+int probe_new(struct cluster *c, const char *address, uint64_t *node_id,
+              struct cluster_change_state *st);
+int probe_replaced(struct cluster *c, const struct raft_server *old, uint64_t *node_id,
+                   struct cluster_change_state *st);
+
+/* ---- member_judge.c: the leader's answer to an asking ------------------------------------ */
+void member_judge(struct cluster *c, const struct wire_change *a, struct cluster_change_state *st);
+void change_fail(struct cluster_change_state *st, int code, const char *hint, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* ---- member_run.c: the leader carries the operation out ---------------------------------- */
+void member_run(struct cluster *c);
+/* How far the operation in the record is. */
+void member_progress(struct cluster *c, const struct member_op *op,
+                     struct cluster_change_state *st);
+bool member_is_late(const struct cluster *c, const struct member_op *op);
+uint64_t member_time(const struct cluster *c); /* cluster time, ms */
+
+/* ---- member_ask.c: the asking side -------------------------------------------------------- */
+void member_on_ask(struct cluster *c, struct peer *p, const struct wire_change *a);
+void member_on_state(struct cluster *c, struct peer *p, const struct wire_change_state *s);
+void member_tick(struct cluster *c);
+void member_free(struct cluster *c);
+
+/* ---- member_told.c: the removed are told --------------------------------------------------- */
+void told_check(struct cluster *c, struct peer *p);
+void told_removed(struct cluster *c, struct peer *p, uint64_t conf_index, uint64_t term);
+void told_back(struct cluster *c);                      /* a leader sends entries: in again */
+void member_removed(struct cluster *c, const char *by); /* by "": its own log says so */
 
 /* ---- apply.c ------------------------------------------------------------------- */
 void apply_run(struct cluster *c);
@@ -301,6 +409,25 @@ void reads_cancel(struct cluster *c);
 void reads_on_round(struct cluster *c, struct peer *p, uint64_t term, uint64_t round);
 void reads_on_echo(struct cluster *c, struct peer *p, uint64_t term, uint64_t round);
 
+/* ---- feature.c, record.c ----------------------------------------------------------------- */
+uint32_t feature_own(const struct cluster *c); /* what this program knows */
+uint32_t feature_of_store(const struct store *s);
+/* ERR_CONFLICT, with what to do, for what only a newer program reads. */
+int feature_check_store(const struct cluster *c, const struct store *s, struct error *e);
+int feature_check_entry(const struct cluster *c, uint64_t index, const void *data, size_t len,
+                        struct error *e);
+int feature_admit(const struct cluster *c, const struct transport_peer *peer, struct error *e);
+void feature_run(struct cluster *c);
+/* Proposes an entry that sets a cluster record; errors as cluster_batch_open. */
+int record_save(struct cluster *c, const char *name, struct span bytes,
+                uint64_t *index /* may be NULL */, struct error *e);
+
+/* ---- read_index.c ------------------------------------------------------------------------ */
+void read_index_tick(struct cluster *c);
+void read_index_cancel(struct cluster *c);
+void read_index_on_ask(struct cluster *c, struct peer *p, uint64_t serial);
+void read_index_on_answer(struct cluster *c, struct peer *p, uint64_t serial, uint64_t index);
+
 /* ---- snapshot.c: own snapshots --------------------------------------------------------- */
 void snapshot_meta_put(struct buf *b, uint64_t conf_index, const void *conf, size_t len);
 int snapshot_meta_get(struct span meta, uint64_t *conf_index, struct span *conf, struct error *e);
@@ -316,6 +443,7 @@ void snapshot_send_ack(struct cluster *c, struct peer *p, uint64_t transfer, uin
 void snapshot_send_tick(struct cluster *c);
 void snapshot_send_abort(struct cluster *c, struct peer *p, const char *why);
 bool snapshot_send_active(const struct cluster *c);
+void snapshot_send_progress(const struct peer *p, uint64_t *sent, uint64_t *total);
 
 /* ---- snapshot_receive.c ---------------------------------------------------------------------- */
 void snapshot_receive_begin(struct cluster *c, struct peer *p, const struct wire_snapshot *s);
@@ -334,6 +462,7 @@ const char *status_leader(struct cluster *c); /* "" when unknown */
 void founding_begin(struct cluster *c, uint64_t term, uint64_t vote);
 void founding_tick(struct cluster *c);
 void founding_link(struct cluster *c, struct peer *p);
+void founding_greet(struct cluster *c, struct peer *p, bool answer); /* sends a hello */
 void founding_on_hello(struct cluster *c, struct peer *p, const struct wire_hello *h);
 void founding_on_ask(struct cluster *c, struct peer *p, uint64_t cluster_id);
 void founding_on_promise(struct cluster *c, struct peer *p, uint64_t cluster_id);

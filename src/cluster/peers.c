@@ -100,8 +100,9 @@ void peers_forget_strangers(struct cluster *c)
 {
     for (struct peer **at = &c->peers; *at != NULL;) {
         struct peer *p = *at;
-        if (!p->listed && !p->member && p->send == NULL &&
-            now_ms(c) - p->heard_ms > STRANGER_GONE_MS) {
+        bool kept = p->member || (p->listed && !c->raft_on) || p->send != NULL ||
+                    (p->wanted_ms != 0 && now_ms(c) - p->wanted_ms < STRANGER_GONE_MS);
+        if (!kept && now_ms(c) - p->heard_ms > STRANGER_GONE_MS) {
             transport_disconnect(c->transport, p->address);
             *at = p->next;
             mem_free(p);
@@ -144,7 +145,7 @@ static int on_admit(void *arg, const struct transport_peer *peer, struct error *
                              peer->address, peer->address, peer->address);
         }
     }
-    return 0;
+    return feature_admit(c, peer, e);
 }
 
 static void on_link(void *arg, const char *address, bool up, const struct transport_peer *peer,
@@ -158,6 +159,12 @@ static void on_link(void *arg, const char *address, bool up, const struct transp
     p->up = up;
     if (up) {
         p->refusal[0] = '\0';
+        p->down_code = 0;
+        p->other_id = p->hello_ms = 0;
+        if (peer != NULL) {
+            p->version = peer->version;
+        }
+        p->feature_level = peer != NULL ? peer->feature_level : 0;
         if (!p->member && peer != NULL) {
             p->node_id = peer->node_id;
         }
@@ -168,6 +175,14 @@ static void on_link(void *arg, const char *address, bool up, const struct transp
         p->hello = c->raft_on && p->hello;
         if (why != NULL && why->code == ERR_CONFLICT) {
             snprintf(p->refusal, sizeof p->refusal, "%s", why->message);
+        }
+        p->down_code = why != NULL ? why->code : ERR_IO;
+        snprintf(p->down, sizeof p->down, "%s", why != NULL ? why->message : "no answer");
+        p->other_id = 0;
+        if (peer != NULL && p->down_code == ERR_CONFLICT) {
+            p->other_id = peer->node_id;
+            p->other_cluster = peer->cluster_id;
+            snprintf(p->other_address, sizeof p->other_address, "%s", peer->address);
         }
         if (p->send != NULL) {
             snapshot_send_abort(c, p, "the link is down");
@@ -181,6 +196,8 @@ static void cluster_frame(struct cluster *c, struct peer *p, const uint8_t *data
     struct reader r;
     struct wire_hello hello;
     struct wire_snapshot snap;
+    struct wire_change change;
+    struct wire_change_state state;
     uint64_t w[3];
     reader_init(&r, data, len);
     uint8_t kind = reader_u8(&r);
@@ -202,15 +219,23 @@ static void cluster_frame(struct cluster *c, struct peer *p, const uint8_t *data
         }
         break;
     case WIRE_CONFIG: founding_on_config(c, p, &r); return;
+    case WIRE_INDEX_ASK:
+        if (wire_get_words(&r, 1, w)) {
+            read_index_on_ask(c, p, w[0]);
+            return;
+        }
+        break;
     case WIRE_ROUND:
     case WIRE_ECHO:
     case WIRE_COMMIT:
     case WIRE_DIGEST_ASK:
     case WIRE_DIGEST:
+    case WIRE_INDEX:
         if (p->member && wire_get_words(&r, 2, w)) {
             (kind == WIRE_ROUND        ? reads_on_round
              : kind == WIRE_ECHO       ? reads_on_echo
              : kind == WIRE_COMMIT     ? commit_on_told
+             : kind == WIRE_INDEX      ? read_index_on_answer
              : kind == WIRE_DIGEST_ASK ? quarantine_on_ask
                                        : quarantine_on_digest)(c, p, w[0], w[1]);
             return;
@@ -223,6 +248,24 @@ static void cluster_frame(struct cluster *c, struct peer *p, const uint8_t *data
         }
         break;
     case WIRE_SNAP_CHUNK: snapshot_receive_chunk(c, p, &r); return;
+    case WIRE_CHANGE_ASK:
+        if (wire_get_change(&r, &change) == 0) {
+            member_on_ask(c, p, &change);
+            return;
+        }
+        break;
+    case WIRE_CHANGE_STATE:
+        if (wire_get_change_state(&r, &state) == 0) {
+            member_on_state(c, p, &state);
+            return;
+        }
+        break;
+    case WIRE_REMOVED:
+        if (wire_get_words(&r, 2, w)) {
+            told_removed(c, p, w[0], w[1]);
+            return;
+        }
+        break;
     case WIRE_SNAP_ACK:
         if (wire_get_words(&r, 3, w)) {
             snapshot_send_ack(c, p, w[0], w[1], w[2]);
@@ -276,6 +319,9 @@ static void on_frame(void *arg, const struct transport_peer *from, enum transpor
     if (p == NULL) {
         return;
     }
+    if (inside && !p->member) {
+        told_check(c, p);
+    }
     switch (ch) {
     case CHANNEL_RAFT: receive_raft(c, from, data, len); break;
     case CHANNEL_CLUSTER:
@@ -299,7 +345,7 @@ int peers_open_transport(struct cluster *c, struct error *e)
                                    .node_id = c->identity.node_id,
                                    .address = c->address,
                                    .version = c->o.version,
-                                   .feature_level = 1,
+                                   .feature_level = feature_own(c),
                                    .cluster_id = on_cluster_id,
                                    .admit = on_admit,
                                    .frame = on_frame,

@@ -86,8 +86,8 @@ void propose_state_changed(struct cluster *c)
 
 /* ---- Readiness ----------------------------------------------------------------- */
 
-static int submit(struct cluster *c, uint8_t type, struct payload *payload, const void *data,
-                  size_t len)
+int propose_submit(struct cluster *c, uint8_t type, struct payload *payload, const void *data,
+                   size_t len)
 {
     struct raft_entry entry = { .term = raft_current_term(&c->raft),
                                 .type = (enum raft_entry_type)type,
@@ -117,7 +117,7 @@ static void submit_barrier(struct cluster *c)
     }
     uint8_t *data = b.data;
     struct payload *payload = payload_of_buf(&b);
-    int rv = submit(c, RAFT_BARRIER, payload, data, 8);
+    int rv = propose_submit(c, RAFT_BARRIER, payload, data, 8);
     c->barrier_sent = rv == 0;
     if (rv != 0) {
         payload_unref(payload);
@@ -273,7 +273,7 @@ int cluster_batch_propose(struct cluster *c, struct buf *entry, struct error *e)
     size_t len = entry->len;
     const void *data = entry->data;
     struct payload *payload = payload_of_buf(entry);
-    rv = submit(c, RAFT_COMMAND, payload, data, len);
+    rv = propose_submit(c, RAFT_COMMAND, payload, data, len);
     cluster_kick(c);
     if (rv != 0) {
         payload_unref(payload);
@@ -287,6 +287,7 @@ int cluster_batch_propose(struct cluster *c, struct buf *entry, struct error *e)
     digest_record(c, c->batch_index, c->batch_digest);
     c->own[c->own_count].index = c->batch_index;
     c->own[c->own_count].term = c->raft.current_term;
+    c->own[c->own_count].internal = false;
     c->own_count++;
     c->ready_wanted = true;
     return 0;
@@ -301,6 +302,26 @@ void cluster_batch_abandon(struct cluster *c)
 }
 
 /* ---- Handing leadership over ---------------------------------------------------------- */
+
+/* The core would take any voter, one that is down too, when nobody has everything. */
+uint64_t transfer_choose(const struct cluster *c)
+{
+    uint64_t best = 0, best_match = 0;
+    for (unsigned i = 0; i < c->raft.configuration.n; i++) {
+        const struct raft_server *s = &c->raft.configuration.servers[i];
+        raft_index match = 0;
+        const struct peer *p = c->peers;
+        while (p != NULL && strcmp(p->address, s->address) != 0) {
+            p = p->next;
+        }
+        if (s->role == RAFT_VOTER && s->id != c->raft.id && p != NULL && p->up &&
+            raft_match_index(&c->raft, s->id, &match) == 0 && (best == 0 || match > best_match)) {
+            best = s->id;
+            best_match = match;
+        }
+    }
+    return best;
+}
 
 static void transfer_end(struct cluster *c, int status)
 {
@@ -355,7 +376,7 @@ void cluster_transfer(struct cluster *c, const char *address, cluster_read_cb cb
         return;
     }
     struct raft_event event = { .type = RAFT_TRANSFER };
-    event.transfer.server_id = id;
+    event.transfer.server_id = id != 0 ? id : transfer_choose(c);
     int rv = driver_step(c, &event);
     if (rv != 0) {
         cluster_later(c, cb, arg, rv == RAFT_NOTFOUND ? ERR_NOTFOUND : ERR_NOTLEADER);

@@ -130,6 +130,7 @@ void reads_run(struct cluster *c)
 void reads_tick(struct cluster *c)
 {
     uint64_t now = now_ms(c);
+    read_index_tick(c);
     while (c->reads != NULL && now >= c->reads->deadline_ms) {
         struct reader_wait *w = take_first(c);
         cluster_later(c, w->cb, w->arg, ERR_NOQUORUM);
@@ -153,6 +154,7 @@ void reads_tick(struct cluster *c)
 void reads_cancel(struct cluster *c)
 {
     reads_fail(c, ERR_CANCELED);
+    read_index_cancel(c);
     while (c->waits != NULL) {
         struct index_wait *w = c->waits;
         c->waits = w->next;

@@ -150,8 +150,7 @@ static void deliver_parts(struct cluster *c, struct raft_message *m)
 void receive_raft(struct cluster *c, const struct transport_peer *from, const uint8_t *data,
                   size_t len)
 {
-    if (!c->raft_on || c->dead || c->quarantined || c->removed ||
-        from->cluster_id != c->identity.cluster_id) {
+    if (!c->raft_on || c->dead || c->quarantined || from->cluster_id != c->identity.cluster_id) {
         return;
     }
     struct peer *p = peer_get(c, from->address);
@@ -166,7 +165,11 @@ void receive_raft(struct cluster *c, const struct transport_peer *from, const ui
     }
     m.server_id = from->node_id;
     m.server_address = from->address;
-    if (!acceptable(c, &m, p)) {
+    if (c->removed && m.type == RAFT_APPEND_ENTRIES &&
+        m.append_entries.term >= raft_current_term(&c->raft)) {
+        told_back(c);
+    }
+    if (c->removed || !acceptable(c, &m, p)) {
         message_release(&m);
         return;
     }

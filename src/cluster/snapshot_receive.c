@@ -261,6 +261,7 @@ static void run_feed(struct env_job *job)
     if (r->ending) {
         rv = store_load_end(r->loader, &r->loaded, &r->error);
         r->loader = NULL;
+        rv = rv != 0 ? rv : feature_check_store(r->c, r->loaded, &r->error);
     } else {
         rv = store_load_feed(r->loader, r->feed.data, r->feed.len, &r->error);
     }

@@ -76,6 +76,12 @@ bool snapshot_send_active(const struct cluster *c)
     return false;
 }
 
+void snapshot_send_progress(const struct peer *p, uint64_t *sent, uint64_t *total)
+{
+    *sent = p->send != NULL ? p->send->acked : 0;
+    *total = p->send != NULL ? p->send->bytes : 0;
+}
+
 /* ---- The job ------------------------------------------------------------------------ */
 
 static void read_chunk(struct snap_send *s)

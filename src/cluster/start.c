@@ -85,6 +85,10 @@ static int load_log(struct cluster *c, const struct journal_recovery *rec, struc
             error_prefix(e, "entry %llu", (unsigned long long)(rec->first_index + i));
             return ERR_CORRUPT;
         }
+        if (j->type == RAFT_COMMAND &&
+            feature_check_entry(c, rec->first_index + i, j->data, j->len, e) != 0) {
+            return ERR_CONFLICT;
+        }
         struct buf b = BUF_INIT;
         buf_put(&b, j->data, j->len);
         if (b.failed) {
@@ -138,6 +142,7 @@ static int recover(struct cluster *c, uint64_t *term, uint64_t *vote, struct err
     rv = check_identity(c, &rec, e);
     if (rv == 0 && rec.snapshot_index != 0) {
         rv = snapshot_restore(c, rec.snapshot_index, rec.snapshot_term, e);
+        rv = rv != 0 ? rv : feature_check_store(c, c->store, e);
     }
     if (rv == 0) {
         rv = load_log(c, &rec, e);

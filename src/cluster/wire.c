@@ -64,6 +64,59 @@ int wire_get_snapshot(struct reader *r, struct wire_snapshot *s)
     return 0;
 }
 
+void wire_put_change(struct buf *b, const struct wire_change *a)
+{
+    buf_put_u8(b, WIRE_CHANGE_ASK);
+    buf_put_u64(b, a->id);
+    buf_put_u64(b, a->timeout_ms);
+    buf_put_u8(b, a->kind);
+    buf_put_u8(b, (uint8_t)((a->force ? 1 : 0) | (a->cancel ? 2 : 0)));
+    buf_put_span(b, a->address);
+    buf_put_span(b, a->other);
+}
+
+int wire_get_change(struct reader *r, struct wire_change *a)
+{
+    a->id = reader_u64(r);
+    a->timeout_ms = reader_u64(r);
+    a->kind = reader_u8(r);
+    uint8_t flags = reader_u8(r);
+    a->force = (flags & 1) != 0;
+    a->cancel = (flags & 2) != 0;
+    a->address = reader_bytes(r);
+    a->other = reader_bytes(r);
+    bool fits = a->address.len <= ADDRESS_BYTES_MAX && a->other.len <= ADDRESS_BYTES_MAX;
+    return !r->failed && reader_left(r) == 0 && fits && a->id != 0 ? 0 : ERR_CORRUPT;
+}
+
+void wire_put_change_state(struct buf *b, const struct wire_change_state *s)
+{
+    buf_put_u8(b, WIRE_CHANGE_STATE);
+    buf_put_u64(b, s->id);
+    buf_put_u8(b, s->stage);
+    buf_put_u8(b, s->code);
+    buf_put_u64(b, s->match);
+    buf_put_u64(b, s->last);
+    buf_put_u64(b, s->sent);
+    buf_put_u64(b, s->total);
+    buf_put_span(b, s->text);
+    buf_put_span(b, s->hint);
+}
+
+int wire_get_change_state(struct reader *r, struct wire_change_state *s)
+{
+    s->id = reader_u64(r);
+    s->stage = reader_u8(r);
+    s->code = reader_u8(r);
+    s->match = reader_u64(r);
+    s->last = reader_u64(r);
+    s->sent = reader_u64(r);
+    s->total = reader_u64(r);
+    s->text = reader_bytes(r);
+    s->hint = reader_bytes(r);
+    return !r->failed && reader_left(r) == 0 ? 0 : ERR_CORRUPT;
+}
+
 void wire_put_words(struct buf *b, enum wire_kind kind, unsigned n, uint64_t w0, uint64_t w1,
                     uint64_t w2)
 {

@@ -23,7 +23,12 @@ enum wire_kind {
     WIRE_SNAP_BEGIN = 10, /* a snapshot follows in chunks */
     WIRE_SNAP_CHUNK = 11,
     WIRE_SNAP_ACK = 12,
-    WIRE_COMMIT = 13, /* leader: this has committed */
+    WIRE_COMMIT = 13,       /* leader: this has committed */
+    WIRE_CHANGE_ASK = 14,   /* to the leader: carry out this change, or how far is it? */
+    WIRE_CHANGE_STATE = 15, /* its answer */
+    WIRE_REMOVED = 16,      /* you are in no configuration since entry I */
+    WIRE_INDEX_ASK = 32,    /* to the leader: up to where is everything acknowledged? */
+    WIRE_INDEX = 33,        /* its answer */
 };
 
 enum hello_state { HELLO_EMPTY, HELLO_PROMISED, HELLO_MEMBER };
@@ -47,12 +52,29 @@ struct wire_snapshot {
     struct span meta; /* snapshot_meta_put */
 };
 
+struct wire_change {
+    uint64_t id, timeout_ms;
+    uint8_t kind;       /* enum change_kind */
+    bool force, cancel; /* cancel: forget it, if it is not done yet */
+    struct span address, other;
+};
+
+struct wire_change_state {
+    uint64_t id, match, last, sent, total;
+    uint8_t stage, code; /* enum change_stage, enum error_code */
+    struct span text, hint;
+};
+
 enum snap_ack { SNAP_OK, SNAP_DONE, SNAP_FAILED };
 
 void wire_put_hello(struct buf *b, const struct wire_hello *h);
 int wire_get_hello(struct reader *r, struct wire_hello *h);
 void wire_put_snapshot(struct buf *b, const struct wire_snapshot *s);
 int wire_get_snapshot(struct reader *r, struct wire_snapshot *s);
+void wire_put_change(struct buf *b, const struct wire_change *a);
+int wire_get_change(struct reader *r, struct wire_change *a);
+void wire_put_change_state(struct buf *b, const struct wire_change_state *s);
+int wire_get_change_state(struct reader *r, struct wire_change_state *s);
 /* kind and up to three words: the small frames. */
 void wire_put_words(struct buf *b, enum wire_kind kind, unsigned n, uint64_t w0, uint64_t w1,
                     uint64_t w2);

@@ -165,8 +165,12 @@ static inline int node_try_start(struct node *n, struct error *e)
                                  .found = n->found,
                                  .version = 1,
                                  .snapshot_bytes = n->w->snapshot_bytes,
-                                 .on = { node_on_role, node_on_ready, node_on_committed,
-                                         node_on_undone, node_on_restored, NULL, node_on_fatal },
+                                 .on = { .role = node_on_role,
+                                         .ready = node_on_ready,
+                                         .committed = node_on_committed,
+                                         .undone = node_on_undone,
+                                         .restored = node_on_restored,
+                                         .fatal = node_on_fatal },
                                  .arg = n };
     int rv = cluster_start(n->env, &o, &n->c, e);
     n->running = rv == 0;
