@@ -9,6 +9,7 @@ exclude_files = { "build/**" }
 local vm = { "command", "policy", "rule", "deny", "json" }
 files["lua/commands/*.lua"] = { std = "lua54", read_globals = vm }
 files["lua/usher/*.lua"] = { read_globals = vm }
+files["lua/usher/rules/*.lua"] = { read_globals = vm }
 files["lua/policy"] = { read_globals = vm }
 
 -- Node commands and scripts (docs/lua.md, 4).

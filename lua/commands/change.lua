@@ -52,11 +52,14 @@ local function split(tx, req)
     return { orders = json.list { req.order, new } }
 end
 
+local CODE = { "code", "string", many = true, meta = "C", help = "a code that opens a sale" }
+
 return {
     command {
         name = "move", group = "orders", kind = "transaction", access = "client",
         summary = "Move an order from seats to other seats", example = "move 7H2K A1 B1",
         args = { { "order", "order" }, { "seats", "seat", many = true, meta = "FROM TO" } },
+        options = { CODE },
         run = move,
     },
     command {
@@ -64,6 +67,7 @@ return {
         summary = "Exchange two seats of two orders", example = "swap 7H2K A1 9X3M B1",
         args = { { "order", "order" }, { "seat", "seat" },
             { "other", "order", meta = "ORDER" }, { "other_seat", "seat", meta = "SEAT" } },
+        options = { CODE },
         run = swap,
     },
     command {

@@ -1,6 +1,7 @@
 --- Events: what is sold, in which house, and whether it is open.
 local plan = require "usher.plan"
 local shared = require "usher.shared"
+local waiting = require "usher.waiting"
 
 --- CHART|ROWS-JSON: JSON begins with a bracket, which no id does.
 local function chart_for(tx, req)
@@ -83,6 +84,7 @@ local function remove_event(tx, req)
                 hint = "close-event stops the sale; --cancel-orders ends them all" }
         end
     end
+    waiting.clear(tx, req.event)
     tx:event_remove(req.event)
     return { event = id, removed = true, cancelled = ended }
 end

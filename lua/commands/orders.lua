@@ -1,5 +1,6 @@
 --- Looking at orders, explaining them, forgetting people.
 local shared = require "usher.shared"
+local waiting = require "usher.waiting"
 
 local function limit_of(req)
     if req.limit and (req.limit < 1 or req.limit > shared.LIST_MAX) then
@@ -79,6 +80,7 @@ local function forget(tx, req)
     if #tx:orders { customer = req.customer, limit = 1 } == 0 then
         deny { code = "NOTFOUND", message = "no order is known of this customer" }
     end
+    waiting.forget(tx, req.customer)
     tx:forget(req.customer, replacement)
     return { forgotten = true, customer = replacement }
 end

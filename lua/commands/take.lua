@@ -89,10 +89,15 @@ local function best(tx, req)
             hint = "a booking has no end" }
     end
     local events = events_of(tx, req.events)
-    local seats, reason = tx:best { event = #events > 1 and events or events[1],
-        customer = req.customer, count = req.count, category = req.category }
+    local settings = tx:settings(events[1]).best or {}
+    local seats, reason, why = tx:best { event = #events > 1 and events or events[1],
+        customer = req.customer, count = req.count, category = req.category, split = req.split,
+        score = settings.score, orphans = settings.orphans }
+    seats = seats or (#events == 1 and shared.area_for(events[1], req.category, req.count))
     if not seats then
-        deny { code = "TAKEN", message = reason, hint = "ask for fewer, or for another category" }
+        deny { code = why and "DENIED" or "TAKEN", message = reason, rule = why and why.rule,
+            hint = req.split and "ask for fewer, or for another category"
+                or "ask for fewer, for another category, or with --split" }
     end
     local ttl = not req.book and (req.ttl or tx:settings(events[1]).hold_ttl) or nil
     return tx:take { customer = req.customer, seats = seats, hold = ttl, metadata = req.metadata }
@@ -164,7 +169,8 @@ return {
         args = { { "events", "string", meta = "EVENT[,EVENT...]", help = "the same seats on all of them" },
             { "customer", "customer" }, { "count", "int" } },
         options = { { "category", "category", meta = "C" }, TTL,
-            { "book", "bool", help = "book at once" }, CODE, METADATA },
+            { "book", "bool", help = "book at once" },
+            { "split", "bool", help = "in parts, if there is no room for all together" }, CODE, METADATA },
         run = object_metadata(best),
     },
     command {

@@ -9,6 +9,7 @@ local M = {}
 ---@field code string one of the error codes; "DENIED" when not given
 ---@field message string
 ---@field hint? string what to do next
+---@field otherwise? string the hint when no alternative is found
 ---@field seat? Seat|string the seat it is about
 ---@field alternative? string[] seats that would be granted instead
 ---@field rule? string set by the runner
@@ -77,7 +78,7 @@ function M.deny(denial)
 end
 
 local RULE_KEYS = { name = true, code = true, message = true, hint = true, exempt = true,
-    on = true, seat = true, check = true }
+    on = true, seat = true, check = true, overbook = true }
 local VERBS = { take = true, reseat = true, confirm = true }
 
 --- Makes a rule. A bare function is a `check`.
@@ -142,6 +143,23 @@ local function duration_of(spec, key, default, what, level)
     return ms
 end
 
+local BEST = { score = true, orphans = true }
+
+-- How tx:best chooses when a command does not say otherwise.
+local function best_settings(best, what, level)
+    check_type(what, best, "table", level + 1)
+    check_keys(what, best, BEST, level + 1)
+    if best.score ~= nil and type(best.score) ~= "function" and type(best.score) ~= "table" then
+        misuse(level + 1, "%s: score is a function, or one of usher.scores", what)
+    end
+    return best
+end
+
+local SETTINGS = { hold_ttl = true, hold_max = true, wait_ttl = true, late_confirm = true, best = true,
+    rules = true, price = true, hooks = true, settings = true }
+local POLICY = { name = true, rulesets = true, commands = true }
+for key in pairs(SETTINGS) do POLICY[key] = true end
+
 --- What a ruleset and the policy itself have in common; `base` gives what it leaves out.
 local function settings(spec, base, what, level)
     local out = {}
@@ -153,13 +171,16 @@ local function settings(spec, base, what, level)
         if spec.hold_max then misuse(level + 1, "%s: hold_max is shorter than hold_ttl", what) end
         out.hold_max = out.hold_ttl
     end
+    out.wait_ttl = duration_of(spec, "wait_ttl", base.wait_ttl, what, level + 1)
     check_type(what .. ": price", spec.price, "function", level + 1)
+    check_type(what .. ": late_confirm", spec.late_confirm, "boolean", level + 1)
+    out.best = spec.best and best_settings(spec.best, what .. ": best", level + 1) or base.best
     out.rules = spec.rules and rule_list(spec.rules, what .. ": rules", level + 1) or base.rules
     out.hooks = spec.hooks and hook_table(spec.hooks, what .. ": hooks", level + 1) or base.hooks
     return out
 end
 
-local DEFAULTS = { hold_ttl = 600000, hold_max = 1800000, rules = {}, hooks = {} }
+local DEFAULTS = { hold_ttl = 600000, hold_max = 1800000, wait_ttl = 900000, rules = {}, hooks = {} }
 
 --- Makes the policy that a bundle's policy.lua returns. Without rules a free seat may be
 --- taken; holds last 10 minutes, 30 in all. A ruleset inherits what it does not set.
@@ -167,6 +188,7 @@ local DEFAULTS = { hold_ttl = 600000, hold_max = 1800000, rules = {}, hooks = {}
 ---@return table
 function M.policy(spec)
     if type(spec) ~= "table" then error("policy: a table is expected", 2) end
+    check_keys("policy", spec, POLICY, 2)
     check_type("policy: name", spec.name, "string", 2)
     check_type("policy: rulesets", spec.rulesets, "table", 2)
     check_type("policy: commands", spec.commands, "table", 2)
@@ -174,12 +196,13 @@ function M.policy(spec)
     out.name = spec.name or "policy"
     out.commands = spec.commands or {}
     out.rulesets = {}
-    local base = { hold_ttl = out.hold_ttl, hold_max = out.hold_max, rules = out.rules,
-        price = out.price, hooks = out.hooks, late_confirm = out.late_confirm }
+    local base = {}
+    for key in pairs(SETTINGS) do base[key] = out[key] end
     for name, set in pairs(spec.rulesets or {}) do
         if type(name) ~= "string" or type(set) ~= "table" then
             error("policy: rulesets is a table of named tables", 2)
         end
+        check_keys("ruleset " .. name, set, SETTINGS, 2)
         out.rulesets[name] = settings(set, base, "ruleset " .. name, 2)
     end
     return out

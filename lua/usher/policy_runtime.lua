@@ -98,7 +98,7 @@ local function judge_seats(tx, ask, rule)
     for _, place in ipairs(places) do
         local seat = place.seat
         if seat then
-            local ok, fits = pcall(rule.seat, tx, ask, seat)
+            local ok, fits = pcall(rule.seat, tx, ask, seat, place)
             if not ok then
                 if type(fits) ~= "table" then error(fits, 0) end
                 return fits
@@ -117,7 +117,7 @@ local function run(tx, ask, rule)
     end
     if not denial then return nil end
     local out = {}
-    for key, value in pairs(denial) do out[key] = value end
+    for key, value in next, denial do out[key] = value end
     out.code = denial.code or rule.code
     out.message = denial.message or rule.message or ("the rule " .. rule.name .. " refuses this")
     out.hint = denial.hint or rule.hint
@@ -155,11 +155,90 @@ function M.judge(tx, ask, trace)
     return first
 end
 
---- May tx:best offer this seat? Asks only the rules that look at single seats.
+-- ---- The nearest alternative that every rule grants ----------------------------------
+
+local TRIES = 8
+
+local function labels_of(seats)
+    local out = json.list {}
+    for i, seat in ipairs(seats) do out[i] = seat.label end
+    return out
+end
+
+local function same(seats, places)
+    local set = {}
+    for _, place in ipairs(places) do set[place.seat] = true end
+    for _, seat in ipairs(seats) do
+        if not set[seat] then return false end
+    end
+    return #seats == #places
+end
+
+-- The request as it would be with these seats instead of those it wanted to take.
+local function instead(ask, seats)
+    local one, gained = {}, {}
+    for key, value in next, ask do one[key] = value end
+    one.plan, one.event, one.seats, one.gains = nil, nil, {}, seats
+    for _, place in ipairs(ask.gains) do gained[place.seat] = true end
+    for _, place in ipairs(ask.seats) do
+        if not gained[place.seat] then one.seats[#one.seats + 1] = place end
+    end
+    for _, seat in ipairs(seats) do one.seats[#one.seats + 1] = seat end
+    return one
+end
+
+-- Blocks worth trying: what the rule itself proposes, then what is free close by.
+local function candidates(tx, ask, denial)
+    local list = {}
+    if type(denial.alternative) == "table" then list[1] = denial.alternative end
+    for _, block in ipairs(tx:near(ask.gains[1].seat, #ask.gains,
+        { most = TRIES, singles = denial.singles, leaves = ask.leaves })) do
+        list[#list + 1] = block
+    end
+    return list
+end
+
+local function fits(tx, ask, seats)
+    for _, seat in ipairs(seats) do
+        if type(seat) ~= "userdata" or seat.status ~= "free" then return false end
+    end
+    return #seats > 0 and not same(seats, ask.gains) and M.judge(tx, instead(ask, seats)) == nil
+end
+
+--- Completes a denial that is about a seat: seats that would be granted in place of those asked
+--- for, as near as possible, or no alternative at all. Only one that all rules grant is named.
+---@param tx Tx
+---@param ask table as it was judged
+---@param denial table
+function M.alternative(tx, ask, denial)
+    if not denial.seat and not denial.alternative then
+        denial.hint = denial.hint or denial.otherwise
+        return
+    end
+    local tries = {}
+    if #ask.events == 1 and ask.verb ~= "confirm" and not ask.exchange and #ask.gains > 0 then
+        local plain = true -- numbered seats without ticket types
+        for _, place in ipairs(ask.gains) do plain = plain and place.seat ~= nil and not place.type end
+        if plain then tries = candidates(tx, ask, denial) end
+    end
+    denial.alternative = nil
+    for _, seats in ipairs(tries) do
+        if fits(tx, ask, seats) then
+            denial.alternative = labels_of(seats)
+            denial.hint = (denial.hint and denial.hint .. "; " or "") .. "possible: "
+                .. table.concat(denial.alternative, " ")
+            return
+        end
+    end
+    denial.hint = denial.hint or denial.otherwise
+end
+
+--- May tx:best offer this seat? Asks only the rules that look at single seats; says which one
+--- refuses.
 ---@param tx Tx
 ---@param ask table as the VM makes it, without seats
 ---@param seat Seat
----@return boolean
+---@return boolean, string?
 function M.filter(tx, ask, seat)
     local event = seat.event
     if ask.event ~= event then
@@ -170,7 +249,7 @@ function M.filter(tx, ask, seat)
         if rule.seat and rule.on[ask.verb] and not exempted(rule, ask.user) then
             local ok, fits = pcall(rule.seat, tx, ask, seat)
             if not ok and type(fits) ~= "table" then error(fits, 0) end
-            if not ok or not fits then return false end
+            if not ok or not fits then return false, rule.name end
         end
     end
     return true

@@ -102,6 +102,29 @@ function M.words(places)
     return table.concat(out, " ")
 end
 
+local function has_seats(event, category)
+    for _, row in ipairs(event:rows()) do
+        for i = 1, #row do
+            if row[i].category == category then return true end
+        end
+    end
+    return false
+end
+
+--- Free places of an area, for a category that is sold by areas alone: what tx:best, which
+--- chooses among numbered seats, has nothing for.
+---@param event Event
+---@param category string|nil
+---@param count integer
+---@return table[]|nil seats as tx:take takes them
+function M.area_for(event, category, count)
+    for _, area in ipairs(category and event:areas() or {}) do
+        if area.category == category and area.free >= count and not has_seats(event, category) then
+            return { { area = area, count = count } }
+        end
+    end
+end
+
 --- A list that was cut ends with how to go on.
 ---@param list table at most LIST_MAX elements
 ---@param more boolean

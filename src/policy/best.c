@@ -20,6 +20,8 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "policy/best_order.h"
+#include "policy/single.h"
 #include "policy/vm.h"
 
 #define EVENTS_MAX 32 /* legs of a journey: the same seats on all */
@@ -37,6 +39,7 @@ struct search {
     bool judged;       /* there are rules at all */
     bool special;      /* this pass takes wheelchair and companion seats too */
     bool special_seen; /* there were some */
+    bool split;        /* the party may be parted */
     int ask;           /* stack index of the ask for seat rules */
     int score, scored; /* stack indices: function, list of {score, seats}; 0: none */
     struct span customer;
@@ -45,6 +48,10 @@ struct search {
     uint32_t *block; /* the candidate: `count` seats */
     bool found;
     bool limit;
+    int refusals; /* stack index: {rule name = how often it refused}; 0: none yet */
+    struct best_order
+        order; /* kind BEST_FRONT: rows from the front, no search of the whole house */
+    struct best_block *heap; /* of the other kinds: the blocks of one tier */
 };
 
 /* ---- Judging a block ------------------------------------------------------------------ */
@@ -64,6 +71,21 @@ static struct places *block_places(const struct search *s)
     return p;
 }
 
+/* Counts a refusal by the rule whose name is on top. [-0, +0] */
+static void count_refusal(const struct search *s)
+{
+    lua_State *L = s->L;
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        lua_pushvalue(L, -1);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, s->refusals);
+        lua_Integer n = lua_tointeger(L, -1);
+        lua_pop(L, 1);
+        lua_pushinteger(L, n + 1);
+        lua_rawset(L, s->refusals);
+    }
+}
+
 static bool judge_block(struct search *s)
 {
     lua_State *L = s->L;
@@ -81,6 +103,10 @@ static bool judge_block(struct search *s)
     rules_push_ask(L, &ask);
     rules_try(L, -1);
     bool ok = lua_isnil(L, -1);
+    if (!ok && lua_type(L, -1) == LUA_TTABLE) {
+        lua_getfield(L, -1, "rule");
+        count_refusal(s);
+    }
     lua_settop(L, top);
     return ok;
 }
@@ -163,12 +189,13 @@ static bool ask_seats(struct search *s, uint32_t first, uint32_t end)
             lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
             lua_pushvalue(L, s->ask);
             object_push_seat(L, s->event[e]->number, i);
-            rules_call(L, 3, 1);
-            if (!lua_toboolean(L, -1)) {
+            rules_call(L, 3, 2); /* fits, or false and the rule's name */
+            if (!lua_toboolean(L, -2)) {
                 s->seat[i] &= (uint8_t)~SEAT_OK;
+                count_refusal(s);
                 all = false;
             }
-            lua_pop(L, 1);
+            lua_pop(L, 2);
         }
     }
     return all;
@@ -207,50 +234,29 @@ static bool next_run(struct search *s, const struct chart_row *row, uint32_t min
 /* ---- Tiers 1 and 2: one block -----------------------------------------------------------------
  */
 
-static bool open_at(const struct search *s, const struct chart_row *row, int64_t i)
+static bool is_open(const void *arg, uint32_t seat)
 {
-    return i >= row->first && i < (int64_t)row->first + row->count && (s->seat[i] & SEAT_OPEN);
+    return (((const struct search *)arg)->seat[seat] & SEAT_OPEN) != 0;
 }
 
-static bool aisle(const struct search *s, int64_t left)
-{
-    return (chart_seat_flags(s->chart, (uint32_t)left) & CHART_AISLE_AFTER) != 0;
-}
+/* What blocks may leave single free seats behind, and where. */
+enum singles { SINGLES_NEVER, SINGLES_AT_ENDS, SINGLES_INSIDE, SINGLES_ANYWHERE, SINGLES_EITHER };
 
-/* Would the block [a, b) leave a single free seat on either side? */
-static bool leaves_single(const struct search *s, const struct chart_row *row, uint32_t a,
-                          uint32_t b)
+/* Does the block [a, b) belong to this tier? */
+static bool in_tier(const struct search *s, const struct chart_row *row, uint32_t a, uint32_t b,
+                    enum singles singles)
 {
-    int64_t left = (int64_t)a - 1, right = b;
-    bool single_left = open_at(s, row, left) && !aisle(s, left) &&
-                       !(open_at(s, row, left - 1) && !aisle(s, left - 1));
-    bool single_right = open_at(s, row, right) && !aisle(s, right - 1) &&
-                        !(open_at(s, row, right + 1) && !aisle(s, right));
-    return single_left || single_right;
-}
-
-/* Order of blocks within a row, lower is better: sum of the distances to the row's middle; then
- * which has the seat nearest to it, the left one first; then the one further right. */
-static uint64_t block_key(const struct chart_row *row, uint32_t start, uint32_t n)
-{
-    int64_t middle = (int64_t)row->count - 1; /* twice */
-    uint64_t sum = 0, nearest = UINT64_MAX;
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t d = 2 * (int64_t)(start - row->first + i) - middle;
-        uint64_t distance = (uint64_t)(d < 0 ? -d : d);
-        sum += distance;
-        if (distance < nearest) {
-            nearest = distance;
-            at = start - row->first + i;
-        }
+    if (singles == SINGLES_EITHER) {
+        return true;
     }
-    uint64_t right = 0xffff - ((start - row->first) & 0xffff);
-    return (sum < 0xffffffff ? sum : 0xffffffff) << 32 | (uint64_t)(at & 0xffff) << 16 | right;
+    enum single single = single_beside(s->chart, row, a, b, is_open, s);
+    switch (singles) {
+    case SINGLES_NEVER: return single == SINGLE_NOT;
+    case SINGLES_AT_ENDS: return single == SINGLE_AT_END;
+    case SINGLES_INSIDE: return single == SINGLE_INSIDE;
+    default: return single != SINGLE_NOT;
+    }
 }
-
-/* What blocks may leave single free seats behind. */
-enum singles { SINGLES_NEVER, SINGLES_ONLY, SINGLES_EITHER };
 
 /* The best block of the row whose key is above *after; false: no more. */
 static bool next_block(struct search *s, const struct chart_row *row, enum singles singles,
@@ -260,11 +266,10 @@ static bool next_block(struct search *s, const struct chart_row *row, enum singl
     uint32_t at = row->first, end;
     while (next_run(s, row, s->count, &at, &end)) {
         for (uint32_t a = at; a + s->count <= end; a++) {
-            if (singles != SINGLES_EITHER &&
-                leaves_single(s, row, a, a + s->count) != (singles == SINGLES_ONLY)) {
+            if (!in_tier(s, row, a, a + s->count, singles)) {
                 continue;
             }
-            uint64_t key = block_key(row, a, s->count) + 1;
+            uint64_t key = best_row_key(row, a, s->count) + 1;
             if (key > *after && key < least) {
                 least = key;
                 *best = a;
@@ -276,9 +281,46 @@ static bool next_block(struct search *s, const struct chart_row *row, enum singl
     return least != UINT64_MAX;
 }
 
+static bool try_at(struct search *s, uint32_t first)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        s->block[i] = first + i;
+    }
+    return try_block(s);
+}
+
+/* With an order of its own: all blocks of the tier in the whole house, the best first. */
+static bool one_ordered(struct search *s, enum singles singles)
+{
+    size_t n = 0;
+    for (uint32_t r = 0; r < chart_rows(s->chart); r++) {
+        struct chart_row row = chart_row(s->chart, r);
+        uint32_t at = row.first, end;
+        sandbox_charge(s->L, row.count / 4 + 1);
+        while (row.count >= s->count && next_run(s, &row, s->count, &at, &end)) {
+            for (uint32_t a = at; a + s->count <= end; a++) {
+                if (in_tier(s, &row, a, a + s->count, singles)) {
+                    best_key(&s->order, s->chart, r, a, s->count, end - at, &s->heap[n++]);
+                }
+            }
+            at = end;
+        }
+    }
+    best_heapify(s->heap, n);
+    while (n > 0) {
+        if (try_at(s, best_pop(s->heap, &n))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool one_block(struct search *s, enum singles singles)
 {
     uint32_t rows = chart_rows(s->chart);
+    if (s->heap != NULL) {
+        return one_ordered(s, singles);
+    }
     for (uint32_t r = 0; r < rows; r++) {
         struct chart_row row = chart_row(s->chart, r);
         uint64_t after = 0;
@@ -288,10 +330,7 @@ static bool one_block(struct search *s, enum singles singles)
         }
         sandbox_charge(s->L, row.count / 8 + 1);
         while (next_block(s, &row, singles, &after, &a)) {
-            for (uint32_t i = 0; i < s->count; i++) {
-                s->block[i] = a + i;
-            }
-            if (try_block(s)) {
+            if (try_at(s, a)) {
                 return true;
             }
         }
@@ -306,30 +345,35 @@ static bool one_block(struct search *s, enum singles singles)
  * that what is left of it stays together. */
 static uint32_t part_start(const struct chart_row *row, uint32_t at, uint32_t end, uint32_t n)
 {
-    return block_key(row, at, n) <= block_key(row, end - n, n) ? at : end - n;
+    return best_row_key(row, at, n) <= best_row_key(row, end - n, n) ? at : end - n;
+}
+
+/* How many of `left` people to seat in a run of `room`: nobody alone, and (tidy) no seat alone. */
+static uint32_t part_size(uint32_t room, uint32_t left, bool tidy)
+{
+    uint32_t n = room < left ? room : left;
+    while (n >= 2 && (left - n == 1 || (tidy && room - n == 1))) {
+        n--;
+    }
+    return n >= 2 ? n : 0;
 }
 
 /* Takes parts of the row; returns how many of the party are seated afterwards. */
-static uint32_t fill_row(struct search *s, const struct chart_row *row, uint32_t seated)
+static uint32_t fill_row(struct search *s, const struct chart_row *row, uint32_t seated, bool tidy)
 {
     uint32_t at = row->first, end;
     while (seated < s->count && next_run(s, row, 2, &at, &end)) {
-        uint32_t left = s->count - seated, n = end - at < left ? end - at : left;
-        if (left - n == 1) {
-            n--; /* the last one would sit alone */
-        }
-        if (n >= 2) {
-            uint32_t a = part_start(row, at, end, n);
-            for (uint32_t i = 0; i < n; i++) {
-                s->block[seated++] = a + i;
-            }
+        uint32_t n = part_size(end - at, s->count - seated, tidy);
+        uint32_t a = n > 0 ? part_start(row, at, end, n) : at;
+        for (uint32_t i = 0; i < n; i++) {
+            s->block[seated++] = a + i;
         }
         at = end;
     }
     return seated;
 }
 
-static bool in_parts(struct search *s, bool sections)
+static bool in_parts(struct search *s, bool sections, bool tidy)
 {
     uint32_t rows = chart_rows(s->chart);
     for (uint32_t first = 0; s->count >= 4 && first < rows; first++) {
@@ -340,7 +384,7 @@ static bool in_parts(struct search *s, bool sections)
                 break;
             }
             sandbox_charge(s->L, row.count / 8 + 1);
-            seated = fill_row(s, &row, seated);
+            seated = fill_row(s, &row, seated, tidy);
             if (r == first && seated == 0) {
                 break; /* the next start finds the same, or better */
             }
@@ -352,18 +396,38 @@ static bool in_parts(struct search *s, bool sections)
     return false;
 }
 
+static bool any_parts(struct search *s, int orphans)
+{
+    for (int sections = 0; sections < 2; sections++) {
+        if ((orphans != 1 && in_parts(s, sections == 1, true)) ||
+            (orphans != 0 && in_parts(s, sections == 1, false))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Blocks that leave a single seat. Rules may allow it at ends only: those come first then, so
+ * that a house full of refused ones in front does not hide them. */
+static bool with_singles(struct search *s)
+{
+    if (!s->judged) {
+        return one_block(s, SINGLES_ANYWHERE);
+    }
+    return one_block(s, SINGLES_AT_ENDS) || one_block(s, SINGLES_INSIDE);
+}
+
 /* orphans: -1 avoid single seats while possible, 0 never leave one, 1 do not mind. */
 static bool all_tiers(struct search *s, int orphans)
 {
-    if (orphans == 1
-            ? one_block(s, SINGLES_EITHER)
-            : one_block(s, SINGLES_NEVER) || (orphans != 0 && one_block(s, SINGLES_ONLY))) {
+    if (orphans == 1 ? one_block(s, SINGLES_EITHER)
+                     : one_block(s, SINGLES_NEVER) || (orphans != 0 && with_singles(s))) {
         return true;
     }
     if (s->scored != 0 && lua_rawlen(s->L, s->scored) > 0) {
         return false;
     }
-    return in_parts(s, false) || in_parts(s, true);
+    return s->split && any_parts(s, orphans);
 }
 
 /* ---- The call
@@ -480,6 +544,7 @@ static void read_rules(struct search *s)
                            .seats = none,
                            .gains = none,
                            .leaves = s->leaves,
+                           .count = s->count,
                            .after = "held" };
         rules_push_ask(L, &ask);
         s->ask = lua_gettop(L);
@@ -494,7 +559,8 @@ enum best_field {
     BEST_LEAVES,
     BEST_SCORE,
     BEST_ORPHANS,
-    BEST_ALSO
+    BEST_ALSO,
+    BEST_SPLIT
 };
 
 /* Reads the table [2] into the search; [3] event(s), [4] leaves, [5] score, [6] category,
@@ -502,7 +568,7 @@ enum best_field {
 static int read_arguments(struct search *s)
 {
     static const char *const names[] = { "event", "customer", "count", "category", "leaves",
-                                         "score", "orphans",  "also",  NULL };
+                                         "score", "orphans",  "also",  "split",    NULL };
     lua_State *L = s->L;
     lua_Integer count = 0;
     int orphans = -1;
@@ -520,10 +586,15 @@ static int read_arguments(struct search *s)
             break;
         case BEST_LEAVES: lua_copy(L, -1, 4); break;
         case BEST_SCORE:
+            if (lua_type(L, -1) == LUA_TTABLE) {
+                best_order_read(L, lua_gettop(L), &s->order);
+                break;
+            }
             vm_check_type(L, -1, LUA_TFUNCTION, "score");
             lua_copy(L, -1, 5);
             s->score = 5;
             break;
+        case BEST_SPLIT: s->split = lua_toboolean(L, -1); break;
         case BEST_ALSO: lua_copy(L, -1, 7); break;
         case BEST_ORPHANS: orphans = lua_toboolean(L, -1); break;
         }
@@ -539,6 +610,57 @@ static int refuse_category(lua_State *L, const struct event *ev, struct span nam
 {
     return vm_refusef(L, ERR_NOTFOUND, "event %.*s has no category '%.*s'", (int)ev->id.len,
                       ev->id.data, (int)name.len, name.data);
+}
+
+/* The rule that refused most candidates and how many it refused; 0: none. [-0, +1] name */
+static lua_Integer push_strictest(const struct search *s)
+{
+    lua_State *L = s->L;
+    lua_Integer most = 0;
+    lua_pushliteral(L, "");
+    int name = lua_gettop(L);
+    lua_pushnil(L);
+    while (lua_next(L, s->refusals)) {
+        if (lua_tointeger(L, -1) > most) {
+            most = lua_tointeger(L, -1);
+            lua_copy(L, -2, name);
+        }
+        lua_pop(L, 1);
+    }
+    return most;
+}
+
+/* -> nil, reason[, {rule=, refused=, tried=}]: the table when rules were in the way. */
+static int say_why(const struct search *s)
+{
+    lua_State *L = s->L;
+    lua_pushnil(L);
+    lua_Integer most = push_strictest(s);
+    if (most == 0) {
+        lua_pushfstring(L,
+                        s->split ? "there are no %d free seats for a party"
+                                 : "there are no %d free seats next to each other",
+                        (int)s->count);
+        lua_remove(L, -2);
+        return 2;
+    }
+    if (s->limit) {
+        lua_pushfstring(L,
+                        "none of the first %d choices is allowed; the rule %s refuses most of them",
+                        BEST_CANDIDATES_MAX, lua_tostring(L, -1));
+    } else {
+        lua_pushfstring(L, "the rules leave no choice for %d: %s refuses most of them",
+                        (int)s->count, lua_tostring(L, -1));
+    }
+    lua_createtable(L, 0, 3);
+    lua_pushvalue(L, -3);
+    lua_setfield(L, -2, "rule");
+    lua_pushinteger(L, most);
+    lua_setfield(L, -2, "refused");
+    lua_pushinteger(L, s->tried);
+    lua_setfield(L, -2, "tried");
+    lua_remove(L, -3);
+    return 3;
 }
 
 int tx_best(lua_State *L)
@@ -566,6 +688,11 @@ int tx_best(lua_State *L)
     }
     read_seats(&s, category);
     s.block = lua_newuserdatauv(L, s.count * sizeof(*s.block), 0);
+    if (s.order.by != BEST_FRONT) {
+        s.heap = lua_newuserdatauv(L, (size_t)chart_seats(s.chart) * sizeof(*s.heap), 0);
+    }
+    lua_newtable(L);
+    s.refusals = lua_gettop(L);
     read_rules(&s);
     if (s.score != 0) {
         lua_newtable(L);
@@ -584,13 +711,5 @@ int tx_best(lua_State *L)
         push_block(&s);
         return 1;
     }
-    lua_pushnil(L);
-    if (s.limit) {
-        lua_pushfstring(L, "none of the first %d choices is allowed", BEST_CANDIDATES_MAX);
-    } else if (s.tried > 0) {
-        lua_pushliteral(L, "the rules allow none of the free seats");
-    } else {
-        lua_pushfstring(L, "there are no %d free seats for a party", (int)s.count);
-    }
-    return 2;
+    return say_why(&s);
 }

@@ -122,6 +122,8 @@ static void begin(struct policy *p, struct store *s, const struct call *call,
     p->dry_run = false;
     p->judging = 0;
     p->hook_depth = 0;
+    p->with_codes = false;
+    p->freed.count = 0;
 }
 
 static void end(struct policy *p)
@@ -185,6 +187,9 @@ void policy_evaluate(struct policy *p, struct store *s, const struct call *call,
         p->wrote = false;
     }
     out->wrote = p->wrote;
+    if (p->wrote && p->freed.count > 0) {
+        waiting_serve(p);
+    }
     end(p);
 }
 
@@ -293,19 +298,28 @@ static bool has_expire_hook(const struct policy *p)
     return false;
 }
 
-/* Runs the hook for the order in p->ids[0]; its effects stay only when it succeeds. */
-static void expire_hook(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index)
+/* After the expiry of the order in p->ids[0]: the hook, whose effects stay only when it
+ * succeeds, and whoever waits for its seats. */
+static void after_expiry(struct policy *p, struct store *s, bool hooked, uint64_t now_ms,
+                         uint64_t index)
 {
     struct policy_answer out;
     struct error e;
     error_clear(&e);
     memset(&out, 0, sizeof(out));
     begin(p, s, NULL, NULL, now_ms, index, &out);
+    const struct order *o = store_order(s, span_make(p->ids[0], p->id_len));
     size_t mark = store_tx_mark(s);
-    int rc = vm_run(p, expire_entry, p->budget, &e);
-    if ((rc != 0 || out.code != 0) && p->wrote) {
-        store_tx_undo_to(s, mark);
+    if (o != NULL) {
+        waiting_note_order(p, o);
     }
+    if (hooked) {
+        int rc = vm_run(p, expire_entry, p->budget, &e);
+        if ((rc != 0 || out.code != 0) && p->wrote) {
+            store_tx_undo_to(s, mark);
+        }
+    }
+    waiting_serve(p);
     end(p);
     policy_answer_free(&out);
 }
@@ -333,9 +347,7 @@ size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_
             store_tx_undo(s);
             break; /* out of memory: the next turn tries again */
         }
-        if (hooked) {
-            expire_hook(p, s, now_ms, index);
-        }
+        after_expiry(p, s, hooked, now_ms, index);
         cb(arg, store_tx_effects(s));
         store_tx_end(s);
     }

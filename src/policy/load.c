@@ -266,6 +266,7 @@ int load_builtins(lua_State *L)
         sandbox_set_global(L, *name);
     }
     lua_pop(L, 1);
+    lua_pushvalue(L, -1);
     lua_pushliteral(L, "usher.policy_runtime");
     lua_call(L, 1, 1);
     if (lua_getfield(L, -1, "judge") != LUA_TFUNCTION) {
@@ -276,6 +277,17 @@ int load_builtins(lua_State *L)
         return luaL_error(L, "usher/policy_runtime.lua has no function 'filter'");
     }
     p->filter = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (lua_getfield(L, -1, "alternative") != LUA_TFUNCTION) {
+        return luaL_error(L, "usher/policy_runtime.lua has no function 'alternative'");
+    }
+    p->alternative = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pop(L, 1);
+    lua_pushliteral(L, "usher.waiting");
+    lua_call(L, 1, 1);
+    if (lua_getfield(L, -1, "serve") != LUA_TFUNCTION) {
+        return luaL_error(L, "usher/waiting.lua has no function 'serve'");
+    }
+    p->serve = luaL_ref(L, LUA_REGISTRYINDEX);
     load_builtin_commands(L);
     return 0;
 }
@@ -331,7 +343,9 @@ static void read_rules(lua_State *L, int table, struct ruleset *set)
         lua_pop(L, 1);
         lua_getfield(L, -1, "seat");
         set->seat_rules = set->seat_rules || lua_isfunction(L, -1);
-        lua_pop(L, 2);
+        lua_getfield(L, -2, "overbook");
+        set->overbook = set->overbook || lua_toboolean(L, -1);
+        lua_pop(L, 3);
     }
     lua_pop(L, 2);
 }

@@ -235,5 +235,6 @@ static int event_runs(lua_State *L)
 const luaL_Reg event_methods[] = {
     { "seat", event_seat }, { "area", event_area },   { "nearest", event_nearest },
     { "rows", event_rows }, { "areas", event_areas }, { "categories", event_categories },
-    { "runs", event_runs }, { NULL, NULL },
+    { "runs", event_runs }, { "table", event_table }, { "sections", event_sections },
+    { NULL, NULL },
 };

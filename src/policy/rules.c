@@ -66,11 +66,29 @@ void rules_wanted(lua_State *L, const struct places *seats, enum verb verb, bool
     }
 }
 
+bool rules_overbook(lua_State *L, const struct places *seats)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < seats->count; i++) {
+        if (seats->place[i].number & PLACE_AREA) {
+            if (!vm_ruleset(L, vm_event(L, seats->place[i].event))->overbook) {
+                return false;
+            }
+            any = true;
+        }
+    }
+    return any;
+}
+
 /* ---- The ask ------------------------------------------------------------------------ */
 
 static void push_codes(lua_State *L)
 {
     const struct call *call = vm_of(L)->call;
+    if (vm_of(L)->with_codes) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_of(L)->codes);
+        return;
+    }
     lua_newtable(L);
     for (size_t i = 0; call != NULL && i < call->values_count; i++) {
         const struct call_value *v = &call->values[i];
@@ -145,12 +163,47 @@ void rules_push_ask(lua_State *L, const struct ask *ask)
         lua_pushvalue(L, ask->order);
         lua_setfield(L, -2, "order");
     }
+    if (ask->until_ms != 0) {
+        lua_pushinteger(L, (lua_Integer)ask->until_ms);
+        lua_setfield(L, -2, "expires_at");
+    }
+    if (ask->count != 0) {
+        lua_pushinteger(L, ask->count);
+        lua_setfield(L, -2, "count");
+    }
+    if (ask->exchange) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "exchange");
+    }
     if (!tx_field(L, FIELD_user)) {
         lua_pushnil(L);
     }
     lua_setfield(L, -2, "user");
     push_codes(L);
     lua_setfield(L, -2, "codes");
+}
+
+/* tx:with_codes(list|nil): whose codes count from here on, for requests that are carried out
+ * later than they were made. */
+int tx_with_codes(lua_State *L)
+{
+    struct policy *p = vm_of(L);
+    (void)object_check(L, 1, OBJECT_TX);
+    lua_settop(L, 2);
+    p->with_codes = !lua_isnil(L, 2);
+    if (!p->with_codes) {
+        return 0;
+    }
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_newtable(L);
+    for (lua_Integer i = 1; lua_rawgeti(L, 2, i) != LUA_TNIL; i++) {
+        (void)vm_check_span(L, -1, "a code");
+        lua_pushboolean(L, 1);
+        lua_rawset(L, 3);
+    }
+    lua_settop(L, 3);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &p->codes);
+    return 0;
 }
 
 /* ---- Judging -------------------------------------------------------------------------- */
@@ -172,8 +225,16 @@ void rules_try(lua_State *L, int ask)
 
 void rules_judge(lua_State *L, int ask)
 {
+    struct policy *p = vm_of(L);
+    ask = lua_absindex(L, ask);
     rules_try(L, ask);
     if (!lua_isnil(L, -1)) {
+        int denial = lua_gettop(L);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, p->alternative);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
+        lua_pushvalue(L, ask);
+        lua_pushvalue(L, denial);
+        call_counted(L, 3, 0, &p->judging);
         lua_error(L);
     }
     lua_pop(L, 1);

@@ -404,5 +404,8 @@ const luaL_Reg tx_read_methods[] = {
     { "seats_view", tx_seats_view },
     { "best", tx_best },
     { "near", tx_near },
+    { "single", tx_single },
+    { "with_codes", tx_with_codes },
+    { "within", tx_within },
     { NULL, NULL },
 };

@@ -104,7 +104,8 @@ static bool denied(lua_State *L, const struct side *side, const struct side *oth
                        .order = side->order,
                        .seats = seats,
                        .gains = other->seats,
-                       .leaves = none };
+                       .leaves = none,
+                       .exchange = true };
     rules_wanted(L, seats, VERB_RESEAT, &judge, &price);
     if (judge) {
         rules_push_ask(L, &ask);

@@ -66,8 +66,11 @@ static void judge_and_price(lua_State *L, struct taking *t)
     lua_settop(L, top);
 }
 
-static void set_places(struct effect *f, const struct places *p)
+static void set_places(lua_State *L, struct taking *t)
 {
+    struct effect *f = &t->f;
+    const struct places *p = t->places;
+    f->overbook = f->overbook || (t->rules && rules_overbook(L, p));
     f->places = p->place;
     f->places_count = p->count;
     f->types = p->typed ? p->type : NULL;
@@ -197,11 +200,12 @@ static int do_take(lua_State *L)
                           .metadata = t.f.text,
                           .order = t.f.late ? 5 : 0,
                           .seats = t.places,
-                          .gains = t.places };
+                          .gains = t.places,
+                          .until_ms = t.f.until_ms };
     if (all_free(L, t.places, NULL)) {
         judge_and_price(L, &t);
     }
-    set_places(&t.f, t.places);
+    set_places(L, &t);
     vm_do(L, &t.f);
     object_push_order(L, t.f.id);
     rules_hook(L, HOOK_TAKE, lua_gettop(L));
@@ -332,7 +336,7 @@ static int do_reseat(lua_State *L)
     if (all_free(L, t.places, o)) {
         judge_and_price(L, &t);
     }
-    set_places(&t.f, t.places);
+    set_places(L, &t);
     vm_do(L, &t.f);
     object_push_order(L, t.f.id);
     rules_hook(L, HOOK_RESEAT, lua_gettop(L));

@@ -91,6 +91,9 @@ void vm_do(lua_State *L, const struct effect *f)
     }
     struct error e;
     error_clear(&e);
+    if (f->kind != EFFECT_TAKE) {
+        waiting_note(p, f); /* before: a move leaves no trace of where it was */
+    }
     if (store_do(s, f, &e) == 0) {
         p->wrote = true;
         return;

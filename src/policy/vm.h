@@ -47,7 +47,16 @@ struct ruleset {
     int hooks[HOOKS], price; /* functions, LUA_NOREF: none */
     bool judges[VERBS];      /* has rules for it */
     bool seat_rules;         /* one of them has a `seat` function */
+    bool overbook;           /* one of them lets areas exceed their capacity, and says how far */
     uint64_t hold_ttl_ms, hold_max_ms;
+};
+
+/* Events at which a transaction has given seats back (waiting.c). Those beyond the last are
+ * served when the next seat of theirs comes free. */
+#define FREED_EVENTS_MAX 64
+struct freed {
+    uint32_t event[FREED_EVENTS_MAX];
+    uint32_t count;
 };
 
 /* One loaded policy. */
@@ -72,11 +81,12 @@ struct policy {
     int objects;            /* cache of this call's objects */
     size_t objects_count;
     uint64_t objects_epoch;
-    int tx, modules, builtin_commands, judge, filter, user_ref;
+    int tx, modules, builtin_commands, judge, filter, alternative, serve, user_ref;
     struct active active;
     struct active tried;     /* vm_try_bundle() */
     struct loading *loading; /* policy.c */
     bool found_again;
+    bool no_memory; /* the cap was hit since policy_exhausted() was asked */
     size_t id_len; /* of ids[0] during expiry */
 
     /* The call being evaluated. */
@@ -85,6 +95,9 @@ struct policy {
     bool in_call, read_only, dry_run, wrote;
     int judging, hook_depth;
     char trace; /* its address: registry key of what rules said in a dry run */
+    char codes; /* likewise: of the codes that tx:with_codes has set */
+    bool with_codes;
+    struct freed freed; /* where this transaction has given seats back */
     struct store *store;
     const struct call *call; /* NULL during policy_expire */
     const struct policy_user *user;
@@ -192,6 +205,11 @@ int tx_seats_view(lua_State *L); /* seats_view.c */
 int tx_chart_put(lua_State *L);  /* tx_chart.c */
 int tx_swap(lua_State *L);       /* tx_swap.c */
 int tx_near(lua_State *L);       /* near.c */
+int tx_single(lua_State *L);     /* single.c */
+int tx_within(lua_State *L);
+int tx_with_codes(lua_State *L); /* rules.c */
+int event_table(lua_State *L);   /* object_group.c */
+int event_sections(lua_State *L);
 
 /* ---- Places (places.c) ----------------------------------------------------------- */
 
@@ -226,11 +244,16 @@ struct ask {
     const struct places *seats;  /* all places after the request */
     const struct places *gains;  /* those that are new */
     const struct places *leaves; /* those given up, NULL: none */
+    uint64_t until_ms;           /* a take that holds: until when */
+    uint32_t count;              /* best, before there are seats: the party's size */
+    bool exchange;               /* a swap, judged after it was done: all seats stay taken */
 };
 const struct ruleset *vm_ruleset(lua_State *L, const struct event *ev);
 /* Whether any event of the places has rules for the verb, or a price function. */
 void rules_wanted(lua_State *L, const struct places *seats, enum verb verb, bool *judge,
                   bool *price);
+/* There are places of areas, and rules say for all of them how far to exceed capacity. */
+bool rules_overbook(lua_State *L, const struct places *seats);
 /* Pushes the ask table. [-0, +1] */
 void rules_push_ask(lua_State *L, const struct ask *ask);
 /* Judges the ask at `ask`. [-0, +1]: the denial, or nil */
@@ -247,6 +270,15 @@ void rules_call(lua_State *L, int args, int results);
 /* Members "dry_run" and "rules" of an answer or refusal. */
 void rules_put_trace(lua_State *L, struct buf *out);
 void rules_hook(lua_State *L, enum hook hook, int order);
+
+/* ---- Waiting lists (waiting.c) ---------------------------------------------------------- */
+
+/* Notes the events whose seats the effect will give back. Does not raise. */
+void waiting_note(struct policy *p, const struct effect *f);
+void waiting_note_order(struct policy *p, const struct order *o);
+/* Gives what was freed to those who wait, in a run of its own: when it fails, its effects are
+ * undone and the transaction stays as it was. */
+void waiting_serve(struct policy *p);
 
 /* ---- Lines of an order (lines.c) ------------------------------------------------------- */
 

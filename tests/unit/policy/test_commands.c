@@ -598,7 +598,7 @@ static void test_usages(void **state)
     static const char *const usages[] = {
         "add-chart ID JSON|@FILE",
         "add-event ID CHART|ROWS-JSON [--attributes J] [--rules R] [--currency C]",
-        "best EVENT[,EVENT...] CUSTOMER COUNT [--category C] [--ttl D] [--book] [--code C]... "
+        "best EVENT[,EVENT...] CUSTOMER COUNT [--category C] [--ttl D] [--book] [--split] [--code C]... "
         "[--metadata J]",
         "block EVENT SEAT... [--reason T]",
         "book EVENT CUSTOMER SEAT... [--code C]... [--metadata J]",
@@ -614,7 +614,7 @@ static void test_usages(void **state)
         "get KEY",
         "hold EVENT CUSTOMER SEAT... [--ttl D] [--code C]... [--metadata J]",
         "keys [PREFIX] [--after KEY]",
-        "move ORDER FROM TO...",
+        "move ORDER FROM TO... [--code C]...",
         "open-event EVENT",
         "order ORDER",
         "orders [--customer C] [--event E] [--status S] [--since T] [--limit N] [--after ORDER]",
@@ -624,7 +624,7 @@ static void test_usages(void **state)
         "set KEY [VALUE]",
         "set-event EVENT [--attributes J] [--rules R] [--chart C]",
         "split ORDER SEAT...",
-        "swap ORDER SEAT ORDER SEAT",
+        "swap ORDER SEAT ORDER SEAT [--code C]...",
         "unblock EVENT SEAT... [--reason T]",
     };
     struct play p;

@@ -495,7 +495,7 @@ static void test_bundles(void **state)
             "return { rule = rule { name = 'l', check = function() return nil, 'limited' end } }",
             "return rule { name = 'd', check = function() return true end }" },
           NULL },
-        { { "policy.lua" }, { "return policy { name = 'm', rulz = {} }" }, NULL },
+        { { "policy.lua" }, { "return policy { name = 'm', rulz = {} }" }, "unknown key 'rulz'" },
         { { "policy.lua" }, { "return policy {\n  rules = 5 }" }, "rules is a number" },
         { { "policy.lua" }, { "\n\nreturn }" }, "policy.lua:3:" },
         { { "policy.lua" }, { "return 5" }, "must return policy{...}" },

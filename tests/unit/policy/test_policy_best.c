@@ -8,13 +8,14 @@
     " }, commands = { command { name = 'find', kind = 'transaction', "                             \
     "group = 'g', summary = 's', example = 'find 2', args = { { 'event', 'event' }, { 'count', "   \
     "'int' } }, options = { { 'category', 'string' }, { 'orphans', 'string' }, { 'also', "         \
-    "'event' }, { 'score', 'string' }, { 'leaves', 'string' } }, run = function(tx, req) "         \
+    "'event' }, { 'score', 'string' }, { 'leaves', 'string' }, { 'split', 'bool' } }, run = "      \
+    "function(tx, req) "                                                                           \
     "local orphans if req.orphans then orphans = req.orphans == 'on' end "                         \
     "local score if req.score == 'last' then score = function(seats) return seats[1].position "    \
     "end elseif req.score then score = function(seats) return req.score end end "                  \
     "local seats, why = tx:best { event = req.event, customer = 'c', count = req.count, "          \
     "category = req.category, orphans = orphans, also = req.also and { req.also }, score = "       \
-    "score, leaves = req.leaves and { req.event:seat(req.leaves) } } "                             \
+    "score, split = req.split, leaves = req.leaves and { req.event:seat(req.leaves) } } "          \
     "if not seats then return { why = why } end local o = {} for i, s in ipairs(seats) do "        \
     "o[i] = s.label end return { o = table.concat(o, ' ') } end } } }"
 
@@ -60,11 +61,13 @@ static void test_parts(void **state)
     PLAY({ "add-event 1 {'rows':[{'name':'A','section':'s','seats':3},{'name':'B','section':'s',"
            "'seats':3},{'name':'C','section':'t','seats':3}]}",
            "{}" },
-         { POLICY(""), "" }, { "find 1 4", "{'o':'A2 A3 B2 B3'}" },
-         { "find 1 6", "{'o':'A1 A2 A3 B1 B2 B3'}" }, { "find 1 5", "{'o':'A1 A2 A3 B2 B3'}" },
-         { "find 1 8", "{'o':'A1 A2 A3 B1 B2 B3 C2 C3'}" }, { "find 1 9", "{'o':'*'}" },
-         { "find 1 10", "{'why':'~no 10 free'}" }, { "book 1 ann A2 B2 C2", "{}" },
-         { "find 1 2", "{'why':'~no 2 free'}" }, { "find 1 1", "{'o':'A1'}" });
+         { POLICY(""), "" }, { "find 1 4 --split", "{'o':'A2 A3 B2 B3'}" },
+         { "find 1 6 --split", "{'o':'A1 A2 A3 B1 B2 B3'}" },
+         { "find 1 5 --split", "{'o':'A1 A2 A3 B2 B3'}" },
+         { "find 1 8 --split", "{'o':'A1 A2 A3 B1 B2 B3 C2 C3'}" },
+         { "find 1 9 --split", "{'o':'*'}" }, { "find 1 10 --split", "{'why':'~no 10 free'}" },
+         { "book 1 ann A2 B2 C2", "{}" }, { "find 1 2", "{'why':'~no 2 free'}" },
+         { "find 1 1", "{'o':'A1'}" });
 }
 
 /* Places for wheelchair users come when nothing else is left. */
@@ -99,13 +102,13 @@ static void test_rules(void **state)
                   "end }"),
            "" },
          { "find 1 2", "{'o':'A1 A2'}" }, { "find 1 3", "{'o':'A1 A2 A3'}" },
-         { "find 1 4", "{'o':'A2 A3 B2 B3'}" },
+         { "find 1 4 --split", "{'o':'A2 A3 B2 B3'}" },
          { POLICY("function(tx, ask) for _, s in ipairs(ask.seats) do if s.row.name == 'A' then "
                   "return nil, 'not there' end end return true end"),
            "" },
          { "find 1 2", "{'o':'B4 B5'}" },
          { POLICY("function(tx, ask) return nil, 'never' end"), "" },
-         { "find 1 2", "{'why':'~rules allow none'}" },
+         { "find 1 2", "{'why':'~rule 1 refuses most'}" },
          { POLICY("function(tx, ask) error('broken') end"), "" },
          { "find 1 2", "!INTERNAL broken" });
 }

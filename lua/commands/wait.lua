@@ -1,0 +1,89 @@
+--- Waiting lists: wait, waits, unwait. How seats are given is told in usher/waiting.lua.
+local shared = require "usher.shared"
+local waiting = require "usher.waiting"
+
+local function shown(event, wait, place)
+    return { event = event.id, customer = wait.customer, count = wait.count, category = wait.category,
+        place = place, since = wait.at }
+end
+
+local function check(req)
+    if req.count < 1 then deny { code = "BADARG", message = "count: at least 1 seat" } end
+    if not req.category then return end
+    for _, name in ipairs(req.event:categories()) do
+        if name == req.category then return end
+    end
+    deny { code = "NOTFOUND", message = ("event %s has no category '%s'"):format(req.event.id, req.category),
+        hint = "it has " .. table.concat(req.event:categories(), ", ") }
+end
+
+--- Joins the line; who fits at once (and nobody in front does) gets the seats at once.
+local function wait(tx, req)
+    check(req)
+    if req.event.status ~= "open" then
+        deny { code = "CONFLICT", message = ("event %s is closed"):format(req.event.id) }
+    end
+    local there, place = waiting.find(tx, req.event, req.customer)
+    if there then
+        if there.count == req.count and there.category == req.category then
+            local out = shown(req.event, there, place)
+            out.already = true
+            return out
+        end
+        deny { code = "CONFLICT", message = "this customer waits already, for other seats",
+            hint = ("unwait %s %s"):format(req.event.id, req.customer) }
+    end
+    local mine = waiting.join(tx, req.event, req.customer, req.count, req.category, req.code)
+    local made = waiting.serve(tx, req.event)
+    if made[mine.key] then return made[mine.key] end
+    local _, at = waiting.find(tx, req.event, req.customer)
+    return shown(req.event, mine, at)
+end
+
+local function waits(tx, req)
+    if req.customer then
+        local one, place = waiting.find(tx, req.event, req.customer)
+        return one and json.list { shown(req.event, one, place) } or json.list {}
+    end
+    local list = waiting.list(tx, req.event)
+    for i, one in ipairs(list) do list[i] = shown(req.event, one, i) end
+    return shared.list(list, false)
+end
+
+local function unwait(tx, req)
+    local one = waiting.find(tx, req.event, req.customer)
+    if not one then
+        deny { code = "NOTFOUND", message = "this customer does not wait for seats of the event" }
+    end
+    waiting.leave(tx, one)
+    return { event = req.event.id, customer = req.customer, waiting = false }
+end
+
+return {
+    command {
+        name = "wait", group = "orders", kind = "transaction", access = "client",
+        summary = "Wait for seats: the first in line who fits gets a hold when some come free",
+        example = "wait 1 ann 2 --category stalls",
+        args = { { "event", "event" }, { "customer", "customer" }, { "count", "int" } },
+        options = { { "category", "category", meta = "C" },
+            { "code", "string", many = true, meta = "C", help = "a code that opens a sale" } },
+        run = wait,
+        again = function(tx, req)
+            local one, place = waiting.find(tx, req.event, req.customer)
+            return one and shown(req.event, one, place) or { event = req.event.id, waiting = false }
+        end,
+    },
+    command {
+        name = "waits", group = "orders", kind = "transaction", access = "operator", read = "local",
+        summary = "List who waits for seats of an event, first in line first", example = "waits 1",
+        args = { { "event", "event" } },
+        options = { { "customer", "customer", meta = "C", help = "only this one" } },
+        run = waits,
+    },
+    command {
+        name = "unwait", group = "orders", kind = "transaction", access = "client",
+        summary = "Leave the waiting list of an event", example = "unwait 1 ann",
+        args = { { "event", "event" }, { "customer", "customer" } },
+        run = unwait,
+    },
+}

@@ -1,0 +1,179 @@
+--- What the shipped rules share: checked parameters, places of an ask, moments in time.
+local policy = require "usher.policy"
+
+local M = {}
+
+-- ---- Parameters -------------------------------------------------------------------
+
+local function misuse(level, text, ...) error(text:format(...), level + 1) end
+
+--- Each kind of parameter: what it is called in an error, and what it accepts (nil: not that).
+local KINDS = {
+    count = { "a whole number, 1 or more",
+        function(v) return math.type(v) == "integer" and v >= 1 and v or nil end },
+    percent = { "a percentage above 0",
+        function(v) return type(v) == "number" and v > 0 and v or nil end },
+    number = { "a number above 0",
+        function(v) return type(v) == "number" and v > 0 and v or nil end },
+    boolean = { "true or false", function(v) if type(v) == "boolean" then return v end end },
+    text = { "a text", function(v) return type(v) == "string" and v ~= "" and v or nil end },
+    texts = { "a list of texts", function(v)
+        if type(v) == "string" then v = { v } end
+        if type(v) ~= "table" or #v == 0 then return nil end
+        for _, text in ipairs(v) do
+            if type(text) ~= "string" then return nil end
+        end
+        return v
+    end },
+    duration = { 'a duration such as "15m"', function(v)
+        local ms = policy.duration(v)
+        return ms and ms > 0 and ms or nil
+    end },
+    moment = { 'a time such as "2026-05-01 10:00", or "-48h" before the event\'s start',
+        function(v) return M.moment(v) end },
+    table = { "a table", function(v) return type(v) == "table" and v or nil end },
+}
+
+local function sorted(keys)
+    local out = {}
+    for key in pairs(keys) do out[#out + 1] = tostring(key) end
+    table.sort(out)
+    return table.concat(out, ", ")
+end
+
+--- Reads a rule's parameters. `kinds` names the kind of each; every rule also takes `exempt`,
+--- a list of roles (such as "box-office") that it does not concern.
+---@param rule string its name, for errors
+---@param spec table|nil
+---@param kinds table<string, string>
+---@return table values checked: durations in ms, moments as functions
+function M.read(rule, spec, kinds)
+    local out = {}
+    if spec == nil then return out end
+    if type(spec) ~= "table" then misuse(3, "%s: a table of parameters is expected", rule) end
+    for key, value in pairs(spec) do
+        if key == "exempt" then
+            out.exempt = KINDS.texts[2](value) or misuse(3, "%s: exempt must be a list of roles", rule)
+        else
+            local kind = KINDS[kinds[key]]
+            if not kind then
+                misuse(3, "%s: there is no parameter '%s'; it takes %s, exempt", rule, tostring(key),
+                    sorted(kinds))
+            end
+            out[key] = kind[2](value)
+            if out[key] == nil then misuse(3, "%s: %s must be %s", rule, key, kind[1]) end
+        end
+    end
+    return out
+end
+
+--- One value that a rule cannot do without.
+function M.need(rule, name, kind, value)
+    local read = KINDS[kind][2](value)
+    if read == nil then misuse(3, "%s: %s must be %s", rule, name, KINDS[kind][1]) end
+    return read
+end
+
+M.misuse = misuse
+
+-- ---- Places -----------------------------------------------------------------------
+
+--- Places of the asked event, areas counted by heads.
+---@param places Place[]
+---@param event Event
+---@return integer
+function M.heads(places, event)
+    local n = 0
+    for i = 1, #places do
+        local place = places[i]
+        if place.event == event then n = n + place.count end
+    end
+    return n
+end
+
+--- The numbered seats among the places.
+---@param places Place[]
+---@return Seat[]
+function M.seats(places)
+    local out = {}
+    for _, place in ipairs(places) do
+        if place.seat then out[#out + 1] = place.seat end
+    end
+    return out
+end
+
+--- The seats' labels, as a list for an answer.
+function M.labels(seats)
+    local out = json and json.list {} or {}
+    for i, seat in ipairs(seats) do out[i] = type(seat) == "string" and seat or seat.label end
+    return out
+end
+
+--- A list of names as a set.
+function M.set(list)
+    local out = {}
+    for _, name in ipairs(list or {}) do out[name] = true end
+    return out
+end
+
+-- ---- Time ---------------------------------------------------------------------------
+
+local function days(year, month, day)
+    year = month <= 2 and year - 1 or year
+    local era = year // 400
+    local y = year - era * 400
+    local d = (153 * (month + (month > 2 and -3 or 9)) + 2) // 5 + day - 1
+    return era * 146097 + y * 365 + y // 4 - y // 100 + d - 719468
+end
+
+--- A time in ms: an integer (ms since 1970), or UTC text such as "2026-05-01 10:00".
+---@param value integer|string
+---@return integer|nil
+function M.time(value)
+    if math.type(value) == "integer" then return value end
+    if type(value) ~= "string" then return nil end
+    local year, month, day, rest = value:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)(.*)$")
+    if not year then return nil end
+    local hour, minute, second = "0", "0", "0"
+    if rest ~= "" then
+        hour, minute, rest = rest:match("^[T ](%d%d):(%d%d)(.*)$")
+        if not hour then return nil end
+        second = rest:match("^:(%d%d)Z?$") or ((rest == "" or rest == "Z") and "0") or nil
+        if not second then return nil end
+    end
+    local m, d = math.tointeger(month), math.tointeger(day)
+    if m < 1 or m > 12 or d < 1 or d > 31 or math.tointeger(hour) > 23
+        or math.tointeger(minute) > 59 or math.tointeger(second) > 59 then
+        return nil
+    end
+    return ((days(math.tointeger(year), m, d) * 24 + math.tointeger(hour)) * 60
+        + math.tointeger(minute)) * 60000 + math.tointeger(second) * 1000
+end
+
+--- When the event starts: its attribute `start`, in ms or as UTC text.
+---@param event Event
+---@return integer ms
+function M.start_of(event)
+    local attributes = event.attributes
+    local start = M.time(attributes.start)
+    if not start then
+        policy.deny { code = "CONFLICT", message = ("event %s does not say when it starts"):format(event.id),
+            hint = [[set-event EVENT --attributes '{"start":"2026-05-01 20:00"}']] }
+    end
+    return start
+end
+
+--- A moment: a time, or a duration with a sign that is counted from the event's start.
+---@param value integer|string
+---@return nil|fun(event: Event): integer
+function M.moment(value)
+    local at = M.time(value)
+    if at then return function() return at end end
+    local sign, text = tostring(value):match("^([+-])(.+)$")
+    local ms = sign and policy.duration(text)
+    if not ms then return nil end
+    if sign == "-" then ms = -ms end
+    return function(event) return M.start_of(event) + ms end
+end
+
+return M

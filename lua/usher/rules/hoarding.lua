@@ -1,0 +1,68 @@
+--- Anti-hoarding: who lets a hold lapse may not take the same seat again at once.
+local common = require "usher.rules.common"
+local rule = require("usher.policy").rule
+
+local M = {}
+
+--- The customer's lapsed holds of this seat, newest first: {from=, to=} in ms.
+local function lapses(orders, seat)
+    local out = {}
+    for i = #orders, 1, -1 do
+        local order = orders[i]
+        if order.status == "expired" or order.status == "released" then
+            for _, place in ipairs(order.seats) do
+                if place.seat == seat then
+                    out[#out + 1] = { from = order.first_held_at, to = order.changed_at }
+                    break
+                end
+            end
+        end
+    end
+    return out
+end
+
+--- When this customer first got hold of the seat: back along its holds, as long as none of the
+--- pauses between them was as long as the cooldown. nil: it has left the seat alone for that long.
+local function since(list, now, cooldown)
+    local first
+    for _, hold in ipairs(list) do
+        if (first or now) - hold.to >= cooldown then return first end
+        first = math.min(first or hold.from, hold.from)
+    end
+    return first
+end
+
+--- A customer whose hold of a seat has expired or was released waits for `cooldown` before it
+--- takes that seat again. With `lifetime` it may come back at once, but only to hold the seat
+--- until that long after it first got it; then the cooldown has to pass. Bookings are free.
+---@param spec { cooldown: integer|string, lifetime?: integer|string, exempt?: string[] }
+---@return Rule
+function M.rehold(spec)
+    local given = common.read("rehold", spec, { cooldown = "duration", lifetime = "duration" })
+    local cooldown, lifetime = given.cooldown, given.lifetime
+    if not cooldown then common.misuse(2, "rehold: cooldown is needed") end
+    return rule {
+        name = "rehold", code = "LIMIT", exempt = given.exempt, on = { "take" },
+        check = function(tx, ask)
+            if ask.after == "booked" then return true end
+            local orders = tx:orders { customer = ask.customer, event = ask.event,
+                since = math.max(tx.now - cooldown - (lifetime or 0), 0) }
+            if #orders == 0 then return true end
+            for _, place in ipairs(ask.gains) do
+                local first = place.seat and since(lapses(orders, place.seat), tx.now, cooldown)
+                if first and not lifetime then
+                    return nil, { seat = place.seat, message = "SEAT was held and given up a moment ago",
+                        hint = "take another seat, book it, or wait" }
+                elseif first and (ask.expires_at or tx.now) > first + lifetime then
+                    return nil, { seat = place.seat, message = "SEAT has been held for long enough",
+                        hint = tx.now < first + lifetime
+                            and ("at most %d s more: use --ttl"):format((first + lifetime - tx.now) // 1000)
+                            or "take another seat, book it, or wait" }
+                end
+            end
+            return true
+        end,
+    }
+end
+
+return M
