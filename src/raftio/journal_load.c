@@ -151,7 +151,10 @@ int load_segments(struct opening *o)
 static int zero_range(struct env *env, struct env_file *f, uint64_t from, uint64_t to,
                       struct error *e)
 {
-    uint8_t *zeros = mem_zalloc(ZERO_PIECE);
+    if (from >= to) {
+        return 0;
+    }
+    uint8_t *zeros = mem_zalloc(to - from < ZERO_PIECE ? (size_t)(to - from) : ZERO_PIECE);
     if (zeros == NULL) {
         return error_set(e, ERR_NOMEM, "no memory to clear the log's end");
     }
