@@ -71,6 +71,7 @@ void resp_conn_kill(struct conn *c)
     c->closing = true;
     push_free(c);
     session_free(c);
+    backup_free(c);
     auth_forget(c);
     c->server->o.env->ops->undefer(c->server->o.env, &c->flush);
     uv_close((uv_handle_t *)&c->tcp, on_closed);
@@ -177,6 +178,7 @@ static void on_flush(void *arg)
         return;
     }
     session_pump(c);
+    backup_pump(c);
     if (!c->closing && !c->eof && !c->reading && resp_conn_has_room(c)) {
         resume_reading(c);
     }

@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "cluster/backup.h"
 #include "net/resp/resp.h"
 
 enum slot_kind {
@@ -47,6 +48,7 @@ struct subscription {
 };
 
 struct auth_job;
+struct conn_backup;
 
 struct conn {
     struct conn *next, *prev;
@@ -81,6 +83,7 @@ struct conn {
     struct task *task;
     struct slot *running;
     bool task_paused, starting;
+    struct conn_backup *backup;
 };
 
 struct resp {
@@ -124,6 +127,8 @@ bool resp_conn_has_room(const struct conn *c);
 void verb_dispatch(struct conn *c, struct slot *x);
 void verb_error(struct slot *x, const struct error *e); /* answers it with the error */
 void verb_ok(struct slot *x);
+/* Makes x->request of its words after the first `skip`; service_submit() takes it. */
+void verb_submit(struct conn *c, struct slot *x, size_t skip);
 void verb_fail(struct slot *x, int code, const char *hint, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 extern const char *const verb_names[]; /* the built-in ones, NULL-ended */
@@ -148,6 +153,12 @@ void push_free(struct conn *c);
 bool session_verb(struct conn *c, struct slot *x);
 void session_pump(struct conn *c); /* starts the next statement, resumes a paused one */
 void session_free(struct conn *c);
+
+/* backup.c: USHER.BACKUP. True when it was that verb. */
+bool backup_verb(struct conn *c, struct slot *x);
+void backup_pump(struct conn *c); /* asks for the next piece when there is room */
+void backup_free(struct conn *c);
+void backup_facts(struct buf *b, const struct backup_head *h, uint64_t bytes); /* JSON */
 
 /* out.c: RESP values */
 void put_simple(struct buf *b, const char *text);

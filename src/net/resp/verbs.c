@@ -73,6 +73,7 @@ static void verb_reset(struct conn *c, struct slot *x)
     auth_reset(c);
     push_free(c);
     session_free(c);
+    backup_free(c);
     c->resp3 = false;
     buf_clear(&c->name);
     put_simple(slot_out(x), "RESET");
@@ -116,17 +117,16 @@ static void on_answer(struct request *r, int code, const struct error *e, struct
     slot_done(x);
 }
 
-static void submit(struct conn *c, struct slot *x)
+void verb_submit(struct conn *c, struct slot *x, size_t skip)
 {
     x->request = (struct request){
-        .argv = x->argv,
-        .argc = x->argc,
+        .argv = x->argv + skip,
+        .argc = x->argc - skip,
         .user = c->user,
         .cb = on_answer,
         .arg = x,
         .client = c->id,
     };
-    service_submit(c->server->o.service, &x->request);
 }
 
 void verb_dispatch(struct conn *c, struct slot *x)
@@ -147,7 +147,8 @@ void verb_dispatch(struct conn *c, struct slot *x)
     if (only_subscribed) {
         verb_fail(x, ERR_BADARG, "UNSUBSCRIBE first, or use RESP3 (HELLO 3)",
                   "this connection is subscribed: only (UN)SUBSCRIBE, PING, RESET, QUIT");
-    } else if (!session_verb(c, x)) {
-        submit(c, x);
+    } else if (!backup_verb(c, x) && !session_verb(c, x)) {
+        verb_submit(c, x, 0);
+        service_submit(c->server->o.service, &x->request);
     }
 }
