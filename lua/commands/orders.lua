@@ -77,11 +77,12 @@ local function forget(tx, req)
         name[i] = DIGITS:sub(at, at)
     end
     local replacement = "forgotten-" .. table.concat(name)
-    if #tx:orders { customer = req.customer, limit = 1 } == 0 then
+    local waited = waiting.forget(tx, req.customer)
+    if #tx:orders { customer = req.customer, limit = 1 } > 0 then
+        tx:forget(req.customer, replacement)
+    elseif not waited then
         deny { code = "NOTFOUND", message = "no order is known of this customer" }
     end
-    waiting.forget(tx, req.customer)
-    tx:forget(req.customer, replacement)
     return { forgotten = true, customer = replacement }
 end
 

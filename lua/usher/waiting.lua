@@ -76,17 +76,21 @@ function M.clear(tx, event)
     until #keys < PAGE
 end
 
---- A customer who is forgotten leaves every line.
+--- A customer who is forgotten leaves every line. Returns whether there was any.
 function M.forget(tx, customer)
-    local after
+    local after, found
     repeat
         local page = tx:events(after, PAGE)
         for _, event in ipairs(page) do
             local wait = M.find(tx, event, customer)
-            if wait then M.leave(tx, wait) end
+            if wait then
+                M.leave(tx, wait)
+                found = true
+            end
         end
         after = page[#page]
     until #page < PAGE
+    return found
 end
 
 -- Seats for a wait, or nil and whether it was for want of room alone.

@@ -1,0 +1,419 @@
+-- Every rule of usher.rules over the real VM and store: what it grants, what it refuses and its
+-- edges. (Wrong parameters: spec/unit/rules_spec.lua; the four orphan strengths also in
+-- tests/unit/policy/test_rules.c.)
+local test = require "usher.test"
+
+local HALL = { "A stalls: ....|......", "B circle: .........." }
+
+-- A policy of these rules; the rest of the options go to test.house.
+local function house(rules, options)
+    local given = { policy = ([[
+        local rules = require "usher.rules"
+        return policy { name = "spec", hold_ttl = "15m", hold_max = "2h", rules = { %s } }]]):format(rules) }
+    for key, value in pairs(options or {}) do given[key] = value end
+    given.rows = given.rows or (not given.charts and HALL or nil)
+    return test.house(given)
+end
+
+-- A plan with sections.
+local SECTIONS = [[{"sections":[{"name":"stalls","rows":[{"name":"A","seats":10}]},
+    {"name":"circle","rows":[{"name":"B","seats":10}]},{"name":"balcony","rows":[{"name":"C","seats":10}]}]}]]
+
+local BOX = { user = { roles = { "box-office" } } }
+
+describe("max_per_customer", function()
+    it("counts holds and bookings of the event, areas by heads, and gives back what ends", function()
+        local h = house("rules.max_per_customer(3)", { areas = { FLOOR = 20 }, events = { "1", "2" } })
+        h:grants "hold 1 ann A1 A2"
+        h:refuses("book 1 ann FLOOR*2", { code = "LIMIT", rule = "max_per_customer", hint = "1 more" })
+        h:grants "book 1 ann FLOOR*1"
+        h:refuses("hold 1 ann B1", { hint = "give a seat back" })
+        h:grants "hold 2 ann B1"
+        h:pass "16m"
+        h:grants "book 1 ann B1 B2"
+    end)
+
+    it("counts one category when told so", function()
+        local h = house('rules.max_per_customer(1, { category = "circle" })')
+        h:grants "book 1 ann A1 A2 A3"
+        h:grants "book 1 ann B1"
+        h:refuses("book 1 ann B2", "max_per_customer")
+        h:grants "book 1 ann A5"
+    end)
+
+    it("lets an order at the limit move, and no swap get past it", function()
+        local h = house("rules.max_per_customer(2)")
+        h:play "o = book 1 ann A1 A2"
+        h:grants "move $o A1 B5"
+    end)
+
+    it("exempts a role", function()
+        local h = house('rules.max_per_customer(1, { exempt = { "box-office" } })')
+        h:refuses("book 1 ann A1 A2", "max_per_customer")
+        h:grants("book 1 ann A1 A2", BOX)
+    end)
+end)
+
+describe("party", function()
+    it("wants a least, a most and a multiple", function()
+        local h = house "rules.party { min = 2, max = 6, step = 2 }"
+        h:refuses("book 1 ann A1", { rule = "party", message = "too small", hint = "at least 2" })
+        h:refuses("book 1 ann B1..B8", { message = "too large" })
+        h:refuses("book 1 ann B1..B3", { hint = "multiple of 2" })
+        h:grants "book 1 ann A1 A2"
+    end)
+
+    it("counts at confirm when told so: a hold may have any size", function()
+        local h = house 'rules.party { min = 2, at = "confirm" }'
+        h:play "o = hold 1 ann A1"
+        h:refuses("confirm $o", { rule = "party" })
+        h:refuses("book 1 bob B1", { rule = "party" })
+        h:grants "book 1 bob B1 B2"
+        h:play "p = hold 1 cid A3 A4"
+        h:grants "confirm $p"
+    end)
+end)
+
+describe("occupancy", function()
+    it("caps the places that are taken, areas included", function()
+        local h = house("rules.occupancy { seats = 4 }", { areas = { FLOOR = 20 } })
+        h:grants "hold 1 ann A1 A2"
+        h:grants "book 1 bob FLOOR*1"
+        h:refuses("book 1 cid B1 B2", { rule = "occupancy", code = "LIMIT", hint = "1 more" })
+        h:grants "book 1 cid B1"
+        h:refuses("book 1 dan B2", { message = "4 are taken" })
+        h:grants "move $cid B1 B9"
+        h:pass "16m"
+        h:grants "book 1 dan B2"
+    end)
+
+    it("rounds a percentage down", function()
+        local h = house "rules.occupancy { percent = 19 }" -- of 20 seats: 3
+        h:grants "book 1 ann A1 A2 A3"
+        h:refuses("book 1 bob B1", "occupancy")
+    end)
+end)
+
+describe("hold_cap", function()
+    it("counts what is held and not what is booked", function()
+        local h = house "rules.hold_cap(2)"
+        h:grants "book 1 ann A1 A2 A3"
+        h:grants "hold 1 ann B1 B2"
+        h:refuses("hold 1 ann B3", { rule = "hold_cap", code = "LIMIT" })
+        h:grants "book 1 ann B3"
+        h:grants "confirm $ann" -- the newest: a booking already
+        h:pass "16m"
+        h:grants "hold 1 ann B5 B6"
+    end)
+end)
+
+describe("rehold", function()
+    it("keeps a seat that lapsed from the same customer until the cooldown is over", function()
+        local h = house 'rules.rehold { cooldown = "10m" }'
+        h:play "o = hold 1 ann A1 A2"
+        h:grants "release $o"
+        h:refuses("hold 1 ann A2 A3", { rule = "rehold", seat = "A2", code = "LIMIT" })
+        h:grants "hold 1 bob A2 A3"
+        h:grants "hold 1 ann B1"
+        h:grants "book 1 ann A1"
+        h:pass "9m"
+        h:refuses("hold 1 ann A4 A1", { code = "TAKEN" })
+        h:grants "cancel-seat 1 A1"
+        h:pass "1m"
+        h:grants "hold 1 ann A1"
+    end)
+
+    it("judges what expired from the time it expired", function()
+        local h = house 'rules.rehold { cooldown = "10m" }'
+        h:grants "hold 1 ann A1 --ttl 5m"
+        h:pass "6m"
+        h:refuses("hold 1 ann A1", "rehold")
+        h:pass "10m"
+        h:grants "hold 1 ann A1"
+    end)
+
+    it("lets a seat be held again within its lifetime, and no longer", function()
+        local h = house 'rules.rehold { cooldown = "10m", lifetime = "30m" }'
+        h:grants "hold 1 ann A1 --ttl 10m"
+        h:pass "11m"
+        h:grants "hold 1 ann A1 --ttl 10m" -- until minute 21
+        h:pass "11m"
+        h:refuses("hold 1 ann A1 --ttl 10m", { rule = "rehold", hint = "--ttl" }) -- would be 32
+        h:grants "hold 1 ann A1 --ttl 8m" -- exactly 30
+        h:pass "8m"
+        h:refuses("hold 1 ann A1 --ttl 1m", "rehold")
+        h:pass "10m"
+        h:grants "hold 1 ann A1 --ttl 10m"
+    end)
+end)
+
+describe("no_orphans", function()
+    it("never leaves a single seat, without options", function()
+        local h = house "rules.no_orphans()"
+        h:refuses("book 1 ann A2", { rule = "no_orphans", seat = "A1" })
+        h:refuses("book 1 ann A3", { seat = "A4" }) -- an aisle is no neighbour
+        h:grants "book 1 ann A1 A2"
+        h:refuses("book 1 bob B2..B10", { seat = "B1" })
+    end)
+
+    it("allows one at an aisle or a row's end with aisles", function()
+        local h = house "rules.no_orphans { aisles = true }"
+        h:grants "book 1 ann A2" -- A1 at the end
+        h:grants "book 1 bob A6" -- A5 beside the aisle
+        h:refuses("book 1 cid B3 B5", { seat = "B4" })
+    end)
+
+    it("allows what nothing of that size avoids", function()
+        local h = house('rules.no_orphans { feasible = "event" }', { rows = { "A: ...", "B: ...." } })
+        h:refuses("book 1 ann A1 A2", { seat = "A3", alternative = { "B1", "B2" } })
+        h:grants "book 1 ann B1..B4"
+        h:grants "book 1 bob A1 A2"
+    end)
+
+    it("looks for a choice in the section only, with block", function()
+        local h = house('rules.no_orphans { feasible = "block" }', { charts = { house = [[{"sections":[
+            {"name":"s","rows":[{"name":"A","seats":3}]},{"name":"t","rows":[{"name":"B","seats":4}]}]}]] } })
+        h:grants "book 1 ann A1 A2" -- only A1-A2 and A2-A3 are there, and both leave one
+        h:refuses("book 1 bob B2 B3", { rule = "no_orphans" })
+    end)
+
+    it("counts an order's own seats as one party and does not mind what was alone before", function()
+        local h = house("rules.no_orphans()", { rows = { "A: x.x.......x" } })
+        h:grants "book 1 ann A4 A5"
+        h:refuses("book 1 bob A7", { seat = "A6" })
+        h:grants "book 1 bob A2"
+    end)
+
+    it("judges a move by what it gives up, too", function()
+        local h = house("rules.no_orphans()", { rows = { "A: ....", "B: ......" } })
+        h:play "o = book 1 ann A1 A2\np = book 1 bob A3 A4"
+        h:refuses("move $o A2 B1", { rule = "no_orphans", seat = "A2" })
+        h:grants "move $o A1 B1 A2 B2"
+        h:grants "swap $o B1 $p A3"
+    end)
+end)
+
+describe("adjacent", function()
+    it("wants one block of neighbours, or as many as split says", function()
+        local h = house "rules.adjacent()"
+        h:grants "book 1 ann A2 A1 A3"
+        h:refuses("book 1 bob A4 A5", { rule = "adjacent", seat = "A5", alternative = { "A5", "A6" } })
+        h:refuses("book 1 bob B1 B3", { seat = "B3" })
+        local two = house "rules.adjacent { split = 2 }"
+        two:grants "book 1 bob A4 A5"
+        two:refuses("book 1 cid A1 B1 B3", { message = "more than 2 blocks" })
+    end)
+end)
+
+describe("distance", function()
+    it("passes at exactly the distance, in seats along the row", function()
+        local h = house "rules.distance(3, { same_row = true })"
+        h:grants "book 1 ann B4"
+        h:refuses("book 1 bob B6", { rule = "distance", seat = "B6" })
+        h:grants "book 1 bob B7"
+        h:grants "book 1 cid A4" -- another row
+        h:refuses("book 1 dan A5", "distance") -- aisles do not make it longer
+    end)
+
+    it("ignores the customer's own seats and blocked ones", function()
+        local h = house("rules.distance(2, { same_row = true })", { rows = { "A: .....#.." } })
+        h:grants "book 1 ann A1 A2"
+        h:grants "book 1 ann A3"
+        h:grants "book 1 bob A7"
+        h:refuses("book 1 bob A4", "distance")
+    end)
+
+    it("measures across rows, by the chart's coordinates where it has them", function()
+        local h = house "rules.distance(2)"
+        h:grants "book 1 ann A4"
+        h:refuses("book 1 bob B5", "distance") -- 1.41
+        h:grants "book 1 bob B6" -- 2.24
+        local xy = house("rules.distance(1.5)", { charts = { house = [[{"rows":[{"name":"A","seats":[
+            {"label":"A1","x":1,"y":1},{"label":"A2","x":2.5,"y":1},{"label":"A3","x":3.9,"y":1}]}]}]] } })
+        xy:grants "book 1 ann A1"
+        xy:grants "book 1 bob A2"
+        xy:refuses("book 1 cid A3", "distance")
+    end)
+end)
+
+describe("accessible", function()
+    local ROWS = { "A: wccc..", "B: ......" }
+
+    it("keeps accessible seats for their ticket and companion seats for company", function()
+        local h = house("rules.accessible { companions = 2 }", { rows = ROWS })
+        h:refuses("book 1 ann A1", { rule = "accessible", seat = "A1", hint = "A1=wheelchair" })
+        h:refuses("book 1 ann A2", { seat = "A2", message = "companions" })
+        h:refuses("book 1 ann A1=wheelchair A2 A3 A4", { rule = "accessible" })
+        h:grants "book 1 ann A1=wheelchair A2 A3"
+        h:grants "book 1 bob A5 A6"
+    end)
+
+    it("opens in stages before the event starts", function()
+        local h = house([[rules.accessible { release = { companion = "-48h", accessible = "-2h" } }]], { rows = ROWS,
+            now = "2026-05-01 12:00", events = { ["1"] = { attributes = { start = "2026-05-04 20:00" } } } })
+        h:refuses("book 1 ann A2", "accessible")
+        h:at "2026-05-02 20:00"
+        h:grants "book 1 ann A2"
+        h:refuses("book 1 bob A1", "accessible")
+        h:at "2026-05-04 18:00"
+        h:grants "book 1 bob A1"
+    end)
+
+    it("says that the event lacks its start", function()
+        local h = house([[rules.accessible { release = { accessible = "-2h" } }]], { rows = ROWS })
+        h:refuses("book 1 ann A1", { code = "CONFLICT", hint = "set-event" })
+        h:grants "book 1 ann B1"
+    end)
+
+    it("keeps best away from them", function()
+        local h = house("rules.accessible()", { rows = { "A: wc", "B: .." } })
+        h:grants("best 1 ann 2", { seats = "B1 B2" })
+        h:refuses("best 1 bob 2", { rule = "accessible", code = "DENIED" })
+    end)
+end)
+
+describe("channels", function()
+    it("opens seats, ranges, sections and categories by key, role and time", function()
+        local h = house([[rules.channels {
+            { keys = { "ACME" }, seats = { "A1", "A5..A7" }, release = "2026-05-02" },
+            { roles = { "box-office" }, categories = { "circle" } },
+            { keys = { "PRESS" }, seats = { "A1" } } }]], { now = "2026-05-01" })
+        h:refuses("book 1 ann A1", { rule = "channels", seat = "A1", hint = "--code" })
+        h:refuses("book 1 ann A4 A6", { seat = "A6" })
+        h:grants "book 1 ann A4"
+        h:grants "book 1 ann A1 --code PRESS"
+        h:grants "book 1 ann A6 --code ACME"
+        h:refuses("book 1 bob B1 --code ACME", { seat = "B1" })
+        h:grants("book 1 bob B1", BOX)
+        h:at "2026-05-02"
+        h:grants "book 1 cid A5 A7"
+    end)
+
+    it("filters best, and move takes a code", function()
+        local h = house [[rules.channels { { keys = { "K" }, categories = { "stalls" } } }]]
+        h:grants("best 1 ann 2", { seats = "B5 B6" })
+        h:grants("best 1 bob 2 --code K", { seats = "A5 A6" })
+        h:refuses("move $ann B5 A1", "channels")
+        h:grants "move $ann B5 A1 --code K"
+    end)
+end)
+
+describe("window", function()
+    it("sells from its first moment to before its last", function()
+        local h = house([[rules.window { from = "-2d", to = "-1h" }]], { now = "2026-05-01",
+            events = { ["1"] = { attributes = { start = "2026-05-10 20:00" } } } })
+        h:refuses("book 1 ann A1", { rule = "window", message = "not begun" })
+        h:at "2026-05-08 20:00"
+        h:grants "book 1 ann A1"
+        h:at "2026-05-10 19:00"
+        h:refuses("book 1 ann A2", { message = "ended" })
+    end)
+
+    it("lets each code in at its own time, and everybody in the end", function()
+        local h = house([[rules.window { to = "2026-05-03", codes = { GOLD = "2026-05-01", FAN = "2026-05-02" } }]],
+            { now = "2026-04-30" })
+        h:refuses("book 1 ann A1 --code GOLD", "window")
+        h:at "2026-05-01"
+        h:grants "book 1 ann A1 --code GOLD"
+        h:refuses("book 1 bob A2 --code FAN", "window")
+        h:at "2026-05-02"
+        h:grants "book 1 bob A2 --code FAN"
+        h:refuses("book 1 cid A3", { hint = "--code" })
+        h:at "2026-05-03"
+        h:grants "book 1 cid A3"
+    end)
+end)
+
+describe("whole_tables", function()
+    local TABLES = { charts = { house = [[{"rows":[{"name":"T","seats":[
+        {"label":"T1a","table":"T1"},{"label":"T1b","table":"T1"},{"label":"T1c","table":"T1"},
+        {"label":"T2a","table":"T2"},{"label":"T2b","table":"T2"},{"label":"bar"}]}]}]] } }
+
+    it("sells a table whole or seat by seat", function()
+        local h = house('rules.whole_tables { shared = { "T2" } }', TABLES)
+        h:refuses("book 1 ann T1a T1b", { rule = "whole_tables", alternative = { "T1a", "T1b", "T1c" } })
+        h:grants "book 1 ann T1a T1b T1c"
+        h:grants "book 1 bob T2b"
+        h:grants "book 1 bob bar"
+    end)
+
+    it("does not let a move break a table", function()
+        local h = house("rules.whole_tables()", TABLES)
+        h:play "o = book 1 ann T2a T2b"
+        h:refuses("move $o T2a bar", "whole_tables")
+    end)
+end)
+
+describe("section_order", function()
+    it("opens the next section when the one before is sold to so many percent", function()
+        local h = house("rules.section_order { at = 80 }", { charts = { house = SECTIONS } })
+        h:grants "book 1 ann A1..A7"
+        h:refuses("book 1 bob B1", { rule = "section_order", seat = "B1" })
+        h:grants "book 1 bob A8"
+        h:grants "book 1 bob B1"
+        h:refuses("book 1 bob C1", "section_order")
+    end)
+
+    it("opens it for a party that finds no room in the one before", function()
+        local h = house("rules.section_order { at = 100 }", { charts = { house = SECTIONS } })
+        h:grants "book 1 ann A1..A8"
+        h:refuses("book 1 bob B1 B2", "section_order")
+        h:grants "book 1 bob B1 B2 B3"
+        h:grants("best 1 cid 4", { seats = "B4 B5 B6 B7" })
+        h:grants("best 1 cid 2", { seats = "A9 A10" })
+    end)
+
+    it("goes by its own list and leaves other sections open", function()
+        local h = house('rules.section_order { at = 50, sections = { "balcony", "stalls" } }',
+            { charts = { house = SECTIONS } })
+        h:refuses("book 1 ann A1", "section_order")
+        h:grants "book 1 ann B1"
+        h:grants "book 1 ann C1..C5"
+        h:grants "book 1 ann A1"
+    end)
+end)
+
+describe("overbook", function()
+    it("lets areas exceed their capacity by so many percent and nothing else", function()
+        local h = house("rules.overbook { ECONOMY = 110 }", { areas = { ECONOMY = 10, BUSINESS = 2 } })
+        h:grants "book 1 ann ECONOMY*10"
+        h:refuses("book 1 bob ECONOMY*2", { rule = "overbook", code = "LIMIT", hint = "1 more" })
+        h:grants "book 1 bob ECONOMY*1"
+        h:refuses("book 1 cid ECONOMY*1", { message = "11 are taken" })
+        h:refuses("book 1 cid BUSINESS*3", { rule = "overbook" })
+        h:grants "book 1 cid BUSINESS*2"
+        h:grants "cancel $ann ECONOMY*1"
+        h:grants "book 1 dan ECONOMY*1"
+    end)
+
+    it("lets a move into an overbooked area, too", function()
+        local h = house("rules.overbook { E = 150 }", { areas = { E = 2, B = 2 } })
+        h:grants "book 1 ann E*2"
+        h:play "o = book 1 bob B*2"
+        h:grants "move $o B*1 E*1"
+        h:refuses("move $o B*1 E*1", "overbook")
+    end)
+end)
+
+describe("rules together", function()
+    it("name an alternative only when every rule grants it", function()
+        local h = house 'rules.no_orphans(), rules.channels { { keys = { "K" }, seats = { "B1..B8" } } }'
+        h:refuses("book 1 ann A2", { rule = "no_orphans", alternative = { "A1" } })
+        h:grants "book 1 zoe A1..A4"
+        h:grants "book 1 zoe A5..A10"
+        h:refuses("book 1 ann B9", { rule = "no_orphans", alternative = { "B10" } })
+    end)
+
+    it("do not deadlock best: it finds what they grant", function()
+        local h = house("rules.no_orphans { aisles = true }, rules.adjacent(), rules.max_per_customer(4)",
+            { rows = { "A: x.x.x.x.x.x.", "B: x..x..x..x", "C: .....|....." } })
+        h:grants("best 1 ann 3", { seats = "C3 C4 C5" })
+        h:grants("best 1 bob 2", { seats = "B5 B6" })
+        h:grants("best 1 cid 1", { seats = "A6" })
+    end)
+
+    it("say which of them left best no choice", function()
+        local h = house "rules.max_per_customer(2), rules.no_orphans()"
+        h:refuses("best 1 ann 3", { rule = "max_per_customer", code = "DENIED" })
+    end)
+end)

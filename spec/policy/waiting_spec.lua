@@ -1,0 +1,148 @@
+-- The waiting list: who gets a seat that comes free, for how long, and in which order.
+local test = require "usher.test"
+
+local function house(options)
+    local given = { rows = { "A: xxxx" }, policy = "return policy { name = 'w', wait_ttl = '10m' }" }
+    for key, value in pairs(options or {}) do given[key] = value end
+    return test.house(given)
+end
+
+local function waiting(h, event)
+    local out = {}
+    for i, wait in ipairs((h:run("waits " .. (event or "1")))) do
+        assert.equal(i, wait.place)
+        out[i] = wait.customer .. wait.count
+    end
+    return table.concat(out, " ")
+end
+
+local function order_of(h, customer) return h:orders({ customer = customer })[1] end
+
+describe("a waiting list", function()
+    it("gives a seat that comes free to the first in line who fits, as a hold", function()
+        local h = house()
+        h:grants("wait 1 ann 2", { place = 1 })
+        h:grants("wait 1 bob 1", { place = 2 })
+        h:grants("wait 1 cid 1", { place = 3 })
+        h:grants "cancel-seat 1 A2"
+        assert.equal("ann2 cid1", waiting(h))
+        local order = order_of(h, "bob")
+        assert.equal("held", order.status)
+        assert.equal("A2", order.seats[1].seat)
+        assert.equal(h.now + 10 * 60 * 1000, order.expires_at)
+        h:grants "cancel-seat 1 A3" -- one seat: cid fits, ann does not
+        assert.equal("ann2", waiting(h))
+    end)
+
+    it("goes on to the next when the hold runs out", function()
+        local h = house()
+        h:grants "wait 1 ann 1"
+        h:grants "wait 1 bob 1"
+        h:grants "cancel-seat 1 A1"
+        h:pass "10m"
+        assert.equal("expired", order_of(h, "ann").status)
+        assert.equal("held", order_of(h, "bob").status)
+        h:pass "10m"
+        assert.equal("free", h:status "A1")
+        assert.equal("", waiting(h))
+    end)
+
+    it("is served by a release, a move, an unblock and an event that opens", function()
+        local h = house { events = { "1", "2" }, rows = { "A: xx" } }
+        h:grants "wait 1 ann 1"
+        h:grants "cancel-seat 1 A1"
+        h:grants "wait 1 bob 1"
+        h:grants("release " .. order_of(h, "ann").order)
+        assert.equal("held", order_of(h, "bob").status)
+        h:grants "wait 1 cid 1"
+        h:grants "cancel-seat 2 A1"
+        h:grants("move " .. order_of(h, "bob").order .. " 1:A1 2:A1")
+        assert.equal("held", order_of(h, "cid").status)
+        h:grants "wait 1 dan 1"
+        h:grants "close-event 1"
+        h:grants "cancel-seat 1 A2"
+        assert.equal("dan1", waiting(h))
+        h:grants "open-event 1"
+        assert.equal("", waiting(h))
+    end)
+
+    it("gives seats at once to who fits, but not past the line", function()
+        local h = house { rows = { "A: ..x" } }
+        h:grants("wait 1 ann 2", { status = "held", seats = "A1 A2" })
+        h:grants("wait 1 bob 1", { place = 1 })
+    end)
+
+    it("keeps to the category and to the rules, whoever they refuse stays in line", function()
+        local h = house { rows = { "A gold: xx", "B blue: xx" }, policy = [[
+            local rules = require "usher.rules"
+            return policy { name = "w", rules = { rules.max_per_customer(1) } }]] }
+        h:grants "wait 1 taken 1"
+        h:grants "wait 1 ann 1 --category gold"
+        h:grants "wait 1 bob 1"
+        h:grants "cancel-seat 1 B1"
+        assert.equal("taken1 ann1", waiting(h))
+        h:grants "cancel-seat 1 A1"
+        assert.equal("taken1", waiting(h))
+    end)
+
+    it("remembers the codes that came with the wait", function()
+        local h = house { policy = [[
+            local rules = require "usher.rules"
+            return policy { name = "w", rules = { rules.channels { { keys = { "K" }, seats = { "A1..A4" } } } } }]] }
+        h:grants "wait 1 ann 1"
+        h:grants "wait 1 bob 1 --code K"
+        h:grants "cancel-seat 1 A1"
+        assert.equal("ann1", waiting(h))
+    end)
+
+    it("holds one wait for each customer, can be left, and ends with the event", function()
+        local h = house()
+        h:grants "wait 1 ann 1"
+        h:grants("wait 1 ann 1", { already = true, place = 1 })
+        h:refuses("wait 1 ann 2", { code = "CONFLICT", hint = "unwait 1 ann" })
+        h:refuses("wait 1 bob 0", { code = "BADARG" })
+        h:refuses("wait 1 bob 1 --category none", { code = "NOTFOUND" })
+        h:grants "unwait 1 ann"
+        h:refuses("unwait 1 ann", { code = "NOTFOUND" })
+        h:grants "wait 1 bob 1"
+        h:grants "wait 1 cid 1"
+        h:grants "forget bob"
+        assert.equal("cid1", waiting(h))
+        h:grants "remove-event 1 --cancel-orders"
+        assert.same({}, h:run "keys wait:")
+    end)
+
+    it("serves areas by their category", function()
+        local h = house { rows = { "A: x" }, areas = { { name = "FLOOR", category = "standing", capacity = 2 } } }
+        h:grants "book 1 zoe FLOOR*2"
+        h:grants "wait 1 ann 2 --category standing"
+        h:grants "cancel $zoe"
+        assert.equal(2, order_of(h, "ann").seats[1].count)
+    end)
+
+    it("lets the command that frees a seat stand when a rule fails while it is served", function()
+        local h = house { policy = [[return policy { name = "w", rules = { rule { name = "bad",
+            check = function(_, ask) if ask.customer == "ann" then error("broken") end return true end } } }]] }
+        h:grants "wait 1 ann 1"
+        h:grants "cancel-seat 1 A1"
+        assert.equal("free", h:status "A1")
+        assert.equal("ann1", waiting(h))
+    end)
+
+    it("is fair: nobody is served while somebody before them would fit", function()
+        test.property {
+            policy = "return policy { name = 'w', wait_ttl = '5m' }", rows = { "A: ......", "B: ...." },
+            steps = 4000, party = 4,
+            actions = { function(_, random)
+                return ("wait 1 w%d %d"):format(random:int(1, 30), random:int(1, 4))
+            end },
+            holds = function(h)
+                -- Whoever still waits would find no room: the list was served as far as it goes.
+                for _, wait in ipairs((h:run "waits 1")) do
+                    local ok = h:raw({ "best", "1", "probe", tostring(wait.count), "--dry-run" })
+                    if ok then return false, wait.customer .. " waits although there is room" end
+                end
+            end,
+        }
+    end)
+end)
