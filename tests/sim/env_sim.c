@@ -109,7 +109,13 @@ static struct event *heap_pop(struct sim *sim)
 struct event *sim_post(struct sim *sim, struct node *node, uint64_t after_ns, const char *what,
                        event_cb cb, void *a, uint64_t b)
 {
-    struct event *e = sim_alloc(sizeof *e);
+    struct event *e = sim->free_events;
+    if (e != NULL) {
+        sim->free_events = e->next;
+        *e = (struct event){ 0 };
+    } else {
+        e = sim_alloc(sizeof *e);
+    }
     e->at_ns = sim->now_ns + after_ns;
     e->sequence = sim->sequence++;
     e->what = what;
@@ -188,8 +194,18 @@ static void dispatch(struct sim *sim, struct event *e)
             turn_end(e->node);
         }
         sim->turn = NULL;
+        if (sim->turn_cb != NULL) {
+            sim->turn_cb(sim->turn_arg);
+        }
     }
-    free(e);
+    e->next = sim->free_events;
+    sim->free_events = e;
+}
+
+void sim_on_turn(struct sim *sim, void (*cb)(void *arg), void *arg)
+{
+    sim->turn_cb = cb;
+    sim->turn_arg = arg;
 }
 
 bool sim_step(struct sim *sim)
@@ -413,6 +429,8 @@ struct env *sim_env(struct sim *sim, const char *address)
     h->node = n;
     h->powered = true;
     h->lives++;
+    h->point_in = 0;
+    sim_count(sim, SIM_N_START);
     sim_trace(sim, n, "birth", h->lives, 0);
     return &n->env;
 }
@@ -426,13 +444,14 @@ void sim_crash(struct env *env, enum sim_crash how)
         return;
     }
     sim_trace(n->sim, n, how == SIM_KILL ? "kill" : "power loss", 0, 0);
+    sim_count(n->sim, how == SIM_KILL ? SIM_N_KILL : SIM_N_POWER);
     sim_resume(env);
     n->ghost = true;
     n->accept = NULL;
     n->host->node = NULL;
     n->host->powered = how == SIM_KILL;
     if (how == SIM_POWER_LOSS) {
-        disk_power_loss(n->host->disk, &n->sim->random);
+        disk_power_loss(n->host->disk, n->sim);
     }
     disk_close_files(n);
     net_crashed(n, how);
@@ -493,6 +512,11 @@ static void node_free(struct node *n)
 void sim_free(struct sim *sim)
 {
     for (struct event *e; (e = heap_pop(sim)) != NULL;) {
+        free(e);
+    }
+    while (sim->free_events != NULL) {
+        struct event *e = sim->free_events;
+        sim->free_events = e->next;
         free(e);
     }
     while (sim->nodes != NULL) {

@@ -57,6 +57,8 @@ void sim_run(struct sim *sim, uint64_t ms);
 /* Folded over every event, write and byte delivered so far. SIM_TRACE=1 in the
  * environment prints the trace to stderr. */
 uint64_t sim_trace_hash(const struct sim *sim);
+/* Called at the end of every event of a node; NULL: nobody. */
+void sim_on_turn(struct sim *sim, void (*cb)(void *arg), void *arg);
 /* For a test's own choices: from the world's stream, 0 <= result < n. */
 uint64_t sim_rand(struct sim *sim, uint64_t n);
 
@@ -77,6 +79,93 @@ void sim_resume(struct env *env);
 /* Added to the wall clock of this address, kept over lives. */
 void sim_set_wall_offset(struct env *env, int64_t ms);
 
+/* ---- What was done to them ------------------------------------------------------- */
+
+#define SIM_COUNT_MAP(X)                                                                           \
+    X(SIM_N_KILL, "process killed")                                                                \
+    X(SIM_N_POWER, "power lost")                                                                   \
+    X(SIM_N_START, "process started")                                                              \
+    X(SIM_N_LOST_WRITE, "unsynced write lost")                                                     \
+    X(SIM_N_TORN_WRITE, "unsynced write torn")                                                     \
+    X(SIM_N_REORDERED, "unsynced write kept, an earlier one not")                                  \
+    X(SIM_N_LOST_NAME, "unsynced name lost")                                                       \
+    X(SIM_N_OPEN_EIO, "open: I/O error")                                                           \
+    X(SIM_N_READ_EIO, "read: I/O error")                                                           \
+    X(SIM_N_READ_GARBLED, "read: flipped bit")                                                     \
+    X(SIM_N_WRITE_EIO, "write: I/O error")                                                         \
+    X(SIM_N_SYNC_EIO, "sync: I/O error")                                                           \
+    X(SIM_N_ROT, "bit flipped on disk")                                                            \
+    X(SIM_N_NOSPACE, "write met a full disk")                                                      \
+    X(SIM_N_FULL, "disk made full")                                                                \
+    X(SIM_N_RESET, "connection reset")                                                             \
+    X(SIM_N_WIRE_FLIP, "bit flipped on the wire")                                                  \
+    X(SIM_N_LOST, "message lost")                                                                  \
+    X(SIM_N_REPLAYED, "message replayed")                                                          \
+    X(SIM_N_DELAYED, "message delayed past later ones")                                            \
+    X(SIM_N_ISOLATE, "partition: one from all, both ways")                                         \
+    X(SIM_N_HALVES, "partition: halves")                                                           \
+    X(SIM_N_ONE_WAY, "partition: one way")                                                         \
+    X(SIM_N_BRIDGE, "partition: bridge")                                                           \
+    X(SIM_N_FLAP, "partition: flapping link")                                                      \
+    X(SIM_N_SLOW, "network slowed")                                                                \
+    X(SIM_N_PAUSE, "process paused")                                                               \
+    X(SIM_N_CLOCK_NEAR, "wall clock moved by seconds")                                             \
+    X(SIM_N_CLOCK_HOUR, "wall clock moved by an hour")                                             \
+    X(SIM_N_TRANSFER, "leadership moved")                                                          \
+    X(SIM_N_SNAPSHOT, "snapshot asked for")                                                        \
+    X(SIM_N_INSTALL, "snapshot installed from a peer")                                             \
+    X(SIM_N_MEMBER, "membership change asked for")                                                 \
+    X(SIM_N_MEMBER_DONE, "membership change done")
+
+enum sim_count {
+#define X(id, text) id,
+    SIM_COUNT_MAP(X)
+#undef X
+        SIM_COUNTS
+};
+const char *sim_count_text(enum sim_count what);
+void sim_count(struct sim *sim, enum sim_count what);
+uint64_t sim_counted(const struct sim *sim, enum sim_count what);
+
+/* ---- Crash points: before, in the middle of, or after an operation on a kind of file;
+ * before or after a kind of message is sent or received. ------------------------------ */
+
+enum sim_file {
+    FILE_LOCK,
+    FILE_IDENTITY,
+    FILE_VOTE,
+    FILE_MARK,
+    FILE_LOG,
+    FILE_SNAPSHOT,
+    SIM_FILES
+};
+enum sim_act {
+    ACT_CREATE,
+    ACT_ALLOCATE,
+    ACT_WRITE,
+    ACT_SYNC,
+    ACT_SYNC_NAME,
+    ACT_TRUNCATE,
+    ACT_RENAME,
+    ACT_REMOVE,
+    SIM_ACTS
+};
+enum sim_phase { PHASE_BEFORE, PHASE_TORN, PHASE_AFTER, SIM_PHASES };
+#define SIM_FILE_POINTS  (SIM_FILES * SIM_ACTS * SIM_PHASES)
+/* Messages: kinds are numbered by who taps them (sim_frames.c). */
+#define SIM_MESSAGES_MAX 32
+#define SIM_POINTS       (SIM_FILE_POINTS + SIM_MESSAGES_MAX * 4)
+
+unsigned sim_file_point(enum sim_file file, enum sim_act act, enum sim_phase phase);
+unsigned sim_message_point(unsigned message, bool receive, bool after);
+const char *sim_file_point_name(unsigned point, char out[64]);
+/* The n-th time from now that this node comes by the point it crashes there; n 0: never. */
+void sim_crash_at(struct env *env, unsigned point, uint64_t n, enum sim_crash how);
+/* The node comes by: true when it has crashed. */
+bool sim_point(struct env *env, unsigned point);
+uint64_t sim_point_passed(const struct sim *sim, unsigned point);
+uint64_t sim_point_crashed(const struct sim *sim, unsigned point);
+
 /* ---- Disk ------------------------------------------------------------------- */
 
 enum sim_op { SIM_WRITE = 1, SIM_SYNC = 2, SIM_SYNC_DIR = 4, SIM_RENAME = 8, SIM_OPEN = 16 };
@@ -93,6 +182,26 @@ void sim_set_disk_bytes(struct env *env, uint64_t bytes);
 void sim_set_job_latency(struct sim *sim, uint64_t min_us, uint64_t max_us);
 /* Damages a file as rot would, in the cache and on the platter; false when absent. */
 bool sim_flip_bit(struct env *env, const char *path, uint64_t byte, unsigned bit);
+/* A random bit of a random file of this kind, where the journal owes to notice it: in a
+ * log only in front of its last synced write (docs/formats.md, "Torn or damaged"). */
+struct sim_rot {
+    char path[160];
+    uint64_t byte;
+    unsigned bit;
+    uint8_t flipped; /* the byte as it was left */
+};
+bool sim_rot(struct env *env, enum sim_file kind, struct sim_rot *out);
+/* The damage as long as nothing has written over it: flips the bit back. */
+void sim_unrot(struct sim *sim, const char *address, const struct sim_rot *rot);
+/* Chances per million that an operation of this address fails from now on. */
+struct sim_disk_rates {
+    unsigned open_ppm, read_ppm, write_ppm, sync_ppm;
+    unsigned garble_ppm; /* a read returns one flipped bit, where the journal owes to notice */
+};
+void sim_set_disk_rates(struct env *env, const struct sim_disk_rates *r);
+/* Disk faults that this address has met in all its lives: a node that met none since it
+ * was started has no reason to give up. */
+uint64_t sim_disk_faults(const struct env *env);
 
 /* ---- Network ------------------------------------------------------------------ */
 
@@ -105,6 +214,13 @@ struct sim_network {
     unsigned split_percent;              /* pieces that are split further */
 };
 void sim_set_network(struct sim *sim, const struct sim_network *n);
+/* What happens to bytes and, where somebody taps the links (sim_frames.c), to messages. */
+struct sim_messages {
+    unsigned flip_ppm; /* writes of which one bit is flipped on the way */
+    unsigned loss_percent, replay_percent, delay_percent;
+    uint64_t delay_max_ms; /* of replayed and delayed messages */
+};
+void sim_set_messages(struct sim *sim, const struct sim_messages *m);
 /* One direction between two addresses; "*" stands for every address. */
 void sim_block(struct sim *sim, const char *from, const char *to, bool blocked);
 void sim_cut(struct sim *sim, const char *a, const char *b); /* both directions */

@@ -141,6 +141,7 @@ void disk_collect(struct disk *d, const struct node *nodes)
             continue;
         }
         *at = i->next;
+        d->used -= i->cache.size;
         pending_free(i);
         bytes_free(&i->cache);
         bytes_free(&i->durable);
@@ -198,42 +199,76 @@ void inode_sync(struct inode *i)
         pending_apply(i, p, p->len);
     }
     pending_free(i);
+    i->proof_at = i->write_at;
 }
 
-void inode_tear(struct inode *i, uint64_t *random)
+void inode_tear(struct inode *i, struct sim *sim)
 {
+    bool lost = false;
     for (const struct pending *p = i->pending; p != NULL; p = p->next) {
-        uint64_t fate = rand_below(random, 10);
+        uint64_t fate = rand_below(&sim->random, 10);
         if (fate >= 7 && !p->resize) {
-            pending_apply(i, p, rand_below(random, p->len + 1));
+            pending_apply(i, p, rand_below(&sim->random, p->len + 1));
+            sim_count(sim, SIM_N_TORN_WRITE);
         } else if (fate >= 4) {
             pending_apply(i, p, p->len);
+            if (lost) {
+                sim_count(sim, SIM_N_REORDERED);
+            }
+        } else {
+            sim_count(sim, SIM_N_LOST_WRITE);
+            lost = true;
         }
     }
     pending_free(i);
 }
 
-void disk_power_loss(struct disk *d, uint64_t *random)
+void disk_power_loss(struct disk *d, struct sim *sim)
 {
-    size_t n = 0;
+    size_t n = 0, kept;
     for (const struct change *c = d->changes; c != NULL; c = c->next) {
         n++;
     }
-    n = (size_t)rand_below(random, n + 1);
-    for (const struct change *c = d->changes; c != NULL && n > 0; c = c->next, n--) {
-        change_apply(c);
+    kept = (size_t)rand_below(&sim->random, n + 1);
+    for (const struct change *c = d->changes; c != NULL; c = c->next, n--) {
+        if (kept > 0) {
+            change_apply(c);
+            kept--;
+        } else {
+            sim_count(sim, SIM_N_LOST_NAME);
+        }
     }
     changes_drop(d);
     for (size_t i = 0; i < d->names_count; i++) {
         d->names[i]->cache = d->names[i]->durable;
     }
+    d->used = 0;
     for (struct inode *i = d->inodes; i != NULL; i = i->next) {
-        inode_tear(i, random);
-        bytes_copy(&i->cache, &i->durable);
+        if (i->pending != NULL) { /* else cache and platter are equal, D1 */
+            inode_tear(i, sim);
+            bytes_copy(&i->cache, &i->durable);
+        } else if (i->failed) {
+            bytes_copy(&i->cache, &i->durable);
+        }
+        i->failed = false;
+        d->used += i->cache.size;
     }
 }
 
-void inode_change(struct inode *i, bool resize, uint64_t at, const void *data, uint64_t len)
+/* Whether anything but zeros is written: cut tails are overwritten with zeros, and those
+ * are no evidence of anything. */
+static bool is_data(const uint8_t *data, uint64_t len)
+{
+    for (uint64_t i = 0; data != NULL && i < len; i++) {
+        if (data[i] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void inode_change(struct disk *d, struct inode *i, bool resize, uint64_t at, const void *data,
+                  uint64_t len)
 {
     struct pending *p = sim_alloc(sizeof *p);
     p->resize = resize;
@@ -245,18 +280,16 @@ void inode_change(struct inode *i, bool resize, uint64_t at, const void *data, u
     }
     *i->tail = p;
     i->tail = &p->next;
+    d->used -= i->cache.size;
     if (resize) {
         bytes_resize(&i->cache, at);
     } else {
         bytes_write(&i->cache, at, data, len);
+        if (is_data(data, len)) {
+            i->write_at = at;
+        }
     }
+    d->used += i->cache.size;
 }
 
-uint64_t disk_used_bytes(const struct disk *d)
-{
-    uint64_t used = 0;
-    for (const struct inode *i = d->inodes; i != NULL; i = i->next) {
-        used += i->cache.size;
-    }
-    return used;
-}
+uint64_t disk_used_bytes(const struct disk *d) { return d->used; }

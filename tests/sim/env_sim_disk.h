@@ -17,7 +17,10 @@ struct inode {
     struct bytes cache, durable;
     struct pending *pending, **tail;
     struct env_file *locked_by;
-    bool dir;
+    bool dir, failed; /* failed: a sync did, so the cache may hold what the platter does not */
+    /* Where the newest synced write of data began, and the newest write at all: damage in
+     * front of the former is provable. */
+    uint64_t proof_at, write_at;
     struct inode *next;
 };
 
@@ -39,6 +42,7 @@ struct disk {
     struct inode *inodes;
     struct change *changes, **tail;
     uint64_t capacity;
+    uint64_t used; /* sum of the cached sizes */
 };
 
 struct env_file {
@@ -61,10 +65,14 @@ void change_apply(const struct change *c); /* makes it durable */
 /* Frees files that no name, change or handle of these nodes can reach any more. */
 void disk_collect(struct disk *d, const struct node *nodes);
 /* A write (data NULL: zeros) or a resize to `at`: in the cache now, pending for the platter. */
-void inode_change(struct inode *i, bool resize, uint64_t at, const void *data, uint64_t len);
+void inode_change(struct disk *d, struct inode *i, bool resize, uint64_t at, const void *data,
+                  uint64_t len);
 void inode_sync(struct inode *i);
 /* What is left of the pending writes when they fail or the power does. */
-void inode_tear(struct inode *i, uint64_t *random);
+void inode_tear(struct inode *i, struct sim *sim);
 uint64_t disk_used_bytes(const struct disk *d);
+enum sim_file file_kind(const char *path);
+uint64_t rot_limit(const struct inode *i, enum sim_file kind);
+void flip_both(struct inode *i, uint64_t byte, unsigned bit);
 
 #endif

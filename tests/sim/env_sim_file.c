@@ -30,8 +30,31 @@ static bool faulted(struct node *n, unsigned op, enum sim_fault *fault)
         return false;
     }
     *fault = h->fault;
+    h->disk_faults++;
     sim_trace(n->sim, n, "fault", op, h->fault);
     return true;
+}
+
+/* By chance, at the rates that were set for this address. */
+static bool unlucky(struct node *n, unsigned ppm, enum sim_count what)
+{
+    if (ppm == 0 || rand_below(&n->sim->random, 1000000) >= ppm) {
+        return false;
+    }
+    n->host->disk_faults++;
+    sim_count(n->sim, what);
+    sim_trace(n->sim, n, "unlucky", what, 0);
+    return true;
+}
+
+static int no_luck(const char *path, struct error *e)
+{
+    return error_set(e, ERR_IO, "%s: simulated I/O error", path);
+}
+
+static bool passes(struct node *n, enum sim_file file, enum sim_act act, enum sim_phase phase)
+{
+    return sim_point(&n->env, sim_file_point(file, act, phase));
 }
 
 /* For operations that fail or crash as a whole. -1: go on. */
@@ -80,14 +103,7 @@ bool sim_flip_bit(struct env *env, const char *path, uint64_t byte, unsigned bit
     if (name->cache == NULL || byte >= name->cache->cache.size) {
         return false;
     }
-    struct bytes *both[2] = { &name->cache->cache, &name->cache->durable };
-    for (int i = 0; i < 2; i++) {
-        uint8_t value = 0;
-        if (bytes_read(both[i], byte, &value, 1) == 1) {
-            value ^= (uint8_t)(1u << (bit & 7));
-            bytes_write(both[i], byte, &value, 1);
-        }
-    }
+    flip_both(name->cache, byte, bit);
     return true;
 }
 
@@ -104,7 +120,14 @@ static int disk_open(struct env *env, const char *path, int flags, struct env_fi
     if (rv >= 0) {
         return rv != 0 ? rv : error_set(e, ERR_IO, "%s: this node is dead", path);
     }
+    if (unlucky(n, n->host->rates.open_ppm, SIM_N_OPEN_EIO)) {
+        return no_luck(path, e);
+    }
     struct name *name = name_get(d, path_clean(path));
+    bool creates = name->cache == NULL && (flags & ENV_CREATE) != 0;
+    if (creates && passes(n, file_kind(path), ACT_CREATE, PHASE_BEFORE)) {
+        return error_set(e, ERR_IO, "%s: this node is dead", path);
+    }
     if (name->cache != NULL && (flags & ENV_EXCLUSIVE) != 0) {
         return error_set(e, ERR_CONFLICT, "%s: exists", path);
     }
@@ -127,9 +150,12 @@ static int disk_open(struct env *env, const char *path, int flags, struct env_fi
     }
     n->files = f;
     if ((flags & ENV_TRUNCATE) != 0) {
-        inode_change(f->inode, true, 0, NULL, 0);
+        inode_change(d, f->inode, true, 0, NULL, 0);
     }
     *out = f;
+    if (creates) {
+        (void)passes(n, file_kind(path), ACT_CREATE, PHASE_AFTER);
+    }
     return 0;
 }
 
@@ -185,8 +211,35 @@ static int disk_read(struct env_file *f, uint64_t at, void *out, size_t len, siz
         return error_set(e, ERR_IO, "%s: this node is dead", f->path);
     }
     ASSERT((f->flags & ENV_READ) != 0);
+    struct node *n = f->node;
+    if (unlucky(n, n->host->rates.read_ppm, SIM_N_READ_EIO)) {
+        return no_luck(f->path, e);
+    }
     *got = bytes_read(&f->inode->cache, at, out, len);
+    uint64_t limit = rot_limit(f->inode, file_kind(f->path));
+    uint64_t end = at + *got < limit ? at + *got : limit;
+    if (end > at && unlucky(n, n->host->rates.garble_ppm, SIM_N_READ_GARBLED)) {
+        uint64_t byte = rand_below(&n->sim->random, end - at);
+        ((uint8_t *)out)[byte] ^= (uint8_t)(1u << rand_below(&n->sim->random, 8));
+    }
     return 0;
+}
+
+/* What of a growing write still fits on the disk. */
+static bool fits(struct node *n, const struct env_file *f, bool resize, uint64_t at, uint64_t *len)
+{
+    struct disk *d = n->host->disk;
+    uint64_t end = resize ? at : at + *len;
+    uint64_t size = f->inode->cache.size;
+    uint64_t used = disk_used_bytes(d);
+    if (end <= size || used + (end - size) <= d->capacity) {
+        return true;
+    }
+    uint64_t room = d->capacity > used ? d->capacity - used : 0;
+    *len = resize ? 0 : size + room > at ? size + room - at : 0;
+    n->host->disk_faults++;
+    sim_count(n->sim, SIM_N_NOSPACE);
+    return false;
 }
 
 /* One change of a file's content with everything that may go wrong: `data` NULL for
@@ -199,33 +252,43 @@ static int file_change(struct env_file *f, bool resize, uint64_t at, const void 
     }
     ASSERT((f->flags & ENV_WRITE) != 0);
     struct node *n = f->node;
-    struct disk *d = n->host->disk;
+    enum sim_file kind = file_kind(f->path);
+    enum sim_act act = resize ? ACT_TRUNCATE : data == NULL ? ACT_ALLOCATE : ACT_WRITE;
     sim_trace(n->sim, n, resize ? "resize" : "write", at,
               data != NULL ? hash64(data, (size_t)len) : len);
-    enum sim_fault fault;
-    bool fails = faulted(n, SIM_WRITE, &fault);
+    if (passes(n, kind, act, PHASE_BEFORE)) {
+        return 0;
+    }
+    struct inode *inode = f->inode;
+    uint64_t part = rand_below(&n->sim->random, len + 1);
+    if (!resize && passes(n, kind, act, PHASE_TORN)) {
+        /* The crash has closed the file; the kernel takes the part all the same. */
+        inode_change(n->host->disk, inode, false, at, data, part);
+        inode_sync(inode);
+        return 0;
+    }
+    enum sim_fault fault = SIM_FAIL_IO;
+    bool fails =
+        faulted(n, SIM_WRITE, &fault) || unlucky(n, n->host->rates.write_ppm, SIM_N_WRITE_EIO);
     if (fails && fault != SIM_FAIL_POWER && !resize) {
-        len = rand_below(&n->sim->random, len + 1); /* some of it got through */
+        len = part; /* some of it got through */
     }
-    uint64_t end = resize ? at : at + len;
-    uint64_t size = f->inode->cache.size;
-    uint64_t used = disk_used_bytes(d);
-    bool full = end > size && used + (end - size) > d->capacity;
-    if (full && !resize) {
-        uint64_t room = d->capacity > used ? d->capacity - used : 0;
-        len = size + room > at ? size + room - at : 0;
-    }
+    bool full = !fits(n, f, resize, at, &len);
     if ((!fails && !full) || !resize) {
-        inode_change(f->inode, resize, at, data, len);
+        inode_change(n->host->disk, inode, resize, at, data, len);
     }
     if (fails && (fault == SIM_FAIL_KILL || fault == SIM_FAIL_POWER)) {
         sim_crash(&n->env, fault == SIM_FAIL_KILL ? SIM_KILL : SIM_POWER_LOSS);
         return 0;
     }
     if (fails && fault == SIM_FAIL_IO) {
-        return error_set(e, ERR_IO, "%s: simulated I/O error", f->path);
+        return no_luck(f->path, e);
     }
-    return fails || full ? error_set(e, ERR_NOSPACE, "%s: no space left on device", f->path) : 0;
+    if (fails || full) {
+        return error_set(e, ERR_NOSPACE, "%s: no space left on device", f->path);
+    }
+    (void)passes(n, kind, act, PHASE_AFTER);
+    return 0;
 }
 
 static int disk_write(struct env_file *f, uint64_t at, const void *data, size_t len,
@@ -251,13 +314,22 @@ static int disk_sync(struct env_file *f, struct error *e)
     }
     struct node *n = f->node;
     sim_trace(n->sim, n, "sync", f->inode->cache.size, 0);
+    enum sim_file kind = file_kind(f->path);
+    if (passes(n, kind, ACT_SYNC, PHASE_BEFORE)) {
+        return 0;
+    }
     int rv = fault_whole(n, SIM_SYNC, f->path, e);
+    if (rv < 0 && unlucky(n, n->host->rates.sync_ppm, SIM_N_SYNC_EIO)) {
+        rv = no_luck(f->path, e);
+    }
     if (rv > 0) {
-        inode_tear(f->inode, &n->sim->random);
+        f->inode->failed = true;
+        inode_tear(f->inode, n->sim);
         return rv;
     }
     if (rv < 0) {
         inode_sync(f->inode);
+        (void)passes(n, kind, ACT_SYNC, PHASE_AFTER);
     }
     return 0;
 }
@@ -298,8 +370,9 @@ static int disk_rename(struct env *env, const char *from, const char *to, struct
         return error_set(e, ERR_NOTFOUND, "%s: not found", from);
     }
     sim_trace(n->sim, n, "rename", hash64(from, strlen(from)), hash64(to, strlen(to)));
-    if (a != b) {
+    if (a != b && !passes(n, file_kind(to), ACT_RENAME, PHASE_BEFORE)) {
         change_add(d, a, NULL, b, a->cache);
+        (void)passes(n, file_kind(to), ACT_RENAME, PHASE_AFTER);
     }
     return 0;
 }
@@ -321,7 +394,10 @@ static int disk_remove(struct env *env, const char *path, struct error *e)
         }
     }
     sim_trace(n->sim, n, "remove", hash64(path, strlen(path)), 0);
-    change_add(d, name, NULL, NULL, NULL);
+    if (!passes(n, file_kind(path), ACT_REMOVE, PHASE_BEFORE)) {
+        change_add(d, name, NULL, NULL, NULL);
+        (void)passes(n, file_kind(path), ACT_REMOVE, PHASE_AFTER);
+    }
     return 0;
 }
 
@@ -358,6 +434,17 @@ static int disk_sync_dir(struct env *env, const char *path, struct error *e)
     if (rv >= 0) {
         return rv;
     }
+    if (unlucky(n, n->host->rates.sync_ppm, SIM_N_SYNC_EIO)) {
+        return no_luck(path, e);
+    }
+    /* Of the newest change: that is why it is synced. */
+    enum sim_file kind = FILE_LOCK;
+    for (const struct change *c = d->changes; c != NULL; c = c->next) {
+        kind = file_kind(c->names[c->names[1] != NULL ? 1 : 0]->path);
+    }
+    if (passes(n, kind, ACT_SYNC_NAME, PHASE_BEFORE)) {
+        return 0;
+    }
     char *dir = path_clean(path);
     sim_trace(n->sim, n, "sync dir", hash64(dir, strlen(dir)), 0);
     if (!dir_exists(d, dir, strlen(dir)) && strcmp(dir, "/") != 0) {
@@ -381,6 +468,7 @@ static int disk_sync_dir(struct env *env, const char *path, struct error *e)
     }
     free(dir);
     disk_collect(d, n->sim->nodes);
+    (void)passes(n, kind, ACT_SYNC_NAME, PHASE_AFTER);
     return 0;
 }
 

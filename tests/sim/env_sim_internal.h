@@ -26,6 +26,11 @@ struct host {
     uint64_t fault_in; /* 0: none */
     enum sim_fault fault;
     uint64_t op_counts[5];
+    uint64_t point_in; /* crash point asked for; 0: none */
+    unsigned point;
+    enum sim_crash point_how;
+    struct sim_disk_rates rates;
+    uint64_t disk_faults;
 };
 
 struct node {
@@ -68,8 +73,14 @@ struct sim {
     struct node *turn;  /* whose event is being dispatched */
     bool blocked[NODES_MAX][NODES_MAX];
     struct sim_network network;
+    struct sim_messages messages;
     uint64_t job_min_us, job_max_us;
     struct connect *connects;
+    struct event *free_events;
+    void (*turn_cb)(void *arg);
+    void *turn_arg;
+    uint64_t counts[SIM_COUNTS];
+    uint64_t points_passed[SIM_POINTS], points_crashed[SIM_POINTS];
 };
 
 void *sim_alloc(size_t bytes); /* zeroed, never NULL; plain malloc, so that a test's
@@ -86,7 +97,7 @@ struct host *sim_host(struct sim *sim, const char *address); /* made when absent
 /* env_sim_disk.c */
 struct disk *disk_new(void);
 void disk_free(struct disk *d);
-void disk_power_loss(struct disk *d, uint64_t *random);
+void disk_power_loss(struct disk *d, struct sim *sim);
 void disk_close_files(struct node *n); /* crash: handles go dead, locks are released */
 void disk_free_files(struct node *n);
 extern const struct env_ops disk_ops; /* only the file functions are filled */

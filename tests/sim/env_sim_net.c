@@ -250,8 +250,13 @@ void net_write(struct env_stream *s, struct buf *b)
     struct sim *sim = s->node->sim;
     sim_trace(sim, s->node, "send", bytes.len, hash64(bytes.data, bytes.len));
     s->queued += bytes.len;
+    if (sim->messages.flip_ppm > 0 && sim_rand(sim, 1000000) < sim->messages.flip_ppm) {
+        bytes.data[sim_rand(sim, bytes.len)] ^= (uint8_t)(1u << sim_rand(sim, 8));
+        sim_count(sim, SIM_N_WIRE_FLIP);
+    }
     send_chunk(s, bytes, false);
     if (sim->network.reset_ppm > 0 && sim_rand(sim, 1000000) < sim->network.reset_ppm) {
+        sim_count(sim, SIM_N_RESET);
         post_reset(s);
         post_reset(s->peer);
     }
@@ -430,6 +435,7 @@ void net_free_streams(struct node *n)
 }
 
 void sim_set_network(struct sim *sim, const struct sim_network *n) { sim->network = *n; }
+void sim_set_messages(struct sim *sim, const struct sim_messages *m) { sim->messages = *m; }
 
 static void unstall_open(struct sim *sim)
 {

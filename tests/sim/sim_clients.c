@@ -1,136 +1,22 @@
 /* See sim_clients.h.
  *
- * A client does one thing at a time: book or hold seats, confirm or give back what it has,
- * read the seat map. Each request has an id and is sent again, to any node, with the same
- * id until its outcome is known; so in the end every request is either granted or refused,
- * whatever happened to the nodes it was sent to.
- *
- * What a seat's history must look like follows from the requests alone. A granted order has
- * its seats *surely* from its answer until somebody asks to give them back, and *maybe* from
- * when it was asked until the giving back is answered.
- *   R1 no seat is surely two orders' at once
- *   R2 a TAKEN refusal names seats of which one was maybe somebody's meanwhile
- *   R3 a linearizable read shows what was surely taken all the while, and nothing as taken
- *      that was not maybe taken meanwhile
- *   R4 in the end the store holds exactly the live orders that were granted, and all nodes
- *      hold the same */
-#include "sim_clients.h"
-
+ * A client does one thing at a time: book or hold seats, of one event or of several, confirm,
+ * extend, move or give back what it has, read a seat map or its order. Each request has an id
+ * and is sent again, to any node, with the same id until its outcome is known, sometimes
+ * through two nodes at once; so in the end every request is either granted or refused,
+ * whatever happened to the nodes it was sent to. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "sim_clients_impl.h"
 
-#define OP_SEATS_MAX 3
-#define WORDS_MAX    12
-#define PATIENCE_MS  8000
-#define NEVER        UINT64_MAX
+#define PATIENCE_MS 8000
 
-enum kind { OP_BOOK, OP_HOLD, OP_CONFIRM, OP_GIVE_BACK, OP_READ };
-
-struct op {
-    struct sim_clients *all;
-    enum kind kind;
-    unsigned seats[OP_SEATS_MAX], seats_count;
-    bool brief;                  /* a hold that may expire before anything is done with it */
-    struct op *order;            /* confirm, give back: what was granted */
-    uint64_t asked_ms, known_ms; /* of the outcome; NEVER while unknown */
-    int code;                    /* of the outcome */
-    /* Granted orders. */
-    char id[80];
-    bool confirmed, given_back, busy;
-    uint64_t back_asked_ms, back_known_ms;
-    /* The sending. */
-    struct request r;
-    struct sim_node *node; /* where it is now, NULL between tries */
-    struct service *service;
-    struct span argv[WORDS_MAX];
-    char words[200];
-    uint64_t sent_ms, again_ms;
-    unsigned tries;
-    struct op *next;
-};
-
-struct client {
-    struct op *op;   /* under way */
-    struct op *mine; /* an order to do something with, may be NULL */
-    uint64_t idle_until_ms;
-};
-
-struct sim_clients {
-    struct sim_world *w;
-    struct client *clients;
-    unsigned clients_count, rows, seats;
-    struct op *ops, **ops_tail;
-    uint64_t number; /* of requests: ids and customers */
-    bool finishing;
-    struct clients_numbers n;
-};
-
-static const char *const kind_names[] = { "book", "hold", "confirm", "give back", "read" };
-
-/* ---- The history, asked -------------------------------------------------------------- */
-
-static bool is_order(const struct op *o)
-{
-    return (o->kind == OP_BOOK || o->kind == OP_HOLD) && (o->known_ms == NEVER || o->code == 0);
-}
-
-static bool has_seat(const struct op *o, unsigned seat)
-{
-    for (unsigned i = 0; i < o->seats_count; i++) {
-        if (o->seats[i] == seat) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* When it is surely whose it was granted to: [*from, *to), empty for brief holds. */
-static bool surely(const struct op *o, uint64_t *from, uint64_t *to)
-{
-    *from = o->known_ms;
-    *to = o->back_asked_ms;
-    if (o->brief && !o->confirmed) {
-        return false;
-    }
-    return o->known_ms != NEVER;
-}
-
-static bool maybe(const struct op *o, uint64_t from, uint64_t to)
-{
-    return o->asked_ms <= to && (!o->given_back || o->back_known_ms >= from);
-}
-
-static bool maybe_taken(const struct sim_clients *c, unsigned seat, uint64_t from, uint64_t to,
-                        const struct op *but)
-{
-    for (const struct op *o = c->ops; o != NULL; o = o->next) {
-        if (o != but && is_order(o) && has_seat(o, seat) && maybe(o, from, to)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool surely_taken(const struct sim_clients *c, unsigned seat, uint64_t from, uint64_t to)
-{
-    for (const struct op *o = c->ops; o != NULL; o = o->next) {
-        uint64_t since, until;
-        if (is_order(o) && has_seat(o, seat) && surely(o, &since, &until) && since < from &&
-            until > to) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void seat_label(const struct sim_clients *c, unsigned seat, char out[16])
-{
-    (void)snprintf(out, 16, "%c%u", (char)('A' + seat / c->seats), seat % c->seats + 1);
-}
+static const char *const verbs[] = { "add-event", "book",    "hold",  "confirm", "extend",
+                                     "move",      "release", "seats", "seats",   "order" };
 
 /* ---- Answers --------------------------------------------------------------------------- */
 
@@ -146,35 +32,42 @@ static void field(const char *json, const char *name, char *out, size_t cap)
     }
 }
 
-/* R3. The answer's "taken" names every seat that is not free. */
-static void check_read(const struct op *o, const char *json)
+static int status_of(const char *word)
 {
-    const struct sim_clients *c = o->all;
-    const char *taken = strstr(json, "\"taken\":");
-    for (unsigned seat = 0; seat < c->rows * c->seats; seat++) {
+    for (int s = 0; s < SEAT_STATUS_COUNT; s++) {
+        if (strncmp(word, seat_status_name(s), strlen(seat_status_name(s))) == 0) {
+            return s;
+        }
+    }
+    return -1;
+}
+
+/* {"index":17,...,"taken":{"A1":"booked"}}: every seat that is not named is free. */
+static void read_map(struct op *o, const char *json)
+{
+    const char *index = strstr(json, "\"index\":"), *taken = strstr(json, "\"taken\":");
+    o->index = index != NULL ? strtoull(index + 8, NULL, 10) : 0;
+    for (unsigned seat = 0; seat < EVENT_SEATS; seat++) {
         char label[16], key[24];
-        seat_label(c, seat, label);
-        (void)snprintf(key, sizeof key, "\"%s\":", label);
-        bool shown = taken != NULL && strstr(taken, key) != NULL;
-        if (!shown && surely_taken(c, seat, o->asked_ms, o->known_ms)) {
-            world_violation(c->w, "stale read: %s was taken since before it was asked", label);
-        }
-        if (shown && !maybe_taken(c, seat, o->asked_ms, o->known_ms, NULL)) {
-            world_violation(c->w, "a read shows %s taken, and nobody ever took it", label);
-        }
+        oracle_seat_label(seat, label);
+        (void)snprintf(key, sizeof key, "\"%s\":\"", label);
+        const char *at = taken != NULL ? strstr(taken, key) : NULL;
+        o->shown[seat] = (uint8_t)(at != NULL ? status_of(at + strlen(key)) : SEAT_FREE);
     }
 }
 
-/* R2 */
-static void check_refusal(const struct op *o, const struct error *e)
+static void read_refusal(struct op *o, const char *message)
 {
-    const struct sim_clients *c = o->all;
-    for (unsigned i = 0; i < o->seats_count; i++) {
-        if (maybe_taken(c, o->seats[i], o->asked_ms, o->known_ms, o)) {
-            return;
+    char label[16];
+    unsigned event, row, number;
+    o->refused_seat = -1;
+    if (o->code == ERR_TAKEN && sscanf(message, "seat %15s of event %u", label, &event) == 2) {
+        row = (unsigned)(label[0] - 'A');
+        number = (unsigned)strtoul(label + 1, NULL, 10) - 1;
+        if (event >= 1 && event <= ORACLE_EVENTS && row < ORACLE_ROWS && number < ORACLE_ROW) {
+            o->refused_seat = (int)((event - 1) * EVENT_SEATS + row * ORACLE_ROW + number);
         }
     }
-    world_violation(c->w, "refused as taken, but all its seats were free: %s", e->message);
 }
 
 static bool is_outcome(int code)
@@ -183,228 +76,372 @@ static bool is_outcome(int code)
            code != ERR_BUSY && code != ERR_NOSPACE && code != ERR_NOTLEADER && code != ERR_CANCELED;
 }
 
+static void believe(struct op *o)
+{
+    if (o->code != 0) {
+        if (o->order != NULL && !is_read(o)) {
+            o->order->lapsed = o->kind != OP_MOVE || o->code != ERR_TAKEN;
+        }
+        return;
+    }
+    switch (o->kind) {
+    case OP_BOOK:
+    case OP_HOLD:
+        o->booked = o->kind == OP_BOOK;
+        memcpy(o->has, o->seats, sizeof o->has);
+        break;
+    case OP_CONFIRM: o->order->booked = true; break;
+    case OP_MOVE: o->order->has[o->from] = o->seats[0]; break;
+    case OP_GIVE_BACK: o->order->given_back = true; break;
+    case OP_ORDER: o->order->lapsed = strcmp(o->status, "expired") == 0; break;
+    case OP_ADD_EVENT: o->all->events_made++; break;
+    default: break;
+    }
+}
+
+static void count(struct op *o)
+{
+    struct clients_numbers *n = &o->all->n;
+    if (o->kind == OP_LOCAL) {
+        n->local_reads++;
+    } else if (is_read(o)) {
+        n->reads++;
+    } else if (o->code == 0) {
+        n->granted++;
+    } else {
+        n->refused++;
+        n->expired += o->code == ERR_EXPIRED;
+    }
+}
+
 static void outcome(struct op *o, int code, const struct error *e, const char *json)
 {
     struct sim_clients *c = o->all;
     o->code = code;
     o->known_ms = sim_now(c->w->sim);
-    if (code == 0) {
-        c->n.granted++;
-    } else {
-        c->n.refused++;
+    if (o->asked_ms > c->last_served_ms) {
+        c->last_served_ms = o->asked_ms;
     }
-    switch (o->kind) {
-    case OP_BOOK:
-    case OP_HOLD:
-        if (code == 0) {
-            field(json, "order", o->id, sizeof o->id);
-            o->back_asked_ms = o->back_known_ms = NEVER;
-        } else if (code == ERR_TAKEN) {
-            check_refusal(o, e);
-        } else {
-            world_violation(c->w, "%s: %s %s", o->words, error_wire(code), e->message);
-        }
-        break;
-    case OP_CONFIRM:
-        o->order->busy = false;
-        o->order->confirmed = code == 0;
-        if (code != 0 && !o->order->brief) {
-            world_violation(c->w, "a live hold is not confirmed: %s %s", error_wire(code),
-                            e->message);
-        }
-        break;
-    case OP_GIVE_BACK:
-        o->order->busy = false;
-        o->order->given_back = code == 0;
-        o->order->back_known_ms = o->known_ms;
-        if (code != 0 && (!o->order->brief || o->order->confirmed)) {
-            world_violation(c->w, "a live order is not given back: %s %s", error_wire(code),
-                            e->message);
-        }
-        break;
-    case OP_READ:
-        c->n.reads++;
-        if (code == 0) {
-            check_read(o, json);
-        } else {
-            world_violation(c->w, "a read is refused: %s %s", error_wire(code), e->message);
-        }
-        break;
+    if (code != 0) {
+        read_refusal(o, e->message);
+    } else if (is_take(o)) {
+        field(json, "order", o->id, sizeof o->id);
+    } else if (o->kind == OP_ORDER) {
+        field(json, "status", o->status, sizeof o->status);
+    } else if (is_read(o)) {
+        read_map(o, json);
     }
+    believe(o);
+    count(o);
+    o->next_told = c->told;
+    c->told = o;
     if (c->w->verbose) {
-        (void)fprintf(stderr, "%8llu %s -> %s (%u tries)\n", (unsigned long long)o->known_ms,
-                      o->words, code == 0 ? "granted" : error_wire(code), o->tries);
+        (void)fprintf(stderr, "%8llu r%llu", (unsigned long long)o->known_ms,
+                      (unsigned long long)o->number);
+        for (size_t i = 0; i < o->argc; i++) {
+            (void)fprintf(stderr, " %.*s", (int)o->argv[i].len, o->argv[i].data);
+        }
+        (void)fprintf(stderr, " -> %s %s (%u tries)\n", code == 0 ? "granted" : error_wire(code),
+                      code == 0 ? o->id : e->message, o->tries);
+    }
+}
+
+/* The other sending of a request whose outcome is known already. */
+static void second_answer(const struct op *o, int code, const char *json)
+{
+    char id[40] = "";
+    if (is_read(o)) {
+        return;
+    }
+    field(json, "order", id, sizeof id);
+    if (code != o->code || (is_take(o) && code == 0 && strcmp(id, o->id) != 0)) {
+        world_violation(o->all->w, "request r%llu (%s) is answered twice, differently",
+                        (unsigned long long)o->number, o->words);
     }
 }
 
 static void on_answer(struct request *r, int code, const struct error *e, struct span fields,
                       struct span json)
 {
-    struct op *o = r->arg;
+    struct sending *s = r->arg;
+    struct op *o = s->op;
     (void)fields;
-    bool ghost = sim_is_ghost(o->node->env);
-    o->node = NULL;
-    o->service = NULL;
+    bool ghost = sim_is_ghost(s->node->env);
+    s->node = NULL;
+    s->service = NULL;
     o->again_ms = sim_now(o->all->w->sim) + 20 + sim_rand(o->all->w->sim, 200);
     if (ghost || !is_outcome(code)) {
         return; /* nobody got this answer, or it says that nothing is known */
     }
     char *text = json.len > 0 && code == 0 ? mem_strndup(json.data, json.len) : NULL;
-    outcome(o, code, e, text != NULL ? text : "");
+    if (o->known_ms == NEVER) {
+        outcome(o, code, e, text != NULL ? text : "");
+    } else {
+        second_answer(o, code, text != NULL ? text : "");
+    }
     mem_free(text);
 }
 
 /* ---- Asking --------------------------------------------------------------------------------- */
 
-static void send_op(struct op *o)
+static void send_op(struct op *o, struct sending *s)
 {
     struct sim_clients *c = o->all;
     struct sim_node *n = world_random(c->w);
-    if (!n->running || n->fatal) {
+    if (!n->running || n->fatal || sim_is_ghost(n->env)) {
         o->again_ms = sim_now(c->w->sim) + 50; /* refused connection */
         return;
     }
-    o->r.argv = o->argv;
-    o->r.user = (struct policy_user){ .name = { "", 0 }, .access = ACCESS_ADMIN };
-    o->r.cb = on_answer;
-    o->r.arg = o;
-    o->r.deadline_ms = 0;
-    o->r.impl = NULL;
-    o->node = n;
-    o->service = n->service;
-    o->sent_ms = sim_now(c->w->sim);
+    s->op = o;
+    s->r = (struct request){ .argv = o->argv, .argc = o->argc, .cb = on_answer, .arg = s };
+    s->r.user = (struct policy_user){ .name = { "", 0 }, .access = ACCESS_ADMIN };
+    s->node = n;
+    s->service = n->service;
+    s->sent_ms = sim_now(c->w->sim);
     o->tries++;
     c->n.sends++;
-    service_submit(n->service, &o->r);
+    service_submit(n->service, &s->r);
 }
 
-static struct op *op_new(struct sim_clients *c, enum kind kind)
+static struct op *op_new(struct sim_clients *c, enum op_kind kind)
 {
     struct op *o = mem_zalloc(sizeof *o);
-    ASSERT(o != NULL);
+    ASSERT(o != NULL && c->number + 1 < REQUESTS_MAX);
     o->all = c;
     o->kind = kind;
     o->asked_ms = sim_now(c->w->sim);
-    o->known_ms = o->back_asked_ms = o->back_known_ms = NEVER;
+    o->asked_index = oracle_index(c->oracle);
+    o->known_ms = NEVER;
+    o->refused_seat = -1;
     *c->ops_tail = o;
     c->ops_tail = &o->next;
-    c->number++;
+    o->number = ++c->number;
+    c->by_number[o->number] = o;
     return o;
-}
-
-static void op_words(struct op *o)
-{
-    for (char *p = strtok(o->words, " "); p != NULL; p = strtok(NULL, " ")) {
-        ASSERT(o->r.argc < WORDS_MAX);
-        o->argv[o->r.argc++] = span_of(p);
-    }
-    send_op(o);
 }
 
 static void put_word(struct op *o, const char *word)
 {
     size_t at = strlen(o->words);
-    (void)snprintf(o->words + at, sizeof o->words - at, "%s%s", at > 0 ? " " : "", word);
+    int n = snprintf(o->words + at, sizeof o->words - at, "%s%s", at > 0 ? " " : "", word);
+    ASSERT(n > 0 && at + (size_t)n < sizeof o->words);
 }
 
-static struct op *ask_seats(struct sim_clients *c)
+static void put_seat(struct op *o, unsigned seat)
+{
+    char label[16], word[40];
+    oracle_seat_label(seat, label);
+    (void)snprintf(word, sizeof word, "%u:%s", seat / EVENT_SEATS + 1, label);
+    put_word(o, word);
+}
+
+/* Splits the words in place, so the last look at o->words as a whole was before. */
+static struct op *op_send(struct op *o)
+{
+    char word[32];
+    if (!is_read(o)) {
+        (void)snprintf(word, sizeof word, "--request r%llu", (unsigned long long)o->number);
+        put_word(o, word);
+    }
+    size_t len = strlen(o->words);
+    for (size_t at = 0; at < len; at += strlen(o->words + at) + 1) {
+        ASSERT(o->argc < WORDS_MAX);
+        o->words[at + strcspn(o->words + at, " ")] = 0;
+        o->argv[o->argc++] = span_of(o->words + at);
+    }
+    send_op(o, &o->sendings[0]);
+    return o;
+}
+
+/* A customer does not ask for what may be its own already: that would be answered with the
+ * order it has. */
+static bool is_own(const struct sim_clients *c, const char *customer, unsigned seat)
+{
+    const struct oracle_order *order = oracle_holder(c->oracle, seat);
+    if (order != NULL && strcmp(order->customer, customer) == 0) {
+        return true;
+    }
+    for (const struct op *o = c->ops; o != NULL; o = o->next) {
+        if (is_granted_order(o) && !o->given_back && !o->lapsed &&
+            strcmp(o->customer, customer) == 0) {
+            for (unsigned i = 0; i < o->seats_count; i++) {
+                if (o->has[i] == seat) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+static bool has(const struct op *o, unsigned seat)
+{
+    for (unsigned i = 0; i < o->seats_count; i++) {
+        if (o->seats[i] == seat) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct op *ask_seats(struct sim_clients *c, unsigned who)
 {
     struct sim *sim = c->w->sim;
     struct op *o = op_new(c, sim_rand(sim, 2) == 0 ? OP_BOOK : OP_HOLD);
-    char word[48];
-    put_word(o, kind_names[o->kind]);
+    (void)snprintf(o->customer, sizeof o->customer, "c%u-%u", who, (unsigned)sim_rand(sim, 2));
+    put_word(o, verbs[o->kind]);
     put_word(o, "1");
-    (void)snprintf(word, sizeof word, "c%llu", (unsigned long long)c->number);
-    put_word(o, word);
+    put_word(o, o->customer);
     unsigned want = 1 + (unsigned)sim_rand(sim, OP_SEATS_MAX);
-    while (o->seats_count < want) {
-        unsigned seat = (unsigned)sim_rand(sim, c->rows * c->seats);
-        if (!has_seat(o, seat)) {
+    unsigned event = sim_rand(sim, 3) == 0 ? ORACLE_EVENTS : (unsigned)sim_rand(sim, ORACLE_EVENTS);
+    for (int tries = 0; o->seats_count < want && tries < 50; tries++) {
+        unsigned seat = (unsigned)sim_rand(sim, ORACLE_SEATS);
+        bool fits = event == ORACLE_EVENTS || seat / EVENT_SEATS == event;
+        if (fits && !has(o, seat) && !is_own(c, o->customer, seat)) {
             o->seats[o->seats_count++] = seat;
-            seat_label(c, seat, word);
-            put_word(o, word);
+            put_seat(o, seat);
         }
     }
-    if (o->kind == OP_HOLD) {
-        o->brief = sim_rand(sim, 3) == 0;
-        put_word(o, o->brief ? "--ttl 3s" : "--ttl 25m");
+    if (o->seats_count == 0) {
+        unsigned seat = 0; /* refused as one's own, or granted: either is judged */
+        o->seats[o->seats_count++] = seat;
+        put_seat(o, seat);
     }
-    (void)snprintf(word, sizeof word, "--request r%llu", (unsigned long long)c->number);
-    put_word(o, word);
-    op_words(o);
-    return o;
+    if (o->kind == OP_HOLD) {
+        put_word(o, sim_rand(sim, 3) == 0 ? "--ttl 3s" : "--ttl 10m");
+    }
+    return op_send(o);
 }
 
 static struct op *ask_change(struct sim_clients *c, struct op *order)
 {
-    bool booked = order->kind == OP_BOOK || order->confirmed;
-    bool confirm = !booked && sim_rand(c->w->sim, 2) == 0;
-    struct op *o = op_new(c, confirm ? OP_CONFIRM : OP_GIVE_BACK);
-    char word[48];
-    o->order = order;
-    order->busy = true;
-    if (!confirm) {
-        order->back_asked_ms = o->asked_ms;
-    }
-    put_word(o, confirm ? "confirm" : booked ? "cancel" : "release");
-    put_word(o, order->id);
-    (void)snprintf(word, sizeof word, "--request r%llu", (unsigned long long)c->number);
-    put_word(o, word);
-    op_words(o);
-    return o;
-}
-
-static struct op *ask_read(struct sim_clients *c)
-{
-    struct op *o = op_new(c, OP_READ);
-    put_word(o, "seats 1 --linearizable");
-    op_words(o);
-    return o;
-}
-
-static void client_turn(struct sim_clients *c, struct client *who)
-{
     struct sim *sim = c->w->sim;
-    uint64_t now = sim_now(sim);
-    struct op *o = who->op;
-    if (o != NULL && o->known_ms == NEVER) {
-        if (o->node != NULL && now - o->sent_ms > PATIENCE_MS) {
-            service_cancel(o->service, &o->r);
-            o->node = NULL;
+    enum op_kind kind;
+    switch (sim_rand(sim, 6)) {
+    case 0:
+    case 1: kind = order->booked ? OP_GIVE_BACK : OP_CONFIRM; break;
+    case 2: kind = order->booked ? OP_ORDER : OP_EXTEND; break;
+    case 3: kind = OP_MOVE; break;
+    case 4: kind = OP_ORDER; break;
+    default: kind = OP_GIVE_BACK; break;
+    }
+    struct op *o = op_new(c, kind);
+    o->order = order;
+    memcpy(o->customer, order->customer, sizeof o->customer);
+    put_word(o, kind == OP_GIVE_BACK && (order->booked || sim_rand(sim, 2) == 0) ? "cancel"
+                                                                                 : verbs[kind]);
+    put_word(o, order->id);
+    if (kind == OP_EXTEND) {
+        put_word(o, "--ttl 10m");
+    } else if (kind == OP_MOVE) {
+        o->from = (unsigned)sim_rand(sim, order->seats_count);
+        unsigned old = order->has[o->from];
+        do {
+            o->seats[0] = old / EVENT_SEATS * EVENT_SEATS + (unsigned)sim_rand(sim, EVENT_SEATS);
+        } while (is_own(c, o->customer, o->seats[0]));
+        o->seats_count = 1;
+        put_seat(o, old);
+        put_seat(o, o->seats[0]);
+    }
+    return op_send(o);
+}
+
+static struct op *ask_map(struct sim_clients *c)
+{
+    struct op *o = op_new(c, sim_rand(c->w->sim, 2) == 0 ? OP_SEATS : OP_LOCAL);
+    o->event = (unsigned)sim_rand(c->w->sim, ORACLE_EVENTS);
+    put_word(o, "seats");
+    put_word(o, o->event == 0 ? "1" : "2");
+    if (o->kind == OP_SEATS) {
+        put_word(o, "--linearizable");
+    }
+    return op_send(o);
+}
+
+/* The houses, first of all: two requests of the first client. */
+static struct op *ask_event(struct sim_clients *c)
+{
+    struct op *o = op_new(c, OP_ADD_EVENT);
+    put_word(o, "add-event");
+    put_word(o, c->events_made == 0 ? "1" : "2");
+    char rows[128] = "[";
+    for (unsigned i = 0; i < ORACLE_ROWS; i++) {
+        size_t at = strlen(rows);
+        (void)snprintf(rows + at, sizeof rows - at, "%s{\"row\":\"%c\",\"seats\":%d}",
+                       i > 0 ? "," : "", (char)('A' + i), ORACLE_ROW);
+    }
+    (void)snprintf(rows + strlen(rows), sizeof rows - strlen(rows), "]");
+    put_word(o, rows);
+    return op_send(o);
+}
+
+/* ---- Turns ------------------------------------------------------------------------------------
+ */
+
+static void wait_for(struct sim_clients *c, struct op *o)
+{
+    uint64_t now = sim_now(c->w->sim);
+    for (unsigned i = 0; i < 2; i++) {
+        struct sending *s = &o->sendings[i];
+        if (s->node != NULL && now - s->sent_ms > PATIENCE_MS) {
+            service_cancel(s->service, &s->r);
+            s->node = NULL;
             o->again_ms = now;
         }
-        if (o->node == NULL && now >= o->again_ms) {
-            send_op(o);
-        }
+    }
+    if (now < o->again_ms) {
         return;
     }
-    if (o != NULL) {
-        who->op = NULL;
-        who->idle_until_ms = now + sim_rand(sim, 150);
-        if (o->code == 0 && (o->kind == OP_BOOK || o->kind == OP_HOLD)) {
-            who->mine = o;
-        } else if (o->kind == OP_GIVE_BACK || (o->kind == OP_CONFIRM && o->code != 0)) {
-            who->mine = NULL;
-        }
+    if (o->sendings[0].node == NULL) {
+        send_op(o, &o->sendings[0]);
+    } else if (o->sendings[1].node == NULL && !is_read(o) && now - o->sendings[0].sent_ms > 50 &&
+               sim_rand(c->w->sim, 40) == 0) {
+        c->n.twins++;
+        send_op(o, &o->sendings[1]); /* the same request, through another node */
+    }
+}
+
+static void look_at(struct sim_clients *c, struct client *who, const struct op *o)
+{
+    who->op = NULL;
+    who->idle_until_ms = sim_now(c->w->sim) + sim_rand(c->w->sim, c->think_ms);
+    if (is_take(o) && o->code == 0) {
+        who->mine = c->by_number[o->number];
+    } else if (o->order != NULL && (o->order->given_back || o->order->lapsed)) {
+        who->mine = NULL;
+    }
+}
+
+static void client_turn(struct sim_clients *c, unsigned i)
+{
+    struct client *who = &c->clients[i];
+    if (who->op != NULL && who->op->known_ms == NEVER) {
+        wait_for(c, who->op);
         return;
     }
-    if (c->finishing || now < who->idle_until_ms) {
+    if (who->op != NULL) {
+        look_at(c, who, who->op);
         return;
     }
-    uint64_t dice = sim_rand(sim, 10);
-    if (dice < 2) {
-        who->op = ask_read(c);
+    if (c->finishing || clients_full(c) || sim_now(c->w->sim) < who->idle_until_ms) {
+        return;
+    }
+    uint64_t dice = sim_rand(c->w->sim, 10);
+    if (c->events_made < ORACLE_EVENTS) {
+        who->op = i == 0 ? ask_event(c) : NULL;
+    } else if (dice < 2) {
+        who->op = ask_map(c);
     } else if (who->mine != NULL && dice < 8) {
         who->op = ask_change(c, who->mine);
     } else {
-        who->op = ask_seats(c); /* what it had, it keeps */
+        who->op = ask_seats(c, i); /* what it had, it keeps */
     }
 }
 
 void clients_turn(struct sim_clients *c)
 {
     for (unsigned i = 0; i < c->clients_count; i++) {
-        client_turn(c, &c->clients[i]);
+        client_turn(c, i);
     }
 }
 
@@ -421,170 +458,37 @@ bool clients_finish(struct sim_clients *c)
     return true;
 }
 
-/* ---- The event ------------------------------------------------------------------------------ */
+void clients_go_on(struct sim_clients *c) { c->finishing = false; }
+bool clients_full(const struct sim_clients *c) { return c->number + 20 > REQUESTS_MAX; }
 
-struct prepare {
-    bool answered;
-    int code;
-};
-
-static void on_prepared(struct request *r, int code, const struct error *e, struct span fields,
-                        struct span json)
+bool clients_served_since(const struct sim_clients *c, uint64_t ms)
 {
-    struct prepare *p = r->arg;
-    (void)e, (void)fields, (void)json;
-    p->answered = true;
-    p->code = code;
+    return c->last_served_ms >= ms;
 }
 
-static bool is_prepared(void *arg) { return ((struct prepare *)arg)->answered; }
-static bool is_led(void *arg) { return world_leader(arg) != NULL; }
+/* ---- Life --------------------------------------------------------------------------------------
+ */
 
-bool clients_prepare(struct sim_clients *c)
+struct clients_numbers clients_numbers(const struct sim_clients *c)
 {
-    char rows[400] = "[";
-    for (unsigned i = 0; i < c->rows; i++) {
-        size_t at = strlen(rows);
-        (void)snprintf(rows + at, sizeof rows - at, "%s{\"row\":\"%c\",\"seats\":%u}",
-                       i > 0 ? "," : "", (char)('A' + i), c->seats);
-    }
-    (void)snprintf(rows + strlen(rows), sizeof rows - strlen(rows), "]");
-    struct span argv[] = { span_of("add-event"), span_of("1"), span_of(rows), span_of("--request"),
-                           span_of("prepare") };
-    for (int tries = 0; tries < 6; tries++) {
-        if (!sim_run_until(c->w->sim, 20000, is_led, c->w)) {
-            return false;
-        }
-        struct prepare p = { 0 };
-        struct request r = { .argv = argv,
-                             .argc = 5,
-                             .user = { .name = { "", 0 }, .access = ACCESS_ADMIN },
-                             .cb = on_prepared,
-                             .arg = &p };
-        service_submit(world_leader(c->w)->service, &r);
-        if (sim_run_until(c->w->sim, 60000, is_prepared, &p) && p.code == 0) {
-            return true;
-        }
-    }
-    return false;
+    struct clients_numbers n = c->n;
+    n.entries = oracle_entries(c->oracle);
+    return n;
 }
 
-/* ---- The end -------------------------------------------------------------------------------- */
-
-/* R1 */
-static void check_overlaps(const struct sim_clients *c)
-{
-    for (const struct op *a = c->ops; a != NULL; a = a->next) {
-        uint64_t a_from, a_to, b_from, b_to;
-        if (!is_order(a) || !surely(a, &a_from, &a_to)) {
-            continue;
-        }
-        for (const struct op *b = a->next; b != NULL; b = b->next) {
-            if (!is_order(b) || !surely(b, &b_from, &b_to) || a_from >= b_to || b_from >= a_to) {
-                continue;
-            }
-            for (unsigned i = 0; i < b->seats_count; i++) {
-                if (has_seat(a, b->seats[i])) {
-                    char label[16];
-                    seat_label(c, b->seats[i], label);
-                    world_violation(c->w, "%s is sold twice: orders %s and %s", label, a->id,
-                                    b->id);
-                }
-            }
-        }
-    }
-}
-
-struct live_count {
-    const struct sim_clients *c;
-    const struct store *store;
-    const char *where;
-    uint64_t n;
-};
-
-static bool on_live_order(void *arg, const struct order *order)
-{
-    struct live_count *live = arg;
-    struct span id = order_id(order);
-    const struct op *o = live->c->ops;
-    live->n++;
-    while (o != NULL && (!is_order(o) || !span_is(id, o->id))) {
-        o = o->next;
-    }
-    if (o == NULL) {
-        world_violation(live->c->w, "%s holds order %.*s that nobody was granted", live->where,
-                        (int)id.len, id.data);
-        return true;
-    }
-    bool booked = o->kind == OP_BOOK || o->confirmed;
-    if (o->given_back || (o->brief && !booked)) {
-        world_violation(live->c->w, "%s: order %s lives on after its end", live->where, o->id);
-    }
-    if (order->status != (booked ? ORDER_BOOKED : ORDER_HELD) ||
-        order->places_count != o->seats_count) {
-        world_violation(live->c->w, "%s: order %s is not what was granted", live->where, o->id);
-    }
-    return true;
-}
-
-/* R4 on one node. */
-static void check_store(const struct sim_clients *c, const struct sim_node *n)
-{
-    struct store *s = cluster_store(n->cluster);
-    struct error e = { 0 };
-    struct live_count live = { c, s, n->address, 0 };
-    struct order_filter all_live = { .status = -2 };
-    if (store_check(s, &e) != 0) {
-        world_violation(c->w, "%s: %s", n->address, e.message);
-    }
-    store_orders(s, &all_live, on_live_order, &live);
-    uint64_t want = 0;
-    for (const struct op *o = c->ops; o != NULL; o = o->next) {
-        if (!is_order(o) || o->given_back || (o->brief && !o->confirmed)) {
-            continue;
-        }
-        want++;
-        const struct order *order = store_order(s, span_of(o->id));
-        if (order == NULL || !order_live(order)) {
-            world_violation(c->w, "%s has lost order %s", n->address, o->id);
-        }
-    }
-    if (live.n != want) {
-        world_violation(c->w, "%s holds %llu live orders, not %llu", n->address,
-                        (unsigned long long)live.n, (unsigned long long)want);
-    }
-}
-
-void clients_check(struct sim_clients *c)
-{
-    check_overlaps(c);
-    uint64_t digest = store_digest(cluster_store(c->w->nodes[0].cluster));
-    for (unsigned i = 0; i < c->w->count; i++) {
-        check_store(c, &c->w->nodes[i]);
-        if (store_digest(cluster_store(c->w->nodes[i].cluster)) != digest) {
-            world_violation(c->w, "%s and %s differ", c->w->nodes[0].address,
-                            c->w->nodes[i].address);
-        }
-    }
-    for (const struct op *o = c->ops; o != NULL; o = o->next) {
-        c->n.orders_live += is_order(o) && !o->given_back && (!o->brief || o->confirmed);
-    }
-}
-
-struct clients_numbers clients_numbers(const struct sim_clients *c) { return c->n; }
-
-struct sim_clients *clients_new(struct sim_world *w, unsigned clients, unsigned rows,
-                                unsigned seats)
+struct sim_clients *clients_new(struct sim_world *w, unsigned clients, uint64_t think_ms)
 {
     struct sim_clients *c = mem_zalloc(sizeof *c);
     ASSERT(c != NULL);
     c->w = w;
-    c->rows = rows;
-    c->seats = seats;
+    c->think_ms = think_ms;
     c->clients_count = clients;
     c->clients = mem_zalloc(clients * sizeof *c->clients);
     ASSERT(c->clients != NULL);
     c->ops_tail = &c->ops;
+    c->oracle = oracle_new(w, history_on_tx, c);
+    w->oracle = c->oracle;
+    sim_on_turn(w->sim, history_turn, c);
     return c;
 }
 
@@ -595,6 +499,7 @@ void clients_free(struct sim_clients *c)
         c->ops = o->next;
         mem_free(o);
     }
+    oracle_free(c->oracle);
     mem_free(c->clients);
     mem_free(c);
 }

@@ -8,13 +8,15 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "sim_frames.h"
+#include "sim_oracle.h"
 
 /* More of one seed say nothing new. */
 #define VIOLATIONS_SHOWN 10
 
 void world_violation(struct sim_world *w, const char *fmt, ...)
 {
-    if (++w->violations > VIOLATIONS_SHOWN) {
+    if (++w->violations > VIOLATIONS_SHOWN || w->quiet) {
         return;
     }
     va_list args;
@@ -35,13 +37,19 @@ static void on_log(void *arg, enum log_level level, const char *module, const ch
     }
 }
 
+/* Something was wrong with its disk in this life. */
+static bool excused(const struct sim_node *n)
+{
+    return n->full || n->rotten || sim_disk_faults(n->env) != n->faults_before;
+}
+
 static void on_fatal(void *arg, const struct error *e, bool stop_process)
 {
     struct sim_node *n = arg;
     if (sim_is_ghost(n->env)) {
         return;
     }
-    if (!n->excused) {
+    if (!excused(n)) {
         world_violation(n->w, "%s gives up%s: %s", n->address, stop_process ? "" : " serving",
                         e->message);
     }
@@ -52,8 +60,23 @@ static void on_fatal(void *arg, const struct error *e, bool stop_process)
 static void on_committed(void *arg, uint64_t index, uint64_t term, struct span entry, bool mine)
 {
     struct sim_node *n = arg;
-    (void)index, (void)term, (void)entry, (void)mine;
+    (void)mine;
+    if (sim_is_ghost(n->env)) {
+        return;
+    }
     n->w->commits++;
+    /* With later groups in flight the store is ahead of this entry. */
+    struct store *s = cluster_store(n->cluster);
+    unsigned ahead = entry.len > 0 ? 1 : 0;
+    uint64_t digest = store_groups_in_flight(s) == ahead ? store_digest(s) : 0;
+    oracle_committed(n->w->oracle, n->address, index, term, entry, digest);
+}
+
+static void on_restored(void *arg, struct store *store)
+{
+    struct sim_node *n = arg;
+    (void)store;
+    sim_count(n->w->sim, SIM_N_INSTALL);
 }
 
 static void on_accept(void *arg, struct env_stream *stream)
@@ -66,14 +89,24 @@ static void on_accept(void *arg, struct env_stream *stream)
     }
 }
 
+static const char policy_text[] =
+    "local rules = require 'usher.rules'\n"
+    "return policy { name = 'simulator', hold_ttl = '10m', hold_max = '2h',\n"
+    "    rules = { rules.max_per_customer(6) } }\n";
+
 void world_init(struct sim_world *w, uint64_t seed, unsigned count, bool verbose)
 {
-    static const char *const names[WORLD_NODES_MAX] = { "a:1", "b:1", "c:1", "d:1", "e:1" };
+    static const char *const names[WORLD_NODES_MAX] = { "a:1", "b:1", "c:1", "d:1", "e:1",
+                                                        "f:1", "g:1", "h:1", "i:1" };
     memset(w, 0, sizeof *w);
     w->sim = sim_new(seed);
     w->seed = seed;
     w->count = count;
     w->verbose = verbose;
+    w->segment_bytes = 256u << 10;
+    buf_init(&w->policy);
+    policy_bundle_begin(&w->policy);
+    policy_bundle_add(&w->policy, span_of("policy.lua"), span_of(policy_text));
     log_set_sink(on_log, w);
     for (unsigned i = 0; i < count; i++) {
         w->nodes[i].w = w;
@@ -84,45 +117,87 @@ void world_init(struct sim_world *w, uint64_t seed, unsigned count, bool verbose
     }
 }
 
-void world_start(struct sim_node *n)
+static int start_cluster(struct sim_node *n, struct error *e)
 {
-    struct error e = { 0 };
     char dir[32];
     (void)snprintf(dir, sizeof dir, "/data/%c", n->address[0]);
-    n->env = sim_env(n->w->sim, n->address);
-    n->stopped = n->paused = n->fatal = false;
-    n->registry = registry_new();
-    struct policy_options po = { .seed = { sim_rand(n->w->sim, UINT32_MAX),
-                                           sim_rand(n->w->sim, UINT32_MAX) } };
-    int rv = policy_new(&po, n->registry, &n->policy, &e);
-    ASSERT(rv == 0);
-    struct service_options so = { .env = n->env, .policy = n->policy, .registry = n->registry };
-    rv = service_new(&so, &n->service, &e);
-    ASSERT(rv == 0);
-    n->events = (struct service_events){ .committed = on_committed, .fatal = on_fatal };
-    service_listen(n->service, &n->events, n);
     struct cluster_options co = { .dir = dir,
                                   .address = n->address,
                                   .nodes = n->list,
                                   .secret = span_of("the simulator's secret"),
                                   .version = 1,
+                                  .election_timeout_ms = n->w->election_ms,
                                   .snapshot_bytes = n->w->snapshot_bytes,
+                                  .segment_bytes = n->w->segment_bytes,
+                                  .reserve_bytes = 64u << 10,
                                   .arg = n->service };
     service_cluster_events(&co.on);
-    if (cluster_start(n->env, &co, &n->cluster, &e) != 0) {
+    return cluster_start(n->env, &co, &n->cluster, e);
+}
+
+static void free_service(struct sim_node *n)
+{
+    service_free(n->service);
+    policy_free(n->policy);
+    registry_free(n->registry);
+}
+
+void world_start(struct sim_node *n)
+{
+    struct error e = { 0 };
+    n->env = sim_env(n->w->sim, n->address);
+    sim_crash_at(n->env, n->arm_point, n->arm_nth, n->arm_how);
+    n->arm_nth = 0;
+    n->stopped = n->paused = n->fatal = n->unwell = false;
+    n->faults_before = sim_disk_faults(n->env);
+    n->registry = registry_new();
+    struct policy_options po = { .seed = { sim_rand(n->w->sim, UINT32_MAX),
+                                           sim_rand(n->w->sim, UINT32_MAX) } };
+    int rv = policy_new(&po, n->registry, &n->policy, &e);
+    ASSERT(rv == 0);
+    struct service_options so = {
+        .env = n->env,
+        .policy = n->policy,
+        .registry = n->registry,
+        .first_policy = span_make((const char *)n->w->policy.data, n->w->policy.len),
+    };
+    rv = service_new(&so, &n->service, &e);
+    ASSERT(rv == 0);
+    n->events = (struct service_events){ .committed = on_committed,
+                                         .restored = on_restored,
+                                         .fatal = on_fatal };
+    service_listen(n->service, &n->events, n);
+    if (start_cluster(n, &e) != 0) {
         /* A fault asked for earlier may strike in the middle of the recovery. */
-        if (!n->excused) {
+        if (!excused(n) && !sim_is_ghost(n->env)) {
             world_violation(n->w, "%s does not start: %s", n->address, e.message);
         }
-        service_free(n->service);
-        policy_free(n->policy);
-        registry_free(n->registry);
+        n->unwell = true;
+        n->why = e;
+        free_service(n);
         sim_crash(n->env, SIM_KILL);
         return;
     }
     service_attach(n->service, n->cluster);
     n->running = true;
     sim_listen(n->env, on_accept, n);
+}
+
+void world_pause(struct sim_node *n)
+{
+    if (n->running && !n->paused) {
+        sim_count(n->w->sim, SIM_N_PAUSE);
+        sim_pause(n->env);
+        n->paused = true;
+    }
+}
+
+void world_resume(struct sim_node *n)
+{
+    if (n->paused) {
+        sim_resume(n->env);
+        n->paused = false;
+    }
 }
 
 static void on_stopped(void *arg) { ((struct sim_node *)arg)->stopped = true; }
@@ -133,10 +208,7 @@ void world_crash(struct sim_node *n, enum sim_crash how)
     if (!n->running) {
         return;
     }
-    if (n->paused) {
-        sim_resume(n->env);
-        n->paused = false;
-    }
+    world_resume(n);
     sim_crash(n->env, how);
     n->running = false;
     cluster_stop(n->cluster, on_stopped, n);
@@ -144,9 +216,7 @@ void world_crash(struct sim_node *n, enum sim_crash how)
         world_violation(n->w, "the ghost of %s does not come to rest", n->address);
         return; /* its memory is lost, which the leak check will say */
     }
-    service_free(n->service);
-    policy_free(n->policy);
-    registry_free(n->registry);
+    free_service(n);
 }
 
 void world_bury_failed(struct sim_world *w)
@@ -166,7 +236,9 @@ void world_free(struct sim_world *w)
     for (unsigned i = 0; i < w->count; i++) {
         world_crash(&w->nodes[i], SIM_KILL);
     }
+    frames_free();
     sim_free(w->sim);
+    buf_free(&w->policy);
     log_set_sink(NULL, NULL);
 }
 

@@ -6,9 +6,10 @@
 #include "env_sim.h"
 #include "service/service.h"
 
-#define WORLD_NODES_MAX 5
+#define WORLD_NODES_MAX 9 /* seven voters, and two addresses to grow to */
 
 struct sim_world;
+struct oracle;
 
 struct sim_node {
     struct sim_world *w;
@@ -21,8 +22,15 @@ struct sim_node {
     struct cluster *cluster;
     struct service_events events;
     bool running, paused, stopped;
-    bool excused; /* a disk fault was asked for: it may give up, or not start */
+    uint64_t faults_before; /* disk faults before this life: with none since, no excuse */
+    bool full;              /* its disk is being kept full */
     bool fatal;
+    bool unwell; /* did not start for want of a good disk */
+    bool rotten; /* a bit of its disk is flipped */
+    struct sim_rot rot;
+    unsigned arm_point; /* where its next life crashes, the arm_nth time */
+    uint64_t arm_nth;
+    enum sim_crash arm_how;
     struct error why;
 };
 
@@ -31,9 +39,12 @@ struct sim_world {
     uint64_t seed;
     struct sim_node nodes[WORLD_NODES_MAX];
     unsigned count;
-    uint64_t snapshot_bytes;
-    uint64_t commits; /* groups seen committed, over all nodes */
-    bool verbose;
+    uint64_t snapshot_bytes, segment_bytes;
+    unsigned election_ms;
+    struct buf policy;
+    struct oracle *oracle; /* the clients'; told about every commit */
+    uint64_t commits;      /* groups seen committed, over all nodes */
+    bool verbose, quiet;
     unsigned violations;
 };
 
@@ -46,6 +57,8 @@ void world_free(struct sim_world *w);
 void world_start(struct sim_node *n);
 /* A crash, and the burial of what the process held in memory. */
 void world_crash(struct sim_node *n, enum sim_crash how);
+void world_pause(struct sim_node *n);
+void world_resume(struct sim_node *n);
 /* Nodes that gave up after a disk fault end as their process would. */
 void world_bury_failed(struct sim_world *w);
 
