@@ -64,6 +64,9 @@
 /* One bundle: every node compiles it on its loop, so it must stay a matter of milliseconds. */
 #define POLICY_BUNDLE_BYTES_MAX (1024 * 1024)
 #define POLICY_FILES_MAX        256
+/* What a bundle may keep in memory once it is loaded; the rest of POLICY_MEMORY_BYTES is for
+ * requests. */
+#define POLICY_LOADED_BYTES_MAX (64u * 1024 * 1024)
 /* Servers in one configuration: far above the 3 to 7 voters that make sense. */
 #define CLUSTER_MEMBERS_MAX     64
 /* Entries in one AppendEntries; the library itself sends at most 32 at once. */

@@ -189,6 +189,7 @@ static int start_service(struct node *n, struct error *e)
         .node_cancel = scripts_node_cancel,
         .arg = n->scripts,
         .first_policy = span_make((const char *)n->first_policy.data, n->first_policy.len),
+        .first_policy_path = n->o->config->policy,
     };
     int code = service_new(&so, &n->service, e);
     if (code == 0) {

@@ -62,6 +62,7 @@ int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e)
     lua_pushcfunction(co, f);
     sandbox_arm(&p->sb, co, budget);
     int status = lua_resume(co, p->sb.L, 0, &results);
+    p->no_memory = p->no_memory || p->sb.no_memory;
     if (status == LUA_OK && !p->sb.over) {
         lua_settop(co, 0);
         return 0;
@@ -190,12 +191,16 @@ static int load_all(struct policy *p, struct loading *l, struct error *e)
     return rc;
 }
 
+/* A new bundle must load even when the old one has filled the memory. */
+#define LOAD_ROOM_BYTES POLICY_LOADED_BYTES_MAX
+
 int policy_load(struct policy *p, uint32_t version, struct span bundle, struct error *e)
 {
     struct loading l;
     memset(&l, 0, sizeof(l));
     l.active.commands = LUA_NOREF;
     l.bundle = bundle;
+    p->sb.memory_max += LOAD_ROOM_BYTES;
     int rc = load_all(p, &l, e);
     if (rc == 0) {
         struct active old = p->active;
@@ -203,7 +208,27 @@ int policy_load(struct policy *p, uint32_t version, struct span bundle, struct e
         p->active.version = version;
         load_free(p, &old);
     }
+    p->sb.memory_max -= LOAD_ROOM_BYTES;
     return rc;
+}
+
+/* The commands of a bundle that is only tried: what registry_add() would refuse later, on
+ * every node, is refused now. */
+static void try_commands(lua_State *L, const struct active *tried)
+{
+    struct policy *p = vm_of(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, tried->commands);
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        struct span name = vm_check_span(L, -2, "a command's name");
+        const struct command_def *def = registry_find(p->registry, name);
+        if (def != NULL && (def->kind == COMMAND_NODE || strcmp(def->group, "policy") == 0)) {
+            luaL_error(L, "command '%s': that name belongs to the node; choose another",
+                       lua_tostring(L, -2));
+        }
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
 }
 
 int vm_try_bundle(lua_State *L, struct span bundle)
@@ -211,9 +236,28 @@ int vm_try_bundle(lua_State *L, struct span bundle)
     struct policy *p = vm_of(L);
     struct active *scratch = &p->tried;
     load_free(p, scratch); /* of a run that was killed half-way */
+    (void)lua_gc(L, LUA_GCCOLLECT);
+    size_t before = p->sb.memory_bytes;
     load_bundle(L, bundle, scratch);
+    try_commands(L, scratch);
+    (void)lua_gc(L, LUA_GCCOLLECT);
+    size_t kept = p->sb.memory_bytes > before ? p->sb.memory_bytes - before : 0;
     load_free(p, scratch);
+    if (kept > POLICY_LOADED_BYTES_MAX) {
+        luaL_error(L, "policy.lua: it keeps %d MiB once loaded; at most %d are allowed",
+                   (int)(kept >> 20), (int)(POLICY_LOADED_BYTES_MAX >> 20));
+    }
     return 0;
+}
+
+bool policy_exhausted(struct policy *p)
+{
+    if (!p->no_memory) {
+        return false;
+    }
+    p->no_memory = false;
+    (void)lua_gc(p->sb.L, LUA_GCCOLLECT); /* one greedy request leaves only garbage */
+    return p->sb.memory_bytes > p->sb.memory_max / 2;
 }
 
 uint32_t policy_version(const struct policy *p) { return p->active.version; }

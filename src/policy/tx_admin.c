@@ -195,7 +195,8 @@ static struct span push_bundle(lua_State *L, int files)
 
 static int try_bundle(lua_State *L) { return vm_try_bundle(L, vm_to_span(L, 1)); }
 
-/* tx:policy_put{["policy.lua"]=text, ...} -> version */
+/* tx:policy_put({["policy.lua"]=text, ...}[, author]) -> version. A user's own name goes
+ * before the author who is named. */
 static int tx_policy_put(lua_State *L)
 {
     self(L);
@@ -204,6 +205,10 @@ static int tx_policy_put(lua_State *L)
     struct effect f = { .kind = EFFECT_POLICY_PUT, .version = 1 };
     struct policy_record newest;
     f.text = push_bundle(L, 2);
+    if (f.text.len > POLICY_BUNDLE_BYTES_MAX) {
+        vm_refusef(L, ERR_TOOBIG, "the bundle has %zu bytes; at most %d are deployed", f.text.len,
+                   POLICY_BUNDLE_BYTES_MAX);
+    }
     lua_pushcfunction(L, try_bundle);
     lua_pushvalue(L, -2);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
@@ -215,6 +220,9 @@ static int tx_policy_put(lua_State *L)
     sha256_hex(L, f.text, sha);
     f.sha256 = span_make(sha, 64);
     f.user = p->user != NULL ? p->user->name : span_make(NULL, 0);
+    if (f.user.len == 0 && !lua_isnoneornil(L, 3)) {
+        f.user = vm_check_span(L, 3, "the author");
+    }
     if (store_policy(vm_store(L), 0, &newest)) {
         f.version = newest.version + 1;
     }

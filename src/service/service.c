@@ -321,6 +321,9 @@ int service_new(const struct service_options *o, struct service **out, struct er
     s->turn.cb = service_turn;
     s->turn.arg = s;
     buf_put(&s->first_policy, o->first_policy.data, o->first_policy.len);
+    if (o->first_policy_path != NULL) {
+        s->first_policy_path = mem_strndup(o->first_policy_path, strlen(o->first_policy_path));
+    }
     s->tick = s->env->ops->timer_new(s->env, service_tick, s);
     s->upkeep = s->env->ops->timer_new(s->env, on_upkeep, s);
     s->resume = s->env->ops->timer_new(s->env, on_resume, s);
@@ -416,6 +419,7 @@ void service_free(struct service *s)
     policy_answer_free(&s->answer);
     buf_free(&s->entry);
     buf_free(&s->first_policy);
+    mem_free(s->first_policy_path);
     buf_free(&s->scratch);
     mem_free(s);
 }

@@ -32,6 +32,7 @@ struct service_options {
     void (*node_cancel)(void *arg, struct request *r);
     void *arg;
     struct span first_policy; /* bundle for a new cluster, may be empty; copied */
+    const char *first_policy_path; /* where it was read, for messages; copied, may be NULL */
 };
 
 /* Made before the cluster (whose events it receives) and freed after the listener, the

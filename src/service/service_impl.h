@@ -135,7 +135,10 @@ struct service {
     void (*node_cancel)(void *arg, struct request *r);
     void *arg;
     struct buf first_policy;
-    bool first_checked; /* first_policy compiles (or was found not to, and dropped) */
+    char *first_policy_path;    /* where it was read, NULL: not told */
+    uint32_t first_policy_told; /* version whose difference from it was told */
+    bool policy_again;          /* load the active one anew: it has filled its memory */
+    bool first_checked;         /* first_policy compiles (or was found not to, and dropped) */
 
     struct env_defer turn;
     struct env_timer *resume; /* a turn had too much to do: the next one soon */
@@ -271,6 +274,7 @@ bool upkeep_wanted(struct service *s, uint64_t now_ms);
 uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms);
 void upkeep_schedule(struct service *s);
 void upkeep_policy(struct service *s); /* loads the committed policy when it is another */
+bool upkeep_policy_waits(const struct service *s);
 
 /* watch.c */
 struct watch *watch_add(struct service *s, struct watch **list /* NULL: by event */,

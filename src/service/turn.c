@@ -63,12 +63,15 @@ void service_turn(void *arg)
     }
     s->in_turn = true;
     answer_ready(s);
+    if (policy_exhausted(s->policy)) {
+        s->policy_stale = s->policy_again = true;
+    }
     if (s->policy_stale) {
         upkeep_policy(s);
     }
     if (!service_leads(s)) {
         forward_queue(s);
-    } else if (!s->doubted) {
+    } else if (!s->doubted && !upkeep_policy_waits(s)) {
         batch_run(s);
     }
     service_reads_run(s);

@@ -217,6 +217,32 @@ void upkeep_schedule(struct service *s)
     s->env->ops->timer_start(s->upkeep, wait);
 }
 
+/* A policy in flight: nothing is decided until it is committed and loaded, so that every
+ * entry behind its own was judged by it (one version active everywhere from one index on). */
+bool upkeep_policy_waits(const struct service *s)
+{
+    struct policy_record rec;
+    return store_policy(cluster_store(s->cluster), 0, &rec) &&
+           rec.version != policy_version(s->policy) && rec.version != s->policy_refused;
+}
+
+/* The file that the profile names is not what is active: say how to deploy it. */
+static void tell_difference(struct service *s, const struct policy_record *rec)
+{
+    char sha[65];
+    if (s->first_policy_path == NULL || s->first_policy.len == 0 ||
+        s->first_policy_told == rec->version) {
+        return;
+    }
+    s->first_policy_told = rec->version;
+    hex_sha256(&s->first_policy, sha);
+    if (!span_is(rec->sha256, sha)) {
+        log_info("the profile's policy %s differs from the active version %u; to deploy it: "
+                 "usher policy deploy %s",
+                 s->first_policy_path, (unsigned)rec->version, s->first_policy_path);
+    }
+}
+
 /* Runs outside a batch. The committed record is what counts: a version that is only in
  * flight may yet be undone. */
 void upkeep_policy(struct service *s)
@@ -225,11 +251,17 @@ void upkeep_policy(struct service *s)
     struct policy_record rec;
     struct error e;
     error_clear(&e);
-    s->policy_stale = false;
+    bool again = s->policy_again;
+    s->policy_stale = s->policy_again = false;
+    if (again) {
+        log_error("policy %u has filled its memory: it is loaded anew, what it kept is lost",
+                  (unsigned)policy_version(s->policy));
+    }
     store_rewind(store);
-    if (store_policy(store, 0, &rec) && rec.version != policy_version(s->policy) &&
+    if (store_policy(store, 0, &rec) && (again || rec.version != policy_version(s->policy)) &&
         rec.version != s->policy_refused) {
         uint32_t version = rec.version;
+        tell_difference(s, &rec);
         if (policy_load(s->policy, version, rec.bundle, &e) != 0) {
             s->policy_refused = version;
             log_error("policy %u does not load, %u stays active: %s", (unsigned)version,

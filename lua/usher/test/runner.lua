@@ -20,8 +20,9 @@ if kind == "file" then
     if not root:find("_spec%.lua$") then root = "." end
 end
 
-arg = { [0] = "usher policy test", "-C", folder, "--pattern=_spec%.lua$", "--no-recursive", table.unpack(arg) }
-arg[#arg + 1] = root
+local line = { [0] = "usher policy test", "-C", folder, "--pattern=_spec%.lua$", "--no-recursive", table.unpack(arg) }
+line[#line + 1] = root
+rawset(_G, "arg", line)
 
 -- A folder's own modules are found by its specs as the policy finds them.
 package.path = "./?.lua;" .. package.path
