@@ -89,7 +89,7 @@ static void fail(struct cluster_backup *b, int code)
     switch (code) {
     case ERR_NOQUORUM:
         (void)error_set(&e, code, "no leader proves what is the newest state; nothing was written");
-        error_hint(&e, "`backup FILE --local` takes what this node has committed");
+        error_hint(&e, "`backup FILE --stale` takes what this node has committed");
         break;
     case ERR_CANCELED:
         (void)error_set(&e, ERR_NOTREADY, "this node is stopping; the backup has ended");
@@ -293,6 +293,8 @@ int cluster_backup_possible(const struct cluster *c, struct error *e)
 
 const struct backup_head *cluster_backup_head(const struct cluster_backup *b) { return &b->head; }
 uint64_t cluster_backup_bytes(const struct cluster_backup *b) { return b->bytes; }
+
+uint64_t cluster_snapshot_bytes(const struct cluster *c) { return c->snapshot_size; }
 
 void cluster_backup_free(struct cluster_backup *b)
 {

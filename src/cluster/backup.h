@@ -47,4 +47,6 @@ typedef void (*cluster_backup_file_cb)(void *arg, int status, const struct error
 void cluster_backup_file(struct cluster *c, bool local, struct span name, cluster_backup_file_cb cb,
                          void *arg);
 
+uint64_t cluster_snapshot_bytes(const struct cluster *c); /* of the newest snapshot */
+
 #endif

@@ -1,4 +1,4 @@
-/* USHER.BACKUP [--local]: a backup as a stream, for the program that writes it into a file on
+/* USHER.BACKUP [--stale]: a backup as a stream, for the program that writes it into a file on
  * the operator's machine (docs/protocol.md).
  *
  *   ["data", bytes] ...   the file, piece by piece
@@ -115,13 +115,13 @@ bool backup_verb(struct conn *c, struct slot *x)
     if (!text_ieq(x->argv[0], span_of("USHER.BACKUP"))) {
         return false;
     }
-    bool local = x->argc == 2 && span_is(x->argv[1], "--local");
+    bool local = x->argc == 2 && span_is(x->argv[1], "--stale");
     struct cluster *cluster = service_cluster(c->server->o.service);
     if (c->user.access < ACCESS_ADMIN) {
         verb_fail(x, c->user.name.len == 0 ? ERR_NOAUTH : ERR_NOPERM,
                   "AUTH as a user with this access", "a backup needs access `admin`");
     } else if (x->argc > 2 || (x->argc == 2 && !local)) {
-        verb_fail(x, ERR_BADARG, "USHER.BACKUP [--local]", "this is not the backup's protocol");
+        verb_fail(x, ERR_BADARG, "USHER.BACKUP [--stale]", "this is not the backup's protocol");
     } else if (cluster == NULL) {
         verb_fail(x, ERR_NOTREADY, "try again in a moment", "this node is starting");
     } else if (c->backup != NULL) {
