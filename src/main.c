@@ -27,7 +27,7 @@ static const char usage_text[] =
     "usher demo                    three nodes on localhost, a cinema, a console\n"
     "usher bench [--help]          load generator\n"
     "usher config check|show [PROFILE] [--file config.lua]\n"
-    "usher policy test PATH [BUSTED-OPTION...]   a policy's specs, without a cluster\n"
+    "usher policy test|check|deploy|diff|rehearse PATH, list, show, rollback   (usher policy --help)\n"
     "usher check DATADIR [-w table|json|lua|csv]   reads a stopped node's files, changes nothing\n"
     "usher version\n"
     "\n"
@@ -309,8 +309,11 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
     if (strcmp(word, "config") == 0 && o->argc > 0 && o->argv[0][0] != '-') {
         return config_program(o);
     }
-    if (strcmp(word, "policy") == 0 && o->argc > 0 && strcmp(o->argv[0], "test") == 0) {
-        return policy_test_main(o->argc - 1, o->argv + 1);
+    if (strcmp(word, "policy") == 0 && policy_is_local(o->argc, o->argv)) {
+        return policy_main(NULL, o->argc, o->argv);
+    }
+    if (strcmp(word, "policy") == 0) {
+        return client_program(o, policy_main, o->argc, o->argv);
     }
     if (strcmp(word, "check") == 0) {
         return check_main(o->format, o->argc, o->argv);

@@ -182,6 +182,24 @@ static int command(lua_State *L)
     return 1;
 }
 
+/* policy{...} and rule{...} for a bundle: calls the Lua constructor (upvalue 1) and says at
+ * which line of the bundle a mistake stands. In C because `return policy{...}` is a tail call:
+ * for a Lua function the line would be gone by then. */
+static int constructor(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    if (lua_pcall(L, lua_gettop(L) - 1, 1, 0) == LUA_OK) {
+        return 1;
+    }
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
 void load_globals(lua_State *L)
 {
     lua_newtable(L);
@@ -262,6 +280,9 @@ int load_builtins(lua_State *L)
     for (const char *const *name = names; *name != NULL; name++) {
         if (lua_getfield(L, -1, *name) != LUA_TFUNCTION) {
             return luaL_error(L, "usher/policy.lua has no function '%s'", *name);
+        }
+        if (strcmp(*name, "deny") != 0) {
+            lua_pushcclosure(L, constructor, 1);
         }
         sandbox_set_global(L, *name);
     }
