@@ -193,6 +193,8 @@ M.FIELDS = {
     users = user_map,
     election_timeout_ms = integer_between(50, 60000),
     snapshot_bytes = integer_between(65536, 1 << 40),
+    script_memory_bytes = integer_between(1 << 20, 1 << 30),
+    script_file_bytes = integer_between(4096, 1 << 40),
 }
 
 local function one_profile(profiles, name, path, seen)

@@ -4,7 +4,13 @@
 ---   host.emit(kind, text, columns)   output of this task; yields while its reader is slow
 ---   host.define(name)         a command's definition as a table, or nil
 ---   host.sleep(ms), host.exit(status), host.now(), host.log(level, text)
-local host = ...
+---   host.on(name, f, options), host.every(ms, f, options), host.check(name, f)
+---   host.next() -> payload of a handler as JSON, how many were missed before it
+---   host.guard(f, ...) -> true, ... | false, error value or {message, traceback}
+---   host.failed(message)        a handler raised: counted, logged
+---   host.append(file, text) -> true | nil, message, code
+---   host.zone(name) -> bytes of a time zone's file, or nil
+local host, zones = ...
 local M = {}
 
 local function word(value)
@@ -103,7 +109,8 @@ end
 
 local UNITS = { ms = 1, s = 1000, m = 60000, h = 3600000, d = 86400000 }
 
-function M.sleep(duration)
+--- Seconds as a number, or "500ms", "15m", "2h" -> ms; level: whose mistake it is.
+local function milliseconds(duration, what, level)
     local ms
     if type(duration) == "number" then
         ms = duration * 1000
@@ -111,8 +118,37 @@ function M.sleep(duration)
         local number, unit = tostring(duration):match("^(%d+)(%a*)$")
         ms = number and tonumber(number) * (unit == "" and 1000 or UNITS[unit] or -1)
     end
-    if not ms or ms < 0 then error("sleep takes seconds or \"15m\", \"2h\"", 2) end
-    host.sleep(math.tointeger(ms // 1))
+    if not ms or ms < 0 or ms ~= ms or ms > 1e15 then
+        error(what .. " takes seconds or \"500ms\", \"15m\", \"2h\"", level + 1)
+    end
+    return math.tointeger(ms // 1)
+end
+
+function M.sleep(duration) host.sleep(milliseconds(duration, "sleep", 2)) end
+
+-- These keep two levels between host and their caller: host names the caller's line.
+function M.on(name, f, options) return (host.on(name, f, options)) end
+function M.every(duration, f, options) return (host.every(milliseconds(duration, "every", 2), f, options)) end
+function M.check(name, f) return (host.check(name, f)) end
+function M.append(file, text) return host.append(file, text) end
+
+local zone_files = {}
+
+--- time("2026-05-01 10:00", "Europe/Helsinki") -> ms since 1970; without a zone: UTC.
+function M.time(text, zone)
+    local seconds = zones.parse(text)
+    if not seconds then
+        error("time takes \"2026-05-01 10:00\" (seconds may follow) and a zone such as \"Europe/Helsinki\"", 2)
+    end
+    if zone == nil or zone == "UTC" then return seconds * 1000 end
+    if not zone_files[zone] then
+        local bytes = type(zone) == "string" and host.zone(zone)
+        if not bytes then error(("there is no time zone `%s` on this machine"):format(tostring(zone)), 2) end
+        zone_files[zone] = zones.read(bytes)
+    end
+    local utc = zones.utc(zone_files[zone], seconds)
+    if not utc then error(("%s does not exist in %s: the clocks go forward then"):format(text, zone), 2) end
+    return utc * 1000
 end
 
 function M.exit(status) host.exit(status == nil and 0 or status) end
@@ -164,6 +200,69 @@ function M.command(remember, ...)
     remember(answer)
 end
 
+--- Text of what was raised: a refusal's message, or the error with its place.
+local function raised(what)
+    if type(what) ~= "table" then return tostring(what) end
+    if what[1] then return what[1], what[2] end
+    return tostring(what.message or "refused")
+end
+
+--- The coroutine of on() and every(): one payload after the other, whatever one of them does.
+function M.handler(f)
+    while true do
+        local text, missed = host.next()
+        local payload
+        if text ~= "" then
+            payload = json.decode(text)
+            if missed > 0 then payload.missed = missed end
+        end
+        local ok, what = host.guard(f, payload)
+        if not ok then host.failed((raised(what))) end
+    end
+end
+
+local CHECK_STATES = { ok = true, warn = true, error = true }
+
+--- A doctor check: status, text, advice as JSON.
+function M.check_run(f)
+    local status, text, advice = f()
+    if not CHECK_STATES[status] then
+        error(("a check returns \"ok\", \"warn\" or \"error\", then a text and an advice, not %s"):format(
+            tostring(status)), 0)
+    end
+    host.emit("value", json.encode { status = status, text = text and tostring(text) or nil,
+        advice = advice and tostring(advice) or nil }, "")
+end
+
+--- A command's own completion: the words that may stand there.
+function M.complete_run(f, prefix)
+    local words = json.list()
+    for _, word in ipairs(f({ user = {} }, prefix) or {}) do
+        word = tostring(word)
+        if word:sub(1, #prefix) == prefix then words[#words + 1] = word end
+    end
+    host.emit("value", json.encode(words), "")
+end
+
+--- What is kept of a command{...}: its functions.
+function M.functions(definition)
+    local complete = {}
+    for key, argument in pairs(definition.args or {}) do
+        if type(argument) == "table" and argument.complete then
+            complete[type(key) == "string" and key or argument[1]] = argument.complete
+        end
+    end
+    for key, option in pairs(definition.options or {}) do
+        if type(option) == "table" and option.complete then
+            complete[type(key) == "string" and key or option[1]] = option.complete
+        end
+    end
+    if type(definition.run) ~= "function" then
+        error(("command %s: `run` must be a function(ctx, req)"):format(tostring(definition.name)), 0)
+    end
+    return { run = definition.run, complete = complete }
+end
+
 --- Runs a node command; what it returns, or else what it printed, is the answer.
 function M.node_command(run, ctx, req)
     local printed = {}
@@ -173,8 +272,17 @@ function M.node_command(run, ctx, req)
         printed[#printed + 1] = table.concat(parts, "\t", 1, parts.n)
     end
     function ctx.progress(_, text) host.emit("progress", tostring(text), "") end
-    local value, message, code = run(ctx, req)
-    if value == nil and type(message) == "string" and type(code) == "string" then refuse(message, code) end
+    function ctx.row(_, value) host.emit("row", json.encode(value), "") end
+    function ctx.columns(_, list) host.emit("columns", json.encode(json.list(list)), "") end
+    function ctx.frame(_, kind, text) host.emit(kind, text, "") end
+    ctx.streams = host.listens()
+    local value, message, code, hint = run(ctx, req)
+    if value ~= nil and type(message) == "table" and message.columns and ctx.streams then
+        ctx:columns(message.columns)
+    end
+    if value == nil and type(message) == "string" and type(code) == "string" then
+        refuse(message, code, hint)
+    end
     if value == nil and #printed > 0 then value = table.concat(printed, "\n") end
     if value == nil then value = json.list() end
     return json.encode(value)

@@ -162,6 +162,8 @@
 #define OUT_BYTES_MAX             (64 * 1024 * 1024)
 /* Live changes that a subscriber has not taken. */
 #define PUSH_BYTES_MAX            (8 * 1024 * 1024)
+/* What a feed of a node command keeps for a reader that is busy; then it begins anew. */
+#define FEED_BYTES_MAX            (4 * 1024 * 1024)
 /* Output of a script that its console has not taken; then the script waits. */
 #define STREAM_BYTES_SOFT         (256 * 1024)
 /* A request before authentication: AUTH and its friends are short. */

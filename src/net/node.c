@@ -2,9 +2,16 @@
  *
  * Start: env, registry, policy, scripts, service, listener (the port is taken before the
  * data directory is touched), cluster; then the parts learn of each other.
- * Stop, in the opposite order and within STOP_MS: no new connections, leadership handed
- * over and the journal closed by the cluster, then everything is freed. A node that cannot
- * go on (disk error) goes the same way with the error in hand. */
+ *
+ * Stop, within STOP_MS, serving as long as possible:
+ *
+ *   nobody new is accepted -> leadership is handed over while the scripts' `stop` hooks run ->
+ *   clients' connections: what was read is answered (by the new leader), then they end ->
+ *   what is left of them is cut -> the journal is closed by the cluster -> freed
+ *
+ * A node that cannot go on (disk error) goes the same way with the error in hand, without the
+ * handover. A second signal, or STOP_MS, ends the process at once: nothing acknowledged
+ * is lost by that. */
 #define LOG_MODULE "node"
 #include "net/node.h"
 
@@ -18,10 +25,14 @@
 #include "base/mem.h"
 #include "net/access.h"
 #include "net/listener.h"
+#include "net/machine.h"
+#include "net/script_events.h"
 #include "policy/bundle_files.h"
 #include "raftio/env_uv.h"
 
-#define STOP_MS 5000
+/* In all, and for answers that are still to come after the handover. */
+#define STOP_MS  4500
+#define DRAIN_MS 1500
 
 struct node {
     const struct node_options *o;
@@ -34,11 +45,13 @@ struct node {
     struct service *service;
     struct listener *listener;
     struct cluster *cluster;
+    struct machine machine;
     struct buf first_policy;
     uv_signal_t signals[2];
-    uv_timer_t deadline;
+    uv_timer_t deadline, drain;
     struct error failed; /* why the node cannot go on; code 0: it was asked to stop */
-    bool stopping, loop_ready;
+    unsigned stop_waits; /* for hooks and handover */
+    bool stopping, closing, loop_ready;
 };
 
 /* ---- Stopping ------------------------------------------------------------------------- */
@@ -65,6 +78,48 @@ static void on_deadline(uv_timer_t *timer)
     uv_stop(&n->loop);
 }
 
+static void close_clients(struct node *n)
+{
+    if (!n->closing) {
+        n->closing = true;
+        (void)uv_timer_stop(&n->drain);
+        listener_close(n->listener, listener_closed, n);
+    }
+}
+
+static void on_drained(void *arg) { close_clients(arg); }
+
+static void on_drain_late(uv_timer_t *timer) { close_clients(timer->data); }
+
+static void stop_step(struct node *n)
+{
+    if (--n->stop_waits == 0) {
+        (void)uv_timer_start(&n->drain, on_drain_late, DRAIN_MS, 0);
+        listener_drain(n->listener, on_drained, n);
+    }
+}
+
+static void scripts_stopped(void *arg) { stop_step(arg); }
+
+static void handed_over(void *arg, int status)
+{
+    if (status != 0) {
+        log_info("leadership could not be handed over: the others will elect");
+    }
+    stop_step(arg);
+}
+
+static bool leads_others(struct node *n)
+{
+    struct cluster_status s;
+    unsigned voters = 0;
+    cluster_status(n->cluster, &s);
+    for (size_t i = 0; i < s.members_count; i++) {
+        voters += s.members[i].voter;
+    }
+    return n->failed.code == 0 && s.role == ROLE_LEADER && voters > 1;
+}
+
 static void stop(struct node *n)
 {
     if (n->stopping) {
@@ -72,7 +127,14 @@ static void stop(struct node *n)
     }
     n->stopping = true;
     (void)uv_timer_start(&n->deadline, on_deadline, STOP_MS, 0);
-    listener_close(n->listener, listener_closed, n);
+    listener_refuse(n->listener);
+    n->stop_waits = 2;
+    if (leads_others(n)) {
+        cluster_transfer(n->cluster, "", handed_over, n);
+    } else {
+        n->stop_waits--;
+    }
+    scripts_stop(n->scripts, scripts_stopped, n);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -133,6 +195,8 @@ static int start_loop(struct node *n, struct error *e)
     }
     (void)uv_timer_init(&n->loop, &n->deadline);
     n->deadline.data = n;
+    (void)uv_timer_init(&n->loop, &n->drain);
+    n->drain.data = n;
     return env_uv_new(&n->loop, &n->env, e);
 }
 
@@ -175,6 +239,9 @@ static int start_lua(struct node *n, struct error *e)
         .config_json = span_make((const char *)config->json.data, config->json.len),
         .profile = config->profile,
         .version = n->o->version,
+        .dir = n->o->dir,
+        .file_bytes_max = config->script_file_bytes,
+        .memory_max = (size_t)config->script_memory_bytes,
     };
     return code != 0 ? code : scripts_new(&so, &n->scripts, e);
 }
@@ -194,6 +261,7 @@ static int start_service(struct node *n, struct error *e)
     int code = service_new(&so, &n->service, e);
     if (code == 0) {
         service_listen(n->service, &node_events, n);
+        script_events_listen(n->service, n->scripts);
     }
     return code;
 }
@@ -234,6 +302,9 @@ static int start_cluster(struct node *n, struct error *e)
         .arg = n->service,
     };
     service_cluster_events(&co.on);
+    machine_init(&n->machine, span_make((const char *)config->json.data, config->json.len));
+    co.machine = machine_vitals;
+    co.machine_arg = &n->machine;
     int code = cluster_start(n->env, &co, &n->cluster, e);
     if (code != 0) {
         return code;
@@ -242,6 +313,7 @@ static int start_cluster(struct node *n, struct error *e)
     service_attach(n->service, n->cluster);
     service_sink(n->service, &sink);
     scripts_attach(n->scripts, &sink, n->cluster);
+    scripts_begin(n->scripts);
     listener_set_cluster(n->listener, n->cluster);
     return 0;
 }

@@ -167,7 +167,11 @@ static void take_profile(lua_State *L, struct config *out)
     out->election_timeout_ms = (unsigned)lua_tointeger(L, -1);
     lua_getfield(L, -2, "snapshot_bytes");
     out->snapshot_bytes = (uint64_t)lua_tointeger(L, -1);
-    lua_pop(L, 2);
+    lua_getfield(L, -3, "script_memory_bytes");
+    out->script_memory_bytes = (uint64_t)lua_tointeger(L, -1);
+    lua_getfield(L, -4, "script_file_bytes");
+    out->script_file_bytes = (uint64_t)lua_tointeger(L, -1);
+    lua_pop(L, 4);
     copy_users(L, out);
     put_json(out);
 }

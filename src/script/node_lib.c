@@ -7,11 +7,11 @@
 
 static struct cluster *cluster_of(lua_State *L)
 {
-    struct scripts *vm = script_vm(L);
-    if (vm->cluster == NULL) {
+    struct scripts *s = script_vm(L)->scripts;
+    if (s->cluster == NULL) {
         luaL_error(L, "the node is starting");
     }
-    return vm->cluster;
+    return s->cluster;
 }
 
 static void set_string(lua_State *L, const char *key, const char *value)
@@ -57,7 +57,7 @@ static void push_members(lua_State *L, const struct cluster_status *s)
 /* node.status() -> everything this node knows of itself and its cluster */
 static int node_status(lua_State *L)
 {
-    struct scripts *vm = script_vm(L);
+    const struct scripts *own = script_vm(L)->scripts;
     struct cluster_status s;
     cluster_status(cluster_of(L), &s);
     lua_newtable(L);
@@ -65,8 +65,8 @@ static int node_status(lua_State *L)
     set_string(L, "leader", s.leader);
     set_string(L, "role", cluster_role_name(s.role));
     set_string(L, "waiting", s.waiting);
-    set_string(L, "version", vm->version);
-    set_string(L, "profile", vm->profile);
+    set_string(L, "version", own->version);
+    set_string(L, "profile", own->profile);
     set_hex(L, "id", s.node_id);
     set_hex(L, "cluster", s.cluster_id);
     set_hex(L, "digest", s.digest);
@@ -77,7 +77,7 @@ static int node_status(lua_State *L)
     set_integer(L, "snapshot", s.snapshot_index);
     set_integer(L, "log_bytes", s.log_bytes);
     set_integer(L, "in_flight", s.entries_in_flight);
-    set_integer(L, "uptime_ms", vm->env->ops->mono_ms(vm->env) - vm->started_ms);
+    set_integer(L, "uptime_ms", own->env->ops->mono_ms(own->env) - own->started_ms);
     lua_pushboolean(L, s.ready);
     lua_setfield(L, -2, "ready");
     push_members(L, &s);
@@ -124,19 +124,19 @@ static int node_counts(lua_State *L)
 
 static int node_config(lua_State *L)
 {
-    struct scripts *vm = script_vm(L);
-    lua_json_decode(L, span_of(vm->config_json));
+    struct scripts *s = script_vm(L)->scripts;
+    lua_json_decode(L, span_of(s->config_json));
     return 1;
 }
 
 /* node.commands() -> every definition, sorted by name */
 static int node_commands(lua_State *L)
 {
-    struct scripts *vm = script_vm(L);
-    size_t n = registry_count(vm->registry);
+    struct scripts *s = script_vm(L)->scripts;
+    size_t n = registry_count(s->registry);
     lua_createtable(L, (int)n, 0);
     for (size_t i = 0; i < n; i++) {
-        script_push_definition(L, registry_at(vm->registry, i));
+        script_push_definition(L, registry_at(s->registry, i));
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_json_mark_list(L);
@@ -146,19 +146,21 @@ static int node_commands(lua_State *L)
 /* node.tasks() -> scripts and statements at work */
 static int node_tasks(lua_State *L)
 {
-    struct scripts *vm = script_vm(L);
-    uint64_t now = vm->env->ops->mono_ms(vm->env);
+    struct scripts *s = script_vm(L)->scripts;
+    uint64_t now = s->env->ops->mono_ms(s->env);
     lua_newtable(L);
     lua_Integer n = 0;
-    for (const struct task *t = vm->tasks; t != NULL; t = t->next) {
-        if (t == vm->running) {
-            continue; /* the one that asks */
+    for (const struct task *t = s->tasks; t != NULL; t = t->next) {
+        if (t == s->running || (t->handler != NULL && t->state == TASK_BLOCKED)) {
+            continue; /* the one that asks; hooks with nothing to do */
         }
-        lua_createtable(L, 0, 5);
+        lua_createtable(L, 0, 7);
         set_integer(L, "id", t->id);
         set_string(L, "name", t->name);
         set_string(L, "state", task_state_name(t->state));
         set_integer(L, "age_ms", now - t->started_ms);
+        set_integer(L, "instructions", t->used);
+        set_integer(L, "memory", t->vm->sandbox.memory_bytes);
         lua_pushlstring(L, t->user.name.data != NULL ? t->user.name.data : "", t->user.name.len);
         lua_setfield(L, -2, "user");
         lua_rawseti(L, -2, ++n);
@@ -170,10 +172,10 @@ static int node_tasks(lua_State *L)
 /* node.kill(id) -> whether there was such a task */
 static int node_kill(lua_State *L)
 {
-    struct scripts *vm = script_vm(L);
+    struct scripts *s = script_vm(L)->scripts;
     uint64_t id = (uint64_t)luaL_checkinteger(L, 1);
-    for (struct task *t = vm->tasks; t != NULL; t = t->next) {
-        if (t->id == id && t != vm->running) {
+    for (struct task *t = s->tasks; t != NULL; t = t->next) {
+        if (t->id == id && t != s->running) {
             task_kill(t, "killed by an operator");
             lua_pushboolean(L, 1);
             return 1;
@@ -188,13 +190,8 @@ static int node_kill(lua_State *L)
 static void on_cluster(void *arg, int status)
 {
     struct await *a = arg;
-    a->pending = false;
     a->code = status;
-    if (a->task == NULL) {
-        await_free(a);
-    } else if (a->task->state == TASK_CALLING) {
-        task_wake(a->task);
-    }
+    await_ready(a);
 }
 
 /* -> true | nil, message, code */
@@ -224,15 +221,6 @@ static struct await *cluster_await(lua_State *L)
         luaL_error(L, "out of memory");
     }
     return a;
-}
-
-/* node.snapshot(): writes one now */
-static int node_snapshot(lua_State *L)
-{
-    struct cluster *c = cluster_of(L);
-    struct await *a = cluster_await(L);
-    cluster_snapshot(c, on_cluster, a);
-    return await_yield(L, a, cluster_done);
 }
 
 /* node.transfer(address): hands leadership over, to the most advanced node when "" */
@@ -265,10 +253,19 @@ int script_push_node(lua_State *L)
         { "tasks", node_tasks },
         { "kill", node_kill },
         { "snapshot", node_snapshot },
+        { "snapshot_bytes", node_snapshot_bytes },
+        { "backup", node_backup },
         { "transfer", node_transfer },
         { "read", node_read },
+        { "scripts", node_scripts },
+        { "reload", node_reload },
+        { "checks", node_checks },
+        { "complete", node_complete },
         { NULL, NULL },
     };
     luaL_newlib(L, functions);
+    script_add_node_member(L);
+    feed_open_lib(L);
+    log_open_lib(L);
     return 1;
 }

@@ -23,6 +23,9 @@ struct scripts_options {
     struct span config_json;  /* what `config` shows: profile without secrets */
     const char *profile;
     const char *version;
+    const char *dir;         /* the node's data directory: append() writes into files/ there */
+    uint64_t file_bytes_max; /* append() begins a new file after it; 0: the default */
+    size_t memory_max;       /* of one script; 0: the default */
 };
 int scripts_new(const struct scripts_options *o, struct scripts **out, struct error *e);
 void scripts_free(struct scripts *s);
@@ -32,6 +35,22 @@ void scripts_attach(struct scripts *s, const struct request_sink *sink, struct c
 void scripts_node_command(void *arg, struct request *r, const struct call *call);
 /* The client of a node command is gone: it ends soon (and still answers). */
 void scripts_node_cancel(void *arg, struct request *r);
+
+/* ---- Hooks (LUA.md 4). Payloads are JSON; all on the loop, cheap while nobody listens ---- */
+
+/* `start`, once the node serves: after it commits and roles are told. */
+void scripts_begin(struct scripts *s);
+/* From service_events.committed, while store_changes() works. */
+void scripts_committed(struct scripts *s, uint64_t index, uint64_t term, struct span entry,
+                       bool mine);
+void scripts_role(struct scripts *s, int role, const char *leader, uint64_t term);
+void scripts_restored(struct scripts *s, const struct store *store);
+void scripts_policy(struct scripts *s, uint32_t version);
+/* Any other hook, e.g. "member": gives its handlers a payload. */
+void scripts_event(struct scripts *s, const char *hook, struct span json);
+/* `stop`: its handlers run, at most HOOK_STOP_MS, and what append() took is written; then cb,
+ * maybe from inside. */
+void scripts_stop(struct scripts *s, void (*cb)(void *arg), void *arg);
 
 /* A task's output. kind: "out" (printed text), "value" (JSON of an echoed or returned
  * value, `columns` a JSON list or empty), "progress". done comes last, exactly once. */
@@ -50,6 +69,16 @@ void scripts_session_free(struct session *x); /* kills its tasks silently */
  * incomplete Lua statement ends with done(status 2) and e->code 0: give more lines. */
 struct task *scripts_line(struct session *x, struct span line, const struct task_events *on,
                           void *arg);
+/* The same with the request id that a command gets unless it names one. `again`: it was sent
+ * before under that id, and its connection broke: a command is repeated, anything else is
+ * refused (UNKNOWN). */
+struct task *scripts_statement(struct session *x, struct span line, struct span request, bool again,
+                               const struct task_events *on, void *arg);
+/* Completion of a console line up to its cursor: one value (docs/protocol.md), then done. */
+struct task *scripts_complete(struct session *x, struct span line, const struct task_events *on,
+                              void *arg);
+/* {"node","role","profile","address"}: what a prompt says of this node. */
+void scripts_prompt(struct scripts *s, struct buf *out);
 /* A whole script with arguments (an @FILE argument arrives as its text). */
 struct task *scripts_run(struct session *x, struct span name, struct span text,
                          const struct span *args, size_t args_count, const struct task_events *on,

@@ -9,10 +9,9 @@
 
 /* ---- Making and freeing ---------------------------------------------------------------- */
 
-/* [(vm), -, a table of globals that falls back to the shared ones] */
-static int make_env(lua_State *L)
+void push_script_globals(lua_State *L)
 {
-    struct scripts *vm = script_vm(L);
+    struct vm *vm = script_vm(L);
     lua_newtable(L);
     lua_createtable(L, 0, 2);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->sandbox.globals);
@@ -20,7 +19,14 @@ static int make_env(lua_State *L)
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_setmetatable(L, -2);
-    return 1;
+}
+
+static int make_env(lua_State *L)
+{
+    struct session *x = lua_touserdata(L, 1);
+    push_script_globals(L);
+    x->env = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
 }
 
 static void copy_user(struct session *x, const struct policy_user *user)
@@ -40,40 +46,45 @@ static void copy_user(struct session *x, const struct policy_user *user)
     x->user.roles = (const char *const *)x->roles;
 }
 
-struct session *scripts_session_new(struct scripts *vm, const struct policy_user *user)
+struct session *scripts_session_new(struct scripts *s, const struct policy_user *user)
 {
-    struct session *x = mem_zalloc(sizeof *x);
+    struct error e;
+    struct session *x = s->sessions < SCRIPT_SESSIONS_MAX ? mem_zalloc(sizeof *x) : NULL;
     if (x == NULL) {
         return NULL;
     }
-    lua_State *L = vm->sandbox.L;
-    x->vm = vm;
-    lua_pushcfunction(L, make_env);
-    if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
-        lua_pop(L, 1);
+    x->vm = vm_new(s, VM_SESSION, "session", &e);
+    if (x->vm == NULL) {
         mem_free(x);
         return NULL;
     }
-    x->env = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (vm_protected(x->vm, make_env, x, &e) != 0) {
+        vm_retire(x->vm);
+        mem_free(x);
+        return NULL;
+    }
     copy_user(x, user);
+    s->sessions++;
     return x;
 }
 
 void scripts_session_free(struct session *x)
 {
-    for (struct task *t = x->vm->tasks, *next; t != NULL; t = next) {
+    struct scripts *s = x->vm->scripts;
+    for (struct task *t = s->tasks, *next; t != NULL; t = next) {
         next = t->next;
         if (t->session == x) {
             t->on = NULL;
             t->session = NULL;
-            if (t == x->vm->running) {
+            if (t == s->running) {
                 task_kill(t, "the session has ended");
             } else {
                 task_drop(t);
             }
         }
     }
-    luaL_unref(x->vm->sandbox.L, LUA_REGISTRYINDEX, x->env);
+    s->sessions--;
+    vm_retire(x->vm);
     for (char **role = x->roles; *role != NULL; role++) {
         mem_free(*role);
     }
@@ -105,13 +116,13 @@ static bool word_byte(char c)
 }
 
 /* A command, unless what follows its first word makes it Lua. */
-static bool is_command(const struct scripts *vm, struct span line)
+static bool is_command(const struct scripts *s, struct span line)
 {
     size_t n = 0;
     while (n < line.len && word_byte(line.data[n])) {
         n++;
     }
-    if (n == 0 || registry_find(vm->registry, span_make(line.data, n)) == NULL) {
+    if (n == 0 || registry_find(s->registry, span_make(line.data, n)) == NULL) {
         return false;
     }
     struct span rest = trim(span_make(line.data + n, line.len - n));
@@ -124,15 +135,22 @@ static bool is_command(const struct scripts *vm, struct span line)
     return json || strchr("=([.:,", rest.data[0]) == NULL;
 }
 
+static bool is_transaction(const struct scripts *s, const char *word)
+{
+    const struct command_def *def = registry_find(s->registry, span_of(word));
+    return def != NULL && def->kind == COMMAND_TRANSACTION;
+}
+
 /* ---- Building the coroutine ------------------------------------------------------------------ */
 
 struct build {
     struct task *t;
     struct session *x;
-    struct span line; /* the statement, script or words (NUL-ended each) */
-    const char *name; /* chunk name */
-    int words;        /* > 0: a command */
-    bool expression;  /* `=` in front */
+    struct span line;    /* the statement, script or words (NUL-ended each) */
+    const char *name;    /* chunk name */
+    int words;           /* > 0: a command */
+    struct span request; /* its request id, may be empty */
+    bool expression;     /* `=` in front */
     const struct span *args;
     size_t args_count;
     bool script;
@@ -147,13 +165,6 @@ static int remember(lua_State *L)
     lua_insert(L, 1);
     lua_rawset(L, lua_upvalueindex(1));
     return 0;
-}
-
-static void push_runtime(lua_State *L, struct scripts *vm, const char *name)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->runtime);
-    lua_getfield(L, -1, name);
-    lua_remove(L, -2);
 }
 
 static void push_remember(lua_State *L, const struct session *x)
@@ -172,7 +183,7 @@ static bool ends_early(lua_State *L)
 
 static int load(lua_State *L, const char *prefix, struct span text, const char *name)
 {
-    lua_pushfstring(L, "=%s", name);
+    lua_pushstring(L, name);
     lua_pushstring(L, prefix);
     lua_pushlstring(L, text.data, text.len);
     lua_concat(L, 2);
@@ -204,34 +215,59 @@ static void push_statement(lua_State *L, struct build *b)
 
 static void push_script_env(lua_State *L, const struct build *b)
 {
-    (void)make_env(L); /* a script's globals are its own */
+    push_script_globals(L); /* a script's globals are its own */
     lua_createtable(L, (int)b->args_count, 1);
     for (size_t i = 0; i < b->args_count; i++) {
         lua_pushlstring(L, b->args[i].data, b->args[i].len);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
-    lua_pushstring(L, b->name);
+    lua_pushstring(L, b->name + 1);
     lua_rawseti(L, -2, 0);
     lua_setfield(L, -2, "arg");
+}
+
+/* A line that is one name must name something. MAY_RAISE */
+static void need_name(lua_State *L, const struct build *b)
+{
+    static const char *const values[] = { "nil", "true", "false", "break", "return", NULL };
+    size_t n = 0;
+    while (n < b->line.len && word_byte(b->line.data[n]) && b->line.data[n] != '-') {
+        n++;
+    }
+    bool value = n == 0 || n < b->line.len || (b->line.data[0] >= '0' && b->line.data[0] <= '9');
+    for (const char *const *v = values; !value && *v != NULL; v++) {
+        value = span_is(b->line, *v);
+    }
+    if (!b->expression && !value) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, b->x->env);
+        lua_pushlstring(L, b->line.data, b->line.len);
+        if (lua_gettable(L, -2) == LUA_TNIL) {
+            luaL_error(L, "`%s` is nil", lua_tostring(L, -2));
+        }
+        lua_pop(L, 2);
+    }
 }
 
 /* Protected: makes the coroutine with its function and arguments on it. */
 static int build_protected(lua_State *L)
 {
     struct build *b = lua_touserdata(L, 1);
-    struct scripts *vm = b->t->vm;
     b->t->co = lua_newthread(L);
     b->t->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_State *co = b->t->co;
     int top = lua_gettop(L);
     if (b->words > 0) {
-        push_runtime(L, vm, "command");
+        push_runtime(L, "command");
         push_remember(L, b->x);
         const char *word = b->line.data;
-        luaL_checkstack(L, b->words + 4, "too many words");
+        luaL_checkstack(L, b->words + 6, "too many words");
         for (int i = 0; i < b->words; i++) {
             lua_pushstring(L, word);
             word += strlen(word) + 1;
+            if (i == 0 && b->request.len > 0) {
+                lua_pushliteral(L, "--request");
+                lua_pushlstring(L, b->request.data, b->request.len);
+            }
         }
     } else if (b->script) {
         if (load(L, "", b->line, b->name) != LUA_OK) {
@@ -240,7 +276,8 @@ static int build_protected(lua_State *L)
         push_script_env(L, b);
         lua_setupvalue(L, -2, 1);
     } else {
-        push_runtime(L, vm, "statement");
+        need_name(L, b);
+        push_runtime(L, "statement");
         push_statement(L, b);
         lua_rawgeti(L, LUA_REGISTRYINDEX, b->x->env);
         lua_setupvalue(L, -2, 1);
@@ -253,6 +290,36 @@ static int build_protected(lua_State *L)
     lua_xmove(L, co, n);
     b->t->args = n - 1;
     return 0;
+}
+
+/* A word where a command could stand, and nothing that makes it Lua: most likely a command
+ * that was misspelt. Says so in front of what Lua thinks of it. */
+static void guess(const struct build *b, struct error *e)
+{
+    size_t n = 0;
+    char lua[ERROR_MESSAGE_BYTES];
+    while (n < b->line.len && word_byte(b->line.data[n])) {
+        n++;
+    }
+    struct span rest = trim(span_make(b->line.data + n, b->line.len - n));
+    if (b->script || b->words != 0 || b->expression || n == 0 ||
+        (rest.len > 0 && (!blank(b->line.data[n]) || strchr("=([.:,+*/<>~%^", rest.data[0])))) {
+        return;
+    }
+    const char *nearest = registry_nearest(b->x->vm->scripts->registry, span_make(b->line.data, n));
+    if (nearest == NULL && rest.len > 0) {
+        return;
+    }
+    (void)snprintf(lua, sizeof lua, "%s", e->message);
+    (void)error_set(e, ERR_NOTFOUND, "there is no command%s `%.*s`",
+                    rest.len == 0 ? " or variable" : "", (int)n, b->line.data);
+    if (nearest != NULL && rest.len > 0) {
+        error_hint(e, "did you mean `%s`? (as Lua: %s)", nearest, lua);
+    } else if (nearest != NULL) {
+        error_hint(e, "did you mean `%s`?", nearest);
+    } else {
+        error_hint(e, "`help` lists the commands");
+    }
 }
 
 static struct task *start(struct build *b)
@@ -270,6 +337,8 @@ static struct task *start(struct build *b)
     lua_pop(L, 1);
     if (b->incomplete) {
         error_clear(&e);
+    } else {
+        guess(b, &e);
     }
     task_fail(b->t, b->incomplete ? STATUS_INCOMPLETE : 1, &e);
     return b->t;
@@ -277,6 +346,22 @@ static struct task *start(struct build *b)
 
 struct task *scripts_line(struct session *x, struct span line, const struct task_events *on,
                           void *arg)
+{
+    return scripts_statement(x, line, span_make("", 0), false, on, arg);
+}
+
+static bool has_request(const char *word, int words)
+{
+    for (int i = 0; i < words; i++, word += strlen(word) + 1) {
+        if (strcmp(word, "--request") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct task *scripts_statement(struct session *x, struct span line, struct span request, bool again,
+                               const struct task_events *on, void *arg)
 {
     struct error e;
     struct buf words = BUF_INIT;
@@ -287,11 +372,11 @@ struct task *scripts_line(struct session *x, struct span line, const struct task
     t->on = on;
     t->arg = arg;
     line = trim(line);
-    struct build b = { .t = t, .x = x, .line = line, .name = "console" };
+    struct build b = { .t = t, .x = x, .line = line, .name = "=console" };
     if (line.len > 0 && line.data[0] == '=') {
         b.expression = true;
         b.line = trim(span_make(line.data + 1, line.len - 1));
-    } else if (is_command(x->vm, line)) {
+    } else if (is_command(x->vm->scripts, line)) {
         b.words = words_split(line, &words, &e);
         b.line = span_make((const char *)words.data, words.len);
         if (b.words < 0) {
@@ -299,6 +384,19 @@ struct task *scripts_line(struct session *x, struct span line, const struct task
             task_fail(t, 1, &e);
             return t;
         }
+        if (is_transaction(x->vm->scripts, b.line.data) &&
+            !has_request((const char *)words.data, b.words)) {
+            b.request = request;
+        }
+    }
+    if (again && b.request.len == 0 && !has_request((const char *)words.data, b.words)) {
+        (void)error_set(&e, ERR_UNKNOWN,
+                        "the connection broke while this ran: it may have "
+                        "happened, in part or not at all");
+        error_hint(&e, "look before you run it again");
+        buf_free(&words);
+        task_fail(t, 1, &e);
+        return t;
     }
     (void)start(&b);
     buf_free(&words);
@@ -309,8 +407,12 @@ struct task *scripts_run(struct session *x, struct span name, struct span text,
                          const struct span *args, size_t args_count, const struct task_events *on,
                          void *arg)
 {
-    char title[sizeof x->vm->tasks->name];
+    char chunk[4096];
+    char title[sizeof((struct task *)NULL)->name];
     (void)snprintf(title, sizeof title, "%.*s", (int)name.len, name.data);
+    /* "@" makes errors show the end of a long path. */
+    (void)snprintf(chunk, sizeof chunk, "@%.*s", (int)(name.len < 4000 ? name.len : 4000),
+                   name.data);
     struct task *t = task_new(x->vm, x, title, &x->user);
     if (t == NULL) {
         return NULL;
@@ -326,7 +428,7 @@ struct task *scripts_run(struct session *x, struct span name, struct span text,
     struct build b = { .t = t,
                        .x = x,
                        .line = text,
-                       .name = title,
+                       .name = chunk,
                        .script = true,
                        .args = args,
                        .args_count = args_count };

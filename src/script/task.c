@@ -18,26 +18,26 @@ const char *task_state_name(int state) { return state_names[state]; }
 
 static void enqueue(struct task *t)
 {
-    struct scripts *vm = t->vm;
+    struct scripts *s = t->vm->scripts;
     t->state = TASK_READY;
     t->queue_next = NULL;
-    if (vm->queue_tail != NULL) {
-        vm->queue_tail->queue_next = t;
+    if (s->queue_tail != NULL) {
+        s->queue_tail->queue_next = t;
     } else {
-        vm->queue_head = t;
-        vm->env->ops->timer_start(vm->turn, 0);
+        s->queue_head = t;
+        script_turn_soon(s);
     }
-    vm->queue_tail = t;
+    s->queue_tail = t;
 }
 
 static void dequeue(struct task *t)
 {
-    struct scripts *vm = t->vm;
+    struct scripts *s = t->vm->scripts;
     struct task *before = NULL;
-    for (struct task *q = vm->queue_head; q != NULL; before = q, q = q->queue_next) {
+    for (struct task *q = s->queue_head; q != NULL; before = q, q = q->queue_next) {
         if (q == t) {
-            *(before != NULL ? &before->queue_next : &vm->queue_head) = q->queue_next;
-            vm->queue_tail = vm->queue_tail == q ? before : vm->queue_tail;
+            *(before != NULL ? &before->queue_next : &s->queue_head) = q->queue_next;
+            s->queue_tail = s->queue_tail == q ? before : s->queue_tail;
             return;
         }
     }
@@ -45,53 +45,76 @@ static void dequeue(struct task *t)
 
 static void on_timer(void *arg) { task_wake(arg); }
 
-struct task *task_new(struct scripts *vm, struct session *session, const char *name,
+static bool room_for_task(const struct scripts *s)
+{
+    size_t n = 0;
+    for (const struct task *t = s->tasks; t != NULL; t = t->next) {
+        n++;
+    }
+    return n < SCRIPT_TASKS_MAX;
+}
+
+struct task *task_new(struct vm *vm, struct session *session, const char *name,
                       const struct policy_user *user)
 {
-    struct task *t = mem_zalloc(sizeof *t);
+    struct scripts *s = vm->scripts;
+    struct task *t = room_for_task(s) ? mem_zalloc(sizeof *t) : NULL;
     if (t == NULL) {
         return NULL;
     }
     t->vm = vm;
     t->session = session;
-    t->id = ++vm->next_id;
-    t->started_ms = vm->env->ops->mono_ms(vm->env);
+    t->id = ++s->next_id;
+    t->started_ms = s->env->ops->mono_ms(s->env);
     (void)snprintf(t->name, sizeof t->name, "%s", name);
     t->state = TASK_BLOCKED;
     t->budget = SCRIPT_INSTRUCTIONS_MAX;
     t->user = *user;
-    t->timer = vm->env->ops->timer_new(vm->env, on_timer, t);
+    t->timer = s->env->ops->timer_new(s->env, on_timer, t);
     t->ref = LUA_NOREF;
-    t->next = vm->tasks;
+    t->next = s->tasks;
     if (t->next != NULL) {
         t->next->prev = t;
     }
-    vm->tasks = t;
+    s->tasks = t;
+    vm->tasks++;
     return t;
 }
 
 void task_drop(struct task *t)
 {
-    struct scripts *vm = t->vm;
-    ASSERT(vm->running != t);
+    struct vm *vm = t->vm;
+    struct scripts *s = vm->scripts;
+    ASSERT(s->running != t);
     if (t->state == TASK_READY) {
         dequeue(t);
     }
     if (t->await != NULL) {
         t->await->task = NULL; /* its callback frees it */
+        if (t->await->pending && t->await->request.impl != NULL) {
+            s->sink.cancel(s->sink.arg, &t->await->request); /* no callback: a node command ends */
+            t->await->pending = false;
+        }
         if (!t->await->pending) {
             await_free(t->await);
         }
     }
+    feeds_end(t);
     if (t->next != NULL) {
         t->next->prev = t->prev;
     }
-    *(t->prev != NULL ? &t->prev->next : &vm->tasks) = t->next;
+    *(t->prev != NULL ? &t->prev->next : &s->tasks) = t->next;
     if (t->timer != NULL) {
-        vm->env->ops->timer_free(t->timer);
+        s->env->ops->timer_free(t->timer);
     }
     /* The coroutine is only let go, never closed: that would run its __close handlers. */
     luaL_unref(vm->sandbox.L, LUA_REGISTRYINDEX, t->ref);
+    ASSERT(vm->tasks > 0);
+    vm->tasks--;
+    if (vm->retired && vm->tasks == 0) { /* T4: the caller may still be in its state */
+        s->sweep = true;
+        script_turn_soon(s);
+    }
     mem_free(t);
 }
 
@@ -106,9 +129,21 @@ void task_wake(struct task *t)
 
 /* ---- How a task ends ------------------------------------------------------------ */
 
+/* What `scripts` shows of a script: refusals its commands give on purpose do not count. */
+static void note_error(struct vm *vm, const struct error *e)
+{
+    if (e->code == ERR_BADARG || e->code == ERR_LIMIT || e->code == ERR_INTERNAL) {
+        vm->errors++;
+        (void)snprintf(vm->last_error, sizeof vm->last_error, "%s", e->message);
+    }
+}
+
 static void finish(struct task *t, int status, const struct error *e, struct span traceback)
 {
     t->state = TASK_DONE;
+    if (status != 0 && e != NULL && e->code != 0 && t->session == NULL) {
+        note_error(t->vm, e);
+    }
     if (t->node_request != NULL) {
         struct span json = span_make("", 0);
         struct error own;
@@ -121,7 +156,8 @@ static void finish(struct task *t, int status, const struct error *e, struct spa
         }
         struct request *r = t->node_request;
         t->node_request = NULL;
-        t->vm->sink.answer(t->vm->sink.arg, r, status == 0 ? 0 : e->code, e, json);
+        struct request_sink *sink = &t->vm->scripts->sink;
+        sink->answer(sink->arg, r, status == 0 ? 0 : e->code, e, json);
     } else if (t->on != NULL) {
         t->on->done(t->arg, status, e, traceback);
     }
@@ -217,6 +253,7 @@ static void settle(struct task *t, int rc, int results)
     struct sandbox *sb = &t->vm->sandbox;
     struct error e;
     t->budget -= sb->spent < t->budget ? sb->spent : t->budget;
+    t->used += sb->spent;
     if (rc == LUA_OK) {
         finish(t, 0, NULL, span_make("", 0));
     } else if (rc == LUA_YIELD && t->exited) {
@@ -239,7 +276,8 @@ static void settle(struct task *t, int rc, int results)
 
 static void run_slice(struct task *t)
 {
-    struct scripts *vm = t->vm;
+    struct vm *vm = t->vm;
+    struct scripts *s = vm->scripts;
     struct error e;
     if (t->failed_early) {
         e = t->early;
@@ -253,43 +291,96 @@ static void run_slice(struct task *t)
     }
     int results = 0;
     t->state = TASK_RUNNING;
-    vm->running = t;
+    s->running = t;
+    vm_memory(vm);
     vm->sandbox.slice = SCRIPT_SLICE_INSTRUCTIONS;
     sandbox_arm(&vm->sandbox, t->co, t->budget);
     int rc = lua_resume(t->co, NULL, t->args, &results);
     sandbox_disarm(t->co);
-    vm->running = NULL;
+    s->running = NULL;
     settle(t, rc, results);
 }
 
-/* One slice for each task that was ready when the turn began. */
+/* One slice for each task that was ready when the turn began, within the turn's time. */
 static void on_turn(void *arg)
 {
-    struct scripts *vm = arg;
+    struct scripts *s = arg;
     size_t ready = 0;
-    for (const struct task *t = vm->queue_head; t != NULL; t = t->queue_next) {
+    for (const struct task *t = s->queue_head; t != NULL; t = t->queue_next) {
         ready++;
     }
-    for (; ready > 0 && vm->queue_head != NULL; ready--) {
-        struct task *t = vm->queue_head;
+    uint64_t until = s->env->ops->mono_ns(s->env) + SCRIPTS_TURN_NS;
+    for (; ready > 0 && s->queue_head != NULL; ready--) {
+        struct task *t = s->queue_head;
         dequeue(t);
         run_slice(t);
+        if (s->env->ops->mono_ns(s->env) > until) {
+            break; /* the others in the next turn: many busy scripts are no busier than few */
+        }
     }
-    if (vm->queue_head != NULL) {
-        vm->env->ops->timer_start(vm->turn, 1);
+    if (s->sweep) {
+        vm_sweep(s, false);
+    }
+    if (s->queue_head != NULL) {
+        s->env->ops->timer_start(s->turn, 1);
     }
 }
 
-struct env_timer *script_turn_timer(struct scripts *vm)
+struct env_timer *script_turn_timer(struct scripts *s)
 {
-    return vm->env->ops->timer_new(vm->env, on_turn, vm);
+    return s->env->ops->timer_new(s->env, on_turn, s);
 }
+
+void script_turn_soon(struct scripts *s) { s->env->ops->timer_start(s->turn, 0); }
 
 struct task *task_current(lua_State *L)
 {
-    struct task *t = script_vm(L)->running;
+    struct task *t = script_vm(L)->scripts->running;
     if (t == NULL || t->co != L) {
-        luaL_error(L, "not in a coroutine of its own");
+        luaL_error(L, script_vm(L)->loading
+                          ? "nothing can be asked or waited for while a script is loaded; "
+                            "do it in on(\"start\", function() ... end)"
+                          : "not in a coroutine of its own");
+    }
+    return t;
+}
+
+struct call_build {
+    struct task *t;
+    const char *name;
+    int fn;
+    struct span text;
+};
+
+/* Protected: the coroutine of a function of the runtime. */
+static int build_call(lua_State *L)
+{
+    const struct call_build *b = lua_touserdata(L, 1);
+    b->t->co = lua_newthread(L);
+    b->t->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    push_runtime(L, b->name);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, b->fn);
+    lua_pushlstring(L, b->text.data, b->text.len);
+    lua_xmove(L, b->t->co, 3);
+    b->t->args = 2;
+    return 0;
+}
+
+struct task *task_call(struct vm *vm, const char *task_name, const char *name, int fn,
+                       struct span text, const struct task_events *on, void *arg)
+{
+    struct error e;
+    struct task *t = task_new(vm, NULL, task_name, &vm->scripts->user);
+    if (t == NULL) {
+        return NULL;
+    }
+    t->on = on;
+    t->arg = arg;
+    struct call_build b = { t, name, fn, text };
+    if (vm_protected(vm, build_call, &b, &e) == 0) {
+        task_start(t);
+    } else {
+        task_fail(t, 1, &e);
     }
     return t;
 }

@@ -88,19 +88,4 @@ return {
         args = {},
         run = function() return node.commands() end,
     },
-    command {
-        name = "ps", kind = "node", group = "session", access = "operator",
-        summary = "Scripts and statements at work on the node that is asked", example = "ps",
-        args = {},
-        run = function() return node.tasks() end,
-    },
-    command {
-        name = "kill", kind = "node", group = "session", access = "operator",
-        summary = "Ends a script or statement by its number in `ps`", example = "kill 7",
-        args = { { "id", "int" } },
-        run = function(_, req)
-            if node.kill(req.id) then return { killed = req.id } end
-            return nil, ("nothing with the number %d is at work here; see `ps`"):format(req.id), "NOTFOUND"
-        end,
-    },
 }
