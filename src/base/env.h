@@ -30,7 +30,9 @@ struct env_job {
     void (*run)(struct env_job *job);  /* on a worker: may block, no loop calls */
     void (*done)(struct env_job *job); /* on the loop, exactly once */
     void *arg;
-    void *impl[16]; /* the implementation's own */
+    bool urgent;          /* others wait for it: it may have a thread of its own */
+    struct env_job *next; /* the implementation's own */
+    void *impl[16];
 };
 
 /* Something to run once at the end of this turn of the loop, after all that arrived in

@@ -3,8 +3,9 @@
  *
  * The end of a turn: a prepare handle runs just before the loop would sleep (for what
  * timers and closing handles left behind), a check handle right after it has delivered
- * what woke it. Both run the deferred calls, then flush the written streams, and again
- * until nothing is left: a turn's requests become one batch and its answers one send.
+ * what woke it. Both run the deferred calls, then flush the written streams, then start
+ * the jobs (env_uv_job.c), and again until nothing is left: a turn's requests become one
+ * batch, its answers one send.
  *
  * Timers: uv_timer_start counts from the loop's cached time, which is old when a
  * callback has computed for a while; so the loop's time is updated first. The cached
@@ -12,7 +13,7 @@
  * clock goes back to sleep for the rest.
  *
  * Handles close asynchronously: timer_free stops at once and frees the memory in the
- * loop's next turn. The env itself lives until its own two handles are closed.
+ * loop's next turn. The env itself lives until its own three handles are closed.
  *
  * Invariants
  *   1 a timer's callback never runs before mono_ms() has reached its due time
@@ -142,13 +143,15 @@ static void undefer(struct env *env, struct env_defer *d)
 
 static void turn_end(struct env_uv *u)
 {
-    while (u->defer_head != NULL || u->dirty != NULL) {
+    while (u->defer_head != NULL || u->dirty != NULL || u->jobs_head != NULL) {
         struct env_defer *d = u->defer_head;
         if (d != NULL) {
             undefer(&u->env, d);
             d->cb(d->arg);
-        } else {
+        } else if (u->dirty != NULL) {
             env_uv_flush(u);
+        } else {
+            env_uv_jobs_start(u);
         }
     }
     uv_unref((uv_handle_t *)&u->prepare);
@@ -156,33 +159,6 @@ static void turn_end(struct env_uv *u)
 
 static void on_prepare(uv_prepare_t *h) { turn_end(h->data); }
 static void on_check(uv_check_t *h) { turn_end(h->data); }
-
-/* ---- Jobs --------------------------------------------------------------- */
-
-_Static_assert(sizeof(uv_work_t) <= sizeof((struct env_job *)0)->impl,
-               "env_job.impl holds a uv_work_t");
-
-static void job_run(uv_work_t *work)
-{
-    struct env_job *job = work->data;
-    job->run(job);
-}
-
-static void job_done(uv_work_t *work, int status)
-{
-    ASSERT(status == 0); /* jobs are never cancelled */
-    struct env_job *job = work->data;
-    job->done(job);
-}
-
-static void job_start(struct env *env, struct env_job *job)
-{
-    struct env_uv *u = (struct env_uv *)env;
-    uv_work_t *work = (uv_work_t *)(void *)job->impl;
-    work->data = job;
-    int rc = uv_queue_work(u->loop, work, job_run, job_done);
-    ASSERT(rc == 0);
-}
 
 /* ---- The env ------------------------------------------------------------ */
 
@@ -197,7 +173,7 @@ static const struct env_ops ops = {
     .timer_free = timer_free,
     .defer = defer,
     .undefer = undefer,
-    .job = job_start,
+    .job = env_uv_job,
     .file_open = env_uv_file_open,
     .file_close = env_uv_file_close,
     .file_read = env_uv_file_read,
@@ -233,12 +209,17 @@ int env_uv_new(uv_loop_t *loop, struct env **out, struct error *e)
     u->loop = loop;
     u->defer_tail = &u->defer_head;
     u->read_buffer = buffer;
+    if (env_uv_jobs_open(u) != 0) {
+        mem_free(u);
+        mem_free(buffer);
+        return error_set(e, ERR_IO, "no descriptor for the event loop's workers");
+    }
     /* These cannot fail: no descriptor is involved. They hold no reference, so that
      * the loop ends when only they are left. */
     int rc = uv_prepare_init(loop, &u->prepare) | uv_prepare_start(&u->prepare, on_prepare) |
              uv_check_init(loop, &u->check) | uv_check_start(&u->check, on_check);
     ASSERT(rc == 0);
-    u->handles = 2;
+    u->handles = 3;
     u->prepare.data = u;
     u->check.data = u;
     uv_unref((uv_handle_t *)&u->prepare);
@@ -263,6 +244,8 @@ void env_uv_free(struct env *env)
     }
     struct env_uv *u = (struct env_uv *)env;
     ASSERT(u->dirty == NULL && u->defer_head == NULL);
+    env_uv_jobs_close(u);
     uv_close((uv_handle_t *)&u->prepare, handle_closed);
     uv_close((uv_handle_t *)&u->check, handle_closed);
+    uv_close((uv_handle_t *)&u->async, handle_closed);
 }

@@ -2,6 +2,9 @@
 #ifndef USHER_RAFTIO_ENV_UV_IMPL_H
 #define USHER_RAFTIO_ENV_UV_IMPL_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "raftio/env_uv.h"
 
 /* libuv suggests 64 KiB per read; entries come in batches of up to 256 KiB, and one
@@ -13,11 +16,26 @@ struct env_uv {
     uv_loop_t *loop;
     uv_prepare_t prepare; /* end of a turn: before the loop sleeps ... */
     uv_check_t check;     /* ... and after it has delivered what woke it */
-    int handles;          /* still open of the two above */
+    int handles;          /* still open of these and `async` */
     struct env_defer *defer_head, **defer_tail;
     struct env_stream *dirty; /* streams with bytes to flush at the end of the turn */
     char *read_buffer;        /* READ_BYTES; filled and consumed within one callback */
+    /* env_uv_job.c */
+    struct env_job *jobs_head, **jobs_tail; /* to be started at the end of the turn */
+    enum { THREAD_NONE, THREAD_RUNS, THREAD_FAILED } thread_state;
+    pthread_t thread;
+    int wake_fd;
+    bool thread_busy;
+    _Atomic(struct env_job *) todo, done;
+    atomic_bool thread_stop;
+    uv_async_t async;
 };
+
+/* env_uv_job.c */
+int env_uv_jobs_open(struct env_uv *u); /* 0 or libuv's error */
+void env_uv_jobs_close(struct env_uv *u);
+void env_uv_job(struct env *env, struct env_job *job);
+void env_uv_jobs_start(struct env_uv *u);
 
 /* env_uv_stream.c */
 /* Sends what was written to the streams; may call drained, which may do anything. */

@@ -238,7 +238,8 @@ void journal_pump(struct journal *j)
         return;
     }
     j->write.running = true;
-    j->write.job = (struct env_job){ .run = write_run, .done = write_done, .arg = j };
+    j->write.job =
+        (struct env_job){ .run = write_run, .done = write_done, .arg = j, .urgent = true };
     j->env->ops->job(j->env, &j->write.job);
 }
 

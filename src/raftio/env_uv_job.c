@@ -1,0 +1,178 @@
+/* Jobs of the libuv env: blocking work off the loop.
+ *
+ *   env job() -> list -> end of the turn, behind the streams' sends -> worker
+ *
+ * A job starts after what was written to streams in the same turn has been sent: a leader's
+ * entry is on its way to the followers before its own disk is asked, which is the longer way.
+ *
+ * Workers are libuv's pool, but for one job at a time that is marked urgent (the journal's
+ * write): that has a thread of its own. The pool's threads meet on a mutex that the woken one
+ * finds taken, and may all be busy zeroing a segment or looking up a name; an eventfd has one
+ * reader. When it is busy or could not be made, an urgent job goes to the pool as well.
+ *
+ *   loop: todo = job, write(wake)     thread: read(wake), run, done = job, uv_async_send
+ *
+ * Invariants
+ *   1 todo and done are each set by one side and taken by the other, with release/acquire
+ *   2 the async handle holds the loop alive exactly while the thread has a job */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "raftio/env_uv_impl.h"
+
+_Static_assert(sizeof(uv_work_t) <= sizeof((struct env_job *)0)->impl,
+               "env_job.impl holds a uv_work_t");
+
+/* ---- The pool ------------------------------------------------------------- */
+
+static void pool_run(uv_work_t *work)
+{
+    struct env_job *job = work->data;
+    job->run(job);
+}
+
+static void pool_done(uv_work_t *work, int status)
+{
+    ASSERT(status == 0); /* jobs are never cancelled */
+    struct env_job *job = work->data;
+    job->done(job);
+}
+
+static void pool_start(struct env_uv *u, struct env_job *job)
+{
+    uv_work_t *work = (uv_work_t *)(void *)job->impl;
+    work->data = job;
+    int rc = uv_queue_work(u->loop, work, pool_run, pool_done);
+    ASSERT(rc == 0);
+}
+
+/* ---- The thread of its own -------------------------------------------------- */
+
+static void *thread_main(void *arg)
+{
+    struct env_uv *u = arg;
+    for (;;) {
+        uint64_t n;
+        ssize_t got = read(u->wake_fd, &n, sizeof n);
+        ASSERT(got == (ssize_t)sizeof n || errno == EINTR);
+        if (got < 0) {
+            continue;
+        }
+        if (atomic_load_explicit(&u->thread_stop, memory_order_acquire)) {
+            return NULL;
+        }
+        struct env_job *job = atomic_exchange_explicit(&u->todo, NULL, memory_order_acquire);
+        ASSERT(job != NULL);
+        job->run(job);
+        atomic_store_explicit(&u->done, job, memory_order_release);
+        (void)uv_async_send(&u->async);
+    }
+}
+
+static void wake(struct env_uv *u)
+{
+    uint64_t one = 1;
+    ssize_t put;
+    do {
+        put = write(u->wake_fd, &one, sizeof one);
+    } while (put < 0 && errno == EINTR);
+    ASSERT(put == (ssize_t)sizeof one);
+}
+
+static void on_async(uv_async_t *h)
+{
+    struct env_uv *u = h->data;
+    struct env_job *job = atomic_exchange_explicit(&u->done, NULL, memory_order_acquire);
+    if (job != NULL) {
+        u->thread_busy = false;
+        uv_unref((uv_handle_t *)&u->async);
+        job->done(job);
+    }
+}
+
+/* Signals are the loop thread's. */
+static int thread_create(struct env_uv *u)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&u->thread, NULL, thread_main, u);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+static bool thread_ready(struct env_uv *u)
+{
+    if (u->thread_state == THREAD_NONE) {
+        u->thread_state = THREAD_FAILED;
+        u->wake_fd = eventfd(0, EFD_CLOEXEC);
+        if (u->wake_fd >= 0 && thread_create(u) == 0) {
+            u->thread_state = THREAD_RUNS;
+        } else if (u->wake_fd >= 0) {
+            (void)close(u->wake_fd);
+        }
+    }
+    return u->thread_state == THREAD_RUNS && !u->thread_busy;
+}
+
+int env_uv_jobs_open(struct env_uv *u)
+{
+    u->jobs_tail = &u->jobs_head;
+    atomic_init(&u->todo, NULL);
+    atomic_init(&u->done, NULL);
+    atomic_init(&u->thread_stop, false);
+    int rc = uv_async_init(u->loop, &u->async, on_async);
+    if (rc == 0) {
+        u->async.data = u;
+        uv_unref((uv_handle_t *)&u->async);
+    }
+    return rc;
+}
+
+void env_uv_jobs_close(struct env_uv *u)
+{
+    ASSERT(u->jobs_head == NULL && !u->thread_busy);
+    if (u->thread_state == THREAD_RUNS) {
+        atomic_store_explicit(&u->thread_stop, true, memory_order_release);
+        wake(u);
+        (void)pthread_join(u->thread, NULL);
+        (void)close(u->wake_fd);
+    }
+}
+
+/* ---- The list --------------------------------------------------------------- */
+
+void env_uv_job(struct env *env, struct env_job *job)
+{
+    struct env_uv *u = (struct env_uv *)env;
+    if (u->jobs_head == NULL) {
+        /* A loop with nothing else to do must not end before this has started. */
+        uv_ref((uv_handle_t *)&u->prepare);
+    }
+    job->next = NULL;
+    *u->jobs_tail = job;
+    u->jobs_tail = &job->next;
+}
+
+void env_uv_jobs_start(struct env_uv *u)
+{
+    while (u->jobs_head != NULL) {
+        struct env_job *job = u->jobs_head;
+        u->jobs_head = job->next;
+        if (u->jobs_head == NULL) {
+            u->jobs_tail = &u->jobs_head;
+        }
+        if (job->urgent && thread_ready(u)) {
+            u->thread_busy = true;
+            uv_ref((uv_handle_t *)&u->async);
+            atomic_store_explicit(&u->todo, job, memory_order_release);
+            wake(u);
+        } else {
+            pool_start(u, job);
+        }
+    }
+}

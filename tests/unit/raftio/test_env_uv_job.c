@@ -1,0 +1,136 @@
+/* Jobs of the libuv env: the pool, the urgent job's own thread, and when they start. */
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "env_fixture.h"
+
+/* More than libuv's pool has threads (4, or UV_THREADPOOL_SIZE). */
+#define BLOCKERS 64
+
+struct work {
+    struct env_job job;
+    struct fixture *f;
+    sem_t *gate; /* waits here; NULL: does not wait */
+    atomic_int *ran;
+    bool done;
+    int fd; /* reads from here when it runs, if not 0 */
+    ssize_t got;
+};
+
+static void work_run(struct env_job *job)
+{
+    struct work *w = job->arg;
+    if (w->gate != NULL) {
+        (void)sem_wait(w->gate);
+    }
+    if (w->fd != 0) {
+        char bytes[8];
+        w->got = recv(w->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    }
+    atomic_fetch_add(w->ran, 1);
+}
+
+static void work_done(struct env_job *job)
+{
+    struct work *w = job->arg;
+    w->done = true;
+}
+
+static void start(struct work *w, bool urgent)
+{
+    w->job = (struct env_job){ .run = work_run, .done = work_done, .arg = w, .urgent = urgent };
+    ops->job(w->f->env, &w->job);
+}
+
+/* The journal's write never waits behind jobs that fill the whole pool. */
+static void test_urgent_passes_a_full_pool(void **state)
+{
+    struct fixture *f = *state;
+    static struct work blockers[BLOCKERS];
+    atomic_int ran = 0;
+    sem_t gate;
+    assert_int_equal(sem_init(&gate, 0, 0), 0);
+    for (int i = 0; i < BLOCKERS; i++) {
+        blockers[i] = (struct work){ .f = f, .gate = &gate, .ran = &ran };
+        start(&blockers[i], false);
+    }
+    for (int i = 0; i < 3; i++) { /* and again: the thread is used anew */
+        struct work urgent = { .f = f, .ran = &ran };
+        start(&urgent, true);
+        run_until(f, &urgent.done);
+        assert_int_equal(atomic_load(&ran), i + 1);
+    }
+    for (int i = 0; i < BLOCKERS; i++) {
+        assert_int_equal(sem_post(&gate), 0);
+    }
+    for (int i = 0; i < BLOCKERS; i++) {
+        run_until(f, &blockers[i].done);
+    }
+    assert_int_equal(atomic_load(&ran), BLOCKERS + 3);
+    (void)sem_destroy(&gate);
+}
+
+/* A second urgent job, while the thread has one, runs as well: in the pool. */
+static void test_urgent_twice_at_once(void **state)
+{
+    struct fixture *f = *state;
+    atomic_int ran = 0;
+    sem_t gate;
+    assert_int_equal(sem_init(&gate, 0, 0), 0);
+    struct work first = { .f = f, .gate = &gate, .ran = &ran }, second = { .f = f, .ran = &ran };
+    start(&first, true);
+    start(&second, true);
+    run_until(f, &second.done);
+    assert_false(first.done);
+    assert_int_equal(sem_post(&gate), 0);
+    run_until(f, &first.done);
+    assert_int_equal(atomic_load(&ran), 2);
+    (void)sem_destroy(&gate);
+}
+
+/* What was written to a stream in the turn that asked for the job has left before it runs. */
+static void nothing(void *arg, const uint8_t *bytes, size_t len)
+{
+    (void)arg, (void)bytes, (void)len;
+}
+static void closed(void *arg, int status)
+{
+    (void)status;
+    *(bool *)arg = true;
+}
+static const struct env_stream_events events = { nothing, NULL, closed };
+
+static void test_starts_behind_the_sends(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    bool gone = false;
+    atomic_int ran = 0;
+    struct env_stream *s;
+    struct error e;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    assert_int_equal(env_uv_adopt(f->env, fds[0], &s, &e), 0);
+    ops->stream_start(s, &events, &gone);
+    struct work w = { .f = f, .ran = &ran, .fd = fds[1] };
+    start(&w, true); /* asked for first */
+    struct buf b = BUF_INIT;
+    buf_put(&b, "entry", 5);
+    ops->stream_write(s, &b);
+    run_until(f, &w.done);
+    assert_int_equal(w.got, 5);
+    ops->stream_close(s);
+    run_until(f, &gone);
+    (void)close(fds[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_urgent_passes_a_full_pool, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_urgent_twice_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_starts_behind_the_sends, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
