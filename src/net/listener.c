@@ -426,18 +426,29 @@ static void on_resp_closed(void *arg)
     finish(l);
 }
 
+void listener_refuse(struct listener *l)
+{
+    for (size_t i = 0; i < l->sockets_count; i++) {
+        uv_close((uv_handle_t *)&l->sockets[i].poll, on_socket_closed);
+    }
+    l->sockets_count = 0;
+    while (l->silent != NULL) {
+        settle(l->silent, SNIFF_MORE);
+    }
+}
+
+void listener_drain(struct listener *l, void (*cb)(void *arg), void *arg)
+{
+    resp_drain(l->resp, cb, arg);
+}
+
 void listener_close(struct listener *l, void (*cb)(void *arg), void *arg)
 {
     ASSERT(!l->closing);
     l->closing = true;
     l->cb = cb;
     l->arg = arg;
-    for (size_t i = 0; i < l->sockets_count; i++) {
-        uv_close((uv_handle_t *)&l->sockets[i].poll, on_socket_closed);
-    }
-    while (l->silent != NULL) {
-        settle(l->silent, SNIFF_MORE);
-    }
+    listener_refuse(l);
     uv_close((uv_handle_t *)&l->sweep, on_closed);
     if (l->resp != NULL) {
         resp_close(l->resp, on_resp_closed, l);

@@ -28,6 +28,11 @@ struct listener_options {
  * ERR_CONFLICT when the port is in use, ERR_BADARG for an address that cannot be used. */
 int listener_start(const struct listener_options *o, struct listener **out, struct error *e);
 void listener_set_cluster(struct listener *l, struct cluster *c);
+/* Accepts nobody any more; the connections that are there go on. */
+void listener_refuse(struct listener *l);
+/* What was read is answered, nothing more is read; cb, maybe from inside, when no client's
+ * connection is left. listener_close() may come before: then cb does not. */
+void listener_drain(struct listener *l, void (*cb)(void *arg), void *arg);
 /* Ends every connection (requests are canceled), then cb. */
 void listener_close(struct listener *l, void (*cb)(void *arg), void *arg);
 

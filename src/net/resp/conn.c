@@ -60,6 +60,7 @@ static void on_closed(uv_handle_t *h)
     buf_free(&c->sending);
     buf_free(&c->name);
     mem_free(c);
+    drain_check(r);
     resp_finish(r);
 }
 
@@ -174,7 +175,9 @@ static void on_flush(void *arg)
         return;
     }
     if ((c->ending || c->eof) && c->slots == 0 && idle(c)) {
-        resp_conn_kill(c);
+        if (!drain_linger(c)) {
+            resp_conn_kill(c);
+        }
         return;
     }
     session_pump(c);
@@ -338,6 +341,7 @@ void resp_close(struct resp *r, void (*cb)(void *arg), void *arg)
 {
     ASSERT(!r->closing);
     r->closing = true;
+    r->drained = NULL;
     r->cb = cb;
     r->arg = arg;
     for (struct conn *c = r->conns; c != NULL; c = c->next) {

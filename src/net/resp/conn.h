@@ -84,6 +84,7 @@ struct conn {
     struct slot *running;
     bool task_paused, starting;
     struct conn_backup *backup;
+    bool lingering; /* told that nothing more comes; what it sends is thrown away */
 };
 
 struct resp {
@@ -95,7 +96,9 @@ struct resp {
     uv_timer_t sweep;
     uint64_t next_id;
     struct auth_job *auth_first, *auth_last; /* the first is with a worker */
-    bool closing, sweep_closed;
+    bool closing, sweep_closed, draining;
+    void (*drained)(void *arg);
+    void *drain_arg;
     void (*cb)(void *arg);
     void *arg;
     char in[64 * 1024]; /* every read of every connection; consumed at once */
@@ -159,6 +162,10 @@ bool backup_verb(struct conn *c, struct slot *x);
 void backup_pump(struct conn *c); /* asks for the next piece when there is room */
 void backup_free(struct conn *c);
 void backup_facts(struct buf *b, const struct backup_head *h, uint64_t bytes); /* JSON */
+
+/* drain.c: true while the connection may stay open although it is done. */
+bool drain_linger(struct conn *c);
+void drain_check(struct resp *r);
 
 /* out.c: RESP values */
 void put_simple(struct buf *b, const char *text);

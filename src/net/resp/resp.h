@@ -21,6 +21,9 @@ int resp_new(const struct resp_options *o, struct resp **out, struct error *e);
 /* Takes a connected stream socket; on error it is still the caller's. */
 int resp_accept(struct resp *r, int fd, struct error *e);
 size_t resp_connections(const struct resp *r);
+/* No more requests are read; what was read is answered, then connections end. cb, maybe from
+ * inside, when none is left: resp_close() may come before. */
+void resp_drain(struct resp *r, void (*cb)(void *arg), void *arg);
 /* Ends every connection, frees, then cb. */
 void resp_close(struct resp *r, void (*cb)(void *arg), void *arg);
 
