@@ -197,6 +197,7 @@ static bool apply_one(struct cluster *c)
         if (e.type == RAFT_CHANGE) {
             apply_change(c, index, &e);
         } else {
+            probe_applied(c, index);
             tell_committed(c, index, &e, false);
         }
     }

@@ -42,6 +42,16 @@ struct cluster_member_change {
     unsigned voters; /* from now on */
 };
 
+/* What each node tells all others about itself once a second (vitals.c). */
+struct cluster_vitals {
+    uint64_t role, term, commit, applied, last; /* role: enum cluster_role */
+    uint64_t digest_index, digest;              /* the digest it had before that entry */
+    uint64_t snapshot_index, log_bytes;
+    uint64_t write_us, free_bytes; /* journal: a write with its sync; room on the disk */
+    uint64_t uptime_ms, version, policy_version, policy_hash;
+    uint64_t profile_hash, build_hash, files, files_max; /* 0: not known */
+};
+
 struct cluster_options {
     const char *dir;          /* data directory of this node */
     const char *address;      /* own advertised address, one of `nodes` or a joiner's */
@@ -54,6 +64,9 @@ struct cluster_options {
     uint64_t snapshot_bytes;               /* log bytes that trigger a snapshot; 0: 64 MiB or the
                                               size of the last snapshot, whichever is more */
     uint64_t segment_bytes, reserve_bytes; /* journal_options; 0: theirs */
+    /* Once a second: profile_hash, build_hash, files, files_max. May be NULL. */
+    void (*machine)(void *arg, struct cluster_vitals *v);
+    void *machine_arg;
     /* All on the loop, never from inside a call into the cluster. */
     struct cluster_events {
         /* Role, leader or term changed. leader may be "". */
@@ -130,7 +143,15 @@ struct cluster_member {
     const char *address;
     uint64_t node_id;
     bool voter, leader, reachable, self;
-    uint64_t match; /* leader only, else 0 */
+    uint64_t match;    /* leader only, else 0 */
+    uint64_t rtt_us;   /* round trip from here, of the last second; 0 unknown */
+    uint64_t heard_ms; /* since its last frame; UINT64_MAX never, 0 self */
+    int64_t clock_ms;  /* its wall clock minus ours */
+    bool clock_known;
+    char why[160];      /* not reachable: why, as far as it is known */
+    uint64_t vitals_ms; /* age of the vitals; UINT64_MAX: none */
+    struct cluster_vitals vitals;
+    int digest_agrees; /* 1 its digest equals ours at that index, -1 it differs, 0 unknown */
 };
 struct cluster_status {
     const char *address, *leader; /* leader "" when unknown */
@@ -143,15 +164,32 @@ struct cluster_status {
     uint64_t log_bytes, entries_in_flight;
 };
 void cluster_status(struct cluster *c, struct cluster_status *out);
+/* A committed entry that is still in memory; false when there is none at that index. `data` is
+ * valid until the next turn of the loop. */
+struct cluster_entry {
+    uint64_t term;
+    bool command, change; /* neither: a barrier */
+    struct span data;
+};
+bool cluster_entry(const struct cluster *c, uint64_t index, struct cluster_entry *out);
+uint64_t cluster_first(const struct cluster *c); /* the oldest index that may be asked for */
 /* Starts a snapshot now; cb with 0 or an error. */
 void cluster_snapshot(struct cluster *c, cluster_read_cb cb, void *arg);
 /* ---- Membership (member_*.c) ---------------------------------------------- */
 
-enum change_kind { CHANGE_NONE, CHANGE_ADD, CHANGE_REMOVE, CHANGE_REPLACE, CHANGE_TRANSFER };
+enum change_kind {
+    CHANGE_NONE,
+    CHANGE_ADD,
+    CHANGE_REMOVE,
+    CHANGE_REPLACE,
+    CHANGE_TRANSFER,
+    CHANGE_PROBE
+};
 struct cluster_change {
     uint64_t id; /* drawn by the asker; the same id is the same change, on every node */
     int kind;
-    const char *address; /* REPLACE: the old one; TRANSFER: "" for the most caught-up voter */
+    const char *address; /* REPLACE: the old one; TRANSFER: "" for the most caught-up voter;
+                            PROBE (commits an empty entry): "" */
     const char *other;   /* REPLACE: the new one, else "" */
     uint64_t timeout_ms;
     bool force; /* REMOVE, REPLACE: even if too few reachable voters remain */
@@ -179,6 +217,11 @@ struct cluster_change_state {
  * for some seconds has canceled it: then a node that is not a voter yet is dropped again. */
 void cluster_change_poll(struct cluster *c, const struct cluster_change *change,
                          struct cluster_change_state *out);
+
+/* Before a restart: leadership is handed over and not taken again while another voter can
+ * lead. Forgotten by a restart. */
+void cluster_drain(struct cluster *c, bool on);
+bool cluster_draining(const struct cluster *c);
 
 /* Moves leadership to a voter ("" : the most caught-up one). */
 void cluster_transfer(struct cluster *c, const char *address, cluster_read_cb cb, void *arg);

@@ -21,6 +21,7 @@
 #include "raftio/transport.h"
 
 #define DIGEST_RING 4096
+#define PROBES_KEPT 16
 
 /* Everybody we talk to: members, listed addresses while founding, strangers that ask. */
 struct peer {
@@ -57,6 +58,10 @@ struct peer {
     uint32_t version;
     /* member_told.c */
     uint64_t told_ms;
+    /* vitals.c */
+    uint64_t rtt_us;
+    uint64_t vitals_ms; /* mono time; 0 none */
+    struct cluster_vitals vitals;
 };
 
 /* One append on its way to disk. */
@@ -270,7 +275,18 @@ struct cluster {
     /* clock.c */
     uint64_t clock_sent_ms;
 
+    /* vitals.c */
+    uint64_t vitals_sent_ms, started_ms, newest_digest; /* index of the newest digest known */
+    struct cluster_vitals vitals;
+
+    /* probe.c */
+    struct {
+        uint64_t id, index, began_ns, took_us;
+    } probes[PROBES_KEPT];
+    unsigned probe_next;
+
     /* member_*.c */
+    bool draining;
     struct member_ask *asks;
     uint64_t member_index;                  /* our newest record, until it is applied */
     uint64_t member_last_id;                /* operation that the round below belongs to */
@@ -400,6 +416,16 @@ void suspect_tick(struct cluster *c);
 void quarantine_enter(struct cluster *c, const char *why);
 void quarantine_on_ask(struct cluster *c, struct peer *p, uint64_t index, uint64_t digest);
 void quarantine_on_digest(struct cluster *c, struct peer *p, uint64_t index, uint64_t digest);
+
+/* ---- vitals.c ------------------------------------------------------------------------ */
+void vitals_tick(struct cluster *c);
+void vitals_on_ping(struct cluster *c, struct peer *p, uint64_t stamp);
+void vitals_on_pong(struct cluster *c, struct peer *p, uint64_t stamp);
+/* Commits an empty entry: what answers CHANGE_PROBE on the leader. */
+void probe_judge(struct cluster *c, uint64_t id, struct cluster_change_state *st);
+void probe_applied(struct cluster *c, uint64_t index);
+void vitals_on_frame(struct cluster *c, struct peer *p, struct reader *r);
+bool digest_known(const struct cluster *c, uint64_t index, uint64_t *digest); /* quarantine.c */
 
 /* ---- reads.c ------------------------------------------------------------------------ */
 void reads_run(struct cluster *c);

@@ -86,7 +86,7 @@ static void take_state(struct cluster *c, struct member_ask *a,
     if (st->stage != STAGE_ASKING) { /* else the leader is still taking over */
         a->answered_ms = now_ms(c);
     }
-    a->logged = a->logged || (st->stage >= STAGE_LOGGING && a->change.kind != CHANGE_TRANSFER);
+    a->logged = a->logged || (st->stage >= STAGE_LOGGING && a->change.kind < CHANGE_TRANSFER);
     a->state = *st;
 }
 
@@ -140,15 +140,15 @@ static void end_late(struct member_ask *a)
         change_fail(&a->state, ERR_UNKNOWN, "`nodes` shows how it ended",
                     "the leader has not said in time how the change ended");
     } else if (a->change.kind == CHANGE_TRANSFER) {
-        change_fail(&a->state, ERR_NOTREADY, "`nodes` shows who is behind; then repeat it",
+        change_fail(&a->state, ERR_LIMIT, "`nodes` shows who is behind; then repeat it",
                     "leadership was not handed over in time");
     } else if (a->state.stage == STAGE_REACHING) {
-        change_fail(&a->state, ERR_NOTREADY,
+        change_fail(&a->state, ERR_NOTFOUND,
                     "check the address, start the node there (usher node --id N), and repeat this",
                     "%s was not reached in time (%s); nothing was changed",
                     a->change.kind == CHANGE_REPLACE ? a->other : a->address, why);
     } else if (a->state.stage == STAGE_WAITING) {
-        change_fail(&a->state, ERR_BUSY, "wait for it to end, then repeat this",
+        change_fail(&a->state, ERR_CONFLICT, "wait for it to end, then repeat this",
                     "%s; nothing was changed", why);
     } else {
         end_silent(a);

@@ -72,9 +72,7 @@ static bool is_known(struct cluster *c, const struct member_op *op, uint64_t id,
         return false;
     }
     st->stage = STAGE_DONE;
-    st->code = r->failed == MEMBER_DONE   ? 0
-               : r->failed == MEMBER_LATE ? ERR_NOTREADY
-                                          : ERR_CANCELED;
+    st->code = r->failed == MEMBER_DONE ? 0 : r->failed == MEMBER_LATE ? ERR_LIMIT : ERR_CANCELED;
     (void)snprintf(st->text, sizeof st->text, "%s", r->text);
     (void)snprintf(st->hint, sizeof st->hint, "%s",
                    r->failed == MEMBER_LATE ? "`nodes` shows who is reachable; then repeat it"
@@ -299,6 +297,12 @@ void member_judge(struct cluster *c, const struct wire_change *a, struct cluster
     member_load(c, &op);
     if (a->cancel) {
         cancel(c, &op, a->id);
+        return;
+    }
+    if (a->kind == CHANGE_PROBE) {
+        if (check_majority(c, st) == 0) {
+            probe_judge(c, a->id, st);
+        }
         return;
     }
     if (a->kind == CHANGE_TRANSFER) {

@@ -194,6 +194,27 @@ static void drop_learners(struct cluster *c)
     }
 }
 
+void cluster_drain(struct cluster *c, bool on)
+{
+    c->draining = on;
+    c->member_due = true;
+    cluster_kick(c);
+}
+
+bool cluster_draining(const struct cluster *c) { return c->draining; }
+
+/* A draining leader hands over, again if it must, as long as anybody else could lead. */
+static bool drains(struct cluster *c)
+{
+    if (!c->draining || transfer_choose(c) == 0) {
+        return false;
+    }
+    if (!c->transferring && raft_transferee(&c->raft) == 0) {
+        cluster_transfer(c, "", NULL, NULL);
+    }
+    return true;
+}
+
 void member_run(struct cluster *c)
 {
     struct member_op op;
@@ -206,6 +227,9 @@ void member_run(struct cluster *c)
         return; /* MR1, MR2 */
     }
     c->member_due = false;
+    if (drains(c)) {
+        return;
+    }
     member_load(c, &op);
     if (op.step == MEMBER_IDLE) {
         drop_learners(c);

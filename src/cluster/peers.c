@@ -260,6 +260,14 @@ static void cluster_frame(struct cluster *c, struct peer *p, const uint8_t *data
             return;
         }
         break;
+    case WIRE_PING:
+    case WIRE_PONG:
+        if (p->member && wire_get_words(&r, 1, w)) {
+            (kind == WIRE_PING ? vitals_on_ping : vitals_on_pong)(c, p, w[0]);
+            return;
+        }
+        break;
+    case WIRE_VITALS: vitals_on_frame(c, p, &r); return;
     case WIRE_REMOVED:
         if (wire_get_words(&r, 2, w)) {
             told_removed(c, p, w[0], w[1]);

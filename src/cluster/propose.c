@@ -70,6 +70,7 @@ void propose_state_changed(struct cluster *c)
     c->ready_wanted = true;
     c->barrier_sent = false;
     c->again = true;
+    memset(c->probes, 0, sizeof c->probes); /* their entries may be gone */
     if (!led) {
         return;
     }

@@ -35,6 +35,7 @@ void digest_record(struct cluster *c, uint64_t index, uint64_t digest)
     struct digest_mark *m = &c->ring[index % DIGEST_RING];
     m->index = index;
     m->digest = digest;
+    c->newest_digest = index;
 }
 
 void digest_forget(struct cluster *c, uint64_t index)
@@ -43,7 +44,7 @@ void digest_forget(struct cluster *c, uint64_t index)
     m->index = m->index == index ? 0 : m->index;
 }
 
-static bool digest_known(const struct cluster *c, uint64_t index, uint64_t *digest)
+bool digest_known(const struct cluster *c, uint64_t index, uint64_t *digest)
 {
     const struct digest_mark *m = &c->ring[index % DIGEST_RING];
     *digest = m->digest;

@@ -211,6 +211,7 @@ int cluster_start(struct env *env, const struct cluster_options *o, struct clust
         return error_set(e, ERR_NOMEM, "out of memory");
     }
     c->env = env;
+    c->started_ms = env->ops->mono_ms(env);
     c->role_told = ROLE_FOUNDING;
     c->ready_wanted = true;
     log_cache_init(&c->log);

@@ -1,4 +1,5 @@
 /* What the node says about itself. Reads state, changes nothing. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -45,6 +46,27 @@ const char *status_leader(struct cluster *c)
     return id != 0 && address != NULL ? address : "";
 }
 
+/* What its frames have told. */
+static void fill_seen(struct cluster *c, const struct peer *p, struct cluster_member *m)
+{
+    uint64_t mine = 0;
+    m->heard_ms = p->heard_ms != 0 ? now_ms(c) - p->heard_ms : UINT64_MAX;
+    m->rtt_us = p->up ? p->rtt_us : 0;
+    m->clock_known = p->clock_ms != 0;
+    m->clock_ms = p->clock_offset_ms;
+    if (!p->up) {
+        snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1,
+                 p->down_code != 0 ? p->down : "no answer yet");
+    }
+    if (p->vitals_ms != 0) {
+        m->vitals = p->vitals;
+        m->vitals_ms = now_ms(c) - p->vitals_ms;
+        if (digest_known(c, p->vitals.digest_index, &mine)) {
+            m->digest_agrees = mine == p->vitals.digest ? 1 : -1;
+        }
+    }
+}
+
 static void fill_member(struct cluster *c, const struct raft_server *s, struct cluster_member *m)
 {
     struct peer *p = peer_get(c, s->address);
@@ -56,6 +78,15 @@ static void fill_member(struct cluster *c, const struct raft_server *s, struct c
     m->voter = s->role == RAFT_VOTER;
     m->leader = strcmp(status_leader(c), s->address) == 0;
     m->reachable = m->self || (p != NULL && p->up);
+    m->vitals_ms = m->heard_ms = UINT64_MAX;
+    if (m->self) {
+        m->vitals = c->vitals;
+        m->vitals_ms = m->heard_ms = 0;
+        m->clock_known = true;
+        m->digest_agrees = 1;
+    } else if (p != NULL) {
+        fill_seen(c, p, m);
+    }
     if (cluster_leads(c) && raft_match_index(&c->raft, s->id, &match) == 0) {
         m->match = match;
     }

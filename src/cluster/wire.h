@@ -26,6 +26,9 @@ enum wire_kind {
     WIRE_COMMIT = 13,       /* leader: this has committed */
     WIRE_CHANGE_ASK = 14,   /* to the leader: carry out this change, or how far is it? */
     WIRE_CHANGE_STATE = 15, /* its answer */
+    WIRE_VITALS = 17,       /* how I am */
+    WIRE_PING = 18,         /* a time of mine */
+    WIRE_PONG = 19,         /* the same back */
     WIRE_REMOVED = 16,      /* you are in no configuration since entry I */
     WIRE_INDEX_ASK = 32,    /* to the leader: up to where is everything acknowledged? */
     WIRE_INDEX = 33,        /* its answer */

@@ -134,7 +134,9 @@ static int check_args(const struct command_def *def, struct error *e)
                 return error_set(e, ERR_BADARG, "two arguments are called '%s'", a->name);
             }
         }
-        if (a->option && command_option_reserved(span_of(a->name))) {
+        /* A command of a node has no effects to leave out: it may mean something of its own. */
+        bool own_dry_run = def->kind == COMMAND_NODE && strcmp(a->name, "dry-run") == 0;
+        if (a->option && !own_dry_run && command_option_reserved(span_of(a->name))) {
             return error_set(e, ERR_BADARG, "--%s is an option of every command", a->name);
         }
         if (a->type == ARG_ONE_OF && (a->choices == NULL || a->choices[0] == NULL)) {

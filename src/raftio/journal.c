@@ -95,6 +95,10 @@ static void account_compact(struct journal *j, uint64_t index)
 
 uint64_t journal_log_bytes(const struct journal *j) { return j->bytes_total - j->bytes_base; }
 
+uint64_t journal_write_us(const struct journal *j) { return j->write_us; }
+
+uint64_t journal_free_bytes(const struct journal *j) { return j->free_bytes; }
+
 bool journal_has_space(const struct journal *j) { return !j->low_space && j->failed == 0; }
 
 static void answer(struct op *op, int status)
@@ -153,6 +157,7 @@ static void write_run(struct env_job *job)
 {
     struct journal *j = job->arg;
     struct error *e = &j->write.error;
+    uint64_t began_ns = j->env->ops->mono_ns(j->env);
     int rc = 0;
     /* Term and vote first: they must be durable before any append that follows them, and
      * being early hurts none that came before. Only the last one counts. */
@@ -167,6 +172,7 @@ static void write_run(struct env_job *job)
         rc = write_op(j, op, e);
     }
     j->write.status = rc != 0 ? rc : log_flush(&j->log, e);
+    j->write_ns = j->env->ops->mono_ns(j->env) - began_ns;
 }
 
 static void write_done(struct env_job *job)
@@ -175,6 +181,8 @@ static void write_done(struct env_job *job)
     struct op *done = j->running;
     j->running = NULL;
     j->write.running = false;
+    j->write_us =
+        j->write_us == 0 ? j->write_ns / 1000 : (15 * j->write_us + j->write_ns / 1000) / 16;
     int status = j->write.status;
     j->spare_ready = j->log.spare != NULL;
     if (status != 0) {
@@ -365,6 +373,7 @@ int journal_start(struct journal *j, struct error *e)
         return rc;
     }
     j->spare_ready = j->log.spare != NULL;
+    j->free_bytes = free_bytes;
     j->low_space = journal_is_low(j, free_bytes);
     j->timer = j->env->ops->timer_new(j->env, journal_on_timer, j);
     j->env->ops->timer_start(j->timer, JOURNAL_TICK_MS);

@@ -100,6 +100,10 @@ bool journal_has_space(const struct journal *j);
  * included: what a snapshot would save. */
 uint64_t journal_log_bytes(const struct journal *j);
 
+/* How long the write jobs take, sync included: microseconds, of late; 0 before the first. */
+uint64_t journal_write_us(const struct journal *j);
+uint64_t journal_free_bytes(const struct journal *j); /* of the disk, as of the last second */
+
 /* Snapshot files. Writing: chunks are appended off the loop in order; finish syncs,
  * renames, syncs the directory and removes older snapshots (the newest two stay).
  * `meta` is an opaque header (raft configuration) kept with a checksum. A full disk fails

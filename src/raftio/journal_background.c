@@ -169,6 +169,7 @@ static void tick_done(struct env_job *job)
         journal_fail(j, &j->tick.error);
     }
     if (j->tick_free_known) {
+        j->free_bytes = j->tick_free_bytes;
         bool low = journal_is_low(j, j->tick_free_bytes) || j->spare_no_space;
         if (low && !j->low_space) {
             log_warn("%s: the disk is nearly full (%" PRIu64 " MiB free): new requests are refused",

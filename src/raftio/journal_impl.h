@@ -213,6 +213,7 @@ struct journal {
     struct op *head, **tail; /* waiting, in order */
     struct op *running;      /* in the write job */
     struct background write;
+    uint64_t write_ns, write_us; /* of the last job; smoothed */
     struct env_defer pump;
     uint64_t next_index, term, vote; /* as if all that is queued were done */
 
@@ -231,7 +232,7 @@ struct journal {
 
     struct env_timer *timer;
     struct background tick;
-    uint64_t tick_free_bytes;
+    uint64_t tick_free_bytes, free_bytes;
     bool tick_free_known, tick_marks;
     uint64_t tick_mark;
     bool low_space;

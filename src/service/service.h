@@ -51,6 +51,7 @@ struct service_events {
     /* As cluster_events.committed: inside, store_changes() works when entry is not empty. */
     void (*committed)(void *arg, uint64_t index, uint64_t term, struct span entry, bool mine);
     void (*restored)(void *arg, struct store *store);
+    void (*member)(void *arg, const struct cluster_member_change *m);
     void (*policy)(void *arg, uint32_t version); /* another policy is active on this node */
     void (*fatal)(void *arg, const struct error *e, bool stop_process);
 };

@@ -239,6 +239,16 @@ static void on_restored(void *arg, struct store *store)
     service_wake(s);
 }
 
+static void on_member(void *arg, const struct cluster_member_change *m)
+{
+    struct service *s = arg;
+    for (unsigned i = 0; i < s->listeners_count; i++) {
+        if (s->listeners[i].on->member != NULL) {
+            s->listeners[i].on->member(s->listeners[i].arg, m);
+        }
+    }
+}
+
 static void on_frame(void *arg, const struct transport_peer *peer, const uint8_t *data, size_t len)
 {
     forward_frame(arg, peer, data, len);
@@ -262,6 +272,7 @@ void service_cluster_events(struct cluster_events *on)
         .committed = on_committed,
         .undone = on_undone,
         .restored = on_restored,
+        .member = on_member,
         .frame = on_frame,
         .fatal = on_fatal,
     };

@@ -8,15 +8,58 @@ local function status()
     local policy = node.policy()
     s.policy = { version = policy.version, hash = policy.hash }
     if s.waiting == "" then s.waiting = nil end
+    if node.drain() then s.draining = true end
     return s
+end
+
+local function version_text(number)
+    return ("%d.%d.%d"):format(number // 1000000, number // 1000 % 1000, number % 1000)
+end
+
+--- One row for each member, from what it has last told this node.
+local function overview()
+    local rows, newest = json.list(), 0
+    local members = node.members()
+    for _, member in ipairs(members) do
+        if member.vitals then newest = math.max(newest, member.vitals.commit) end
+    end
+    for _, member in ipairs(members) do
+        local v = member.vitals
+        rows[#rows + 1] = {
+            address = member.address, role = v and v.role or "unknown", leader = member.leader,
+            reachable = member.reachable, term = v and v.term, commit = v and v.commit, applied = v and v.applied,
+            behind = v and math.max(0, newest - v.applied), version = v and version_text(v.version),
+            policy = v and v.policy, write_ms = v and v.write_us / 1000, uptime_s = v and v.uptime_ms // 1000,
+            age_ms = v and v.age_ms,
+        }
+    end
+    return rows, { columns = { "address", "role", "reachable", "term", "applied", "behind", "version", "policy",
+        "uptime_s", "age_ms" } }
+end
+
+--- Commits an empty entry; -> microseconds, or nil, message, code, hint.
+local function probe(timeout_ms)
+    local id = node.change_id()
+    while true do
+        local state = node.change(id, "probe", "", "", timeout_ms, false)
+        if state.done then
+            if state.code then return nil, state.text, state.code, state.hint end
+            return state.match
+        end
+        sleep(0.02)
+    end
 end
 
 return {
     command {
         name = "status", kind = "node", group = "cluster", access = "operator",
-        summary = "State of the node that is asked", example = "status",
+        summary = "State of the node that is asked, or of all nodes", example = "status --cluster",
         args = {},
-        run = function() return status() end,
+        options = { { "cluster", "bool", help = "one row for each member, as it has last told this node" } },
+        run = function(_, req)
+            if req.cluster then return overview() end
+            return status()
+        end,
     },
     command {
         name = "nodes", kind = "node", group = "cluster", access = "operator",
@@ -24,10 +67,12 @@ return {
         args = {},
         run = function()
             local list = json.list()
-            for _, member in ipairs(node.status().members) do
+            for _, member in ipairs(node.members()) do
+                local match = member.match
+                if match == 0 and member.vitals then match = member.vitals.last end
                 list[#list + 1] = {
-                    address = member.address, id = member.id, role = member.role, leader = member.leader,
-                    reachable = member.reachable, match = member.match,
+                    address = member.address, id = member.id, role = member.voter and "voter" or "learner",
+                    leader = member.leader, reachable = member.reachable, match = match,
                 }
             end
             return list
@@ -39,7 +84,10 @@ return {
         args = {},
         run = function()
             local s = node.status()
-            if s.leader == "" then return nil, "there is no leader now", "NOQUORUM" end
+            if s.leader == "" then
+                return nil, "no majority of the voters has a leader now", "NOQUORUM",
+                    "an election may be under way; `nodes` shows who is reachable"
+            end
             return { leader = s.leader, term = s.term }
         end,
     },
@@ -51,41 +99,37 @@ return {
     },
     command {
         name = "health", kind = "node", group = "cluster", access = "operator",
-        summary = "Whether the cluster serves: proves leadership with a round and counts who answers",
+        summary = "Whether the cluster takes writes: commits a probe, and shows who answers how fast",
         example = "health",
         args = {},
-        run = function()
-            local s = node.status()
-            local voters, reachable = 0, 0
-            for _, member in ipairs(s.members) do
-                if member.role == "voter" then
+        options = { { "timeout", "duration", default = "5", help = "how long the probe may take" } },
+        run = function(_, req)
+            local took, message, code, hint = probe(req.timeout)
+            if not took then return nil, message, code, hint end
+            local voters, reachable, latency = 0, 0, {}
+            for _, member in ipairs(node.members()) do
+                if member.voter then
                     voters = voters + 1
-                    if member.reachable or member.self then reachable = reachable + 1 end
+                    if member.reachable then reachable = reachable + 1 end
                 end
+                if member.rtt_us > 0 then latency[member.address] = member.rtt_us / 1000 end
             end
             local quorum = voters // 2 + 1
-            local proved = s.role == "leader" and node.read() == true
-            local serving = proved or (s.role ~= "leader" and s.leader ~= "" and reachable >= quorum)
             return {
-                status = serving and (reachable == voters and "ok" or "degraded") or "down",
-                leader = s.leader, voters = voters, reachable = reachable, quorum = quorum,
-                failures_left = math.max(0, reachable - quorum),
-            }
+                status = reachable == voters and "ok" or "degraded", leader = node.status().leader,
+                voters = voters, reachable = reachable, quorum = quorum, commit_ms = took / 1000,
+                failures_left = math.max(0, reachable - quorum), latency_ms = latency,
+            }, { columns = { "status", "leader", "voters", "reachable", "quorum", "failures_left" } }
         end,
     },
     command {
-        name = "transfer-leader", kind = "node", group = "cluster", access = "admin",
-        summary = "Hands leadership to another voter, the most advanced one if none is named",
-        example = "transfer-leader localhost:6001",
-        args = { { "address", "node", optional = true } },
-        run = function(_, req)
-            local s = node.status()
-            if s.role ~= "leader" then
-                return nil, ("this node does not lead, %s does"):format(s.leader), "NOTREADY"
-            end
-            local done, message, code = node.transfer(req.address or "")
+        name = "snapshot", kind = "node", group = "cluster", access = "admin",
+        summary = "Writes a snapshot on the node that is asked", example = "snapshot",
+        args = {},
+        run = function()
+            local done, message, code = node.snapshot()
             if not done then return nil, message, code end
-            return { transferred = true, to = req.address or "the most advanced voter" }
+            return { snapshot = node.status().snapshot, counts = node.counts() }
         end,
     },
 }

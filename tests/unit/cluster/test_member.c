@@ -157,9 +157,9 @@ static void test_add_nobody(void **state)
     (void)state;
     struct world *w = house(7, 3, 4);
     uint64_t last = node_status(world_leader(w)).last;
-    assert_int_equal(change(follower(w), CHANGE_ADD, "d:1", ""), ERR_NOTREADY);
+    assert_int_equal(change(follower(w), CHANGE_ADD, "d:1", ""), ERR_NOTFOUND);
     assert_int_equal(node_status(world_leader(w)).last, last);
-    assert_int_equal(change(follower(w), CHANGE_ADD, "nowhere:1", ""), ERR_NOTREADY);
+    assert_int_equal(change(follower(w), CHANGE_ADD, "nowhere:1", ""), ERR_NOTFOUND);
     node_start(&w->nodes[3]);
     assert_int_equal(change(follower(w), CHANGE_ADD, "d:1", ""), 0);
     w->nodes[3].outside = false;
@@ -227,7 +227,7 @@ static void test_joiner_dies(void **state)
             w->nodes[3].outside = false;
             assert_int_equal(voters(w), 4);
         } else {
-            assert_int_equal(code, ERR_NOTREADY);
+            assert_int_equal(code, ERR_LIMIT);
             assert_int_equal(voters(w), 3);
             world_propose(w, 3);
             node_start(&w->nodes[3]);
