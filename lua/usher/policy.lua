@@ -78,7 +78,8 @@ function M.deny(denial)
 end
 
 local RULE_KEYS = { name = true, code = true, message = true, hint = true, exempt = true,
-    on = true, seat = true, check = true, overbook = true }
+    on = true, seat = true, check = true, overbook = true,
+    exempts = true }
 local VERBS = { take = true, reseat = true, confirm = true }
 
 --- Makes a rule. A bare function is a `check`.
@@ -104,6 +105,7 @@ function M.rule(spec)
     for key, value in pairs(spec) do out[key] = value end
     out.code = spec.code or "DENIED"
     out.exempt = set_of(spec.exempt, "rule: exempt", 2)
+    out.exempts = next(out.exempt) ~= nil or nil
     out.on = on
     return out
 end
@@ -118,6 +120,18 @@ local function rule_list(list, what, level)
         local one = M.rule(entry) -- a copy: the same rule may stand in several lists
         one.name = one.name or "rule " .. i
         out[i] = one
+    end
+    return out
+end
+
+-- The rules of each verb, as the runner goes through them.
+local function judges_of(rules)
+    local out = {}
+    for verb in pairs(VERBS) do
+        out[verb] = {}
+        for _, one in ipairs(rules) do
+            if one.on[verb] then table.insert(out[verb], one) end
+        end
     end
     return out
 end
@@ -176,6 +190,7 @@ local function settings(spec, base, what, level)
     check_type(what .. ": late_confirm", spec.late_confirm, "boolean", level + 1)
     out.best = spec.best and best_settings(spec.best, what .. ": best", level + 1) or base.best
     out.rules = spec.rules and rule_list(spec.rules, what .. ": rules", level + 1) or base.rules
+    out.judges = judges_of(out.rules)
     out.hooks = spec.hooks and hook_table(spec.hooks, what .. ": hooks", level + 1) or base.hooks
     return out
 end

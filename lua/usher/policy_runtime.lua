@@ -9,6 +9,7 @@ local M = {}
 ---@field command string
 ---@field event Event the one being judged; rules run once for each event touched
 ---@field seats Place[] all places at this event after the request
+---@field size integer how many places those are, areas by heads
 ---@field gains Place[] those of them that are new (all, for a take)
 ---@field leaves Place[] places at this event that a move gives up
 ---@field order? Order
@@ -17,7 +18,24 @@ local M = {}
 ---@field codes table<string, true>
 ---@field metadata? string
 local Ask = {}
-local ask_meta = { __index = Ask }
+
+-- Members that few rules look at are made when one does.
+local LAZY = {
+    user = function(tx) return tx.user end,
+    codes = function(tx) return tx:codes() end,
+    seats = function() return {} end,
+    gains = function() return {} end,
+    leaves = function() return {} end,
+}
+local the_tx -- the VM has one
+
+local ask_meta = { __index = function(ask, key)
+    local make = LAZY[key]
+    if not make then return Ask[key] end
+    local value = make(the_tx)
+    rawset(ask, key, value)
+    return value
+end }
 
 -- What the places will be once the request is granted; made when first asked for.
 local function plan_of(ask)
@@ -43,33 +61,37 @@ function Ask:status(seat)
 end
 
 local function at_event(places, event)
-    local out = {}
+    local out, size = {}, 0
     for _, place in ipairs(places) do
-        if place.event == event then out[#out + 1] = place end
+        if place.event == event then
+            out[#out + 1] = place
+            size = size + place.count
+        end
     end
-    return out
+    return out, size
 end
 
--- The ask as the rules of one event see it.
+local function complete(tx, ask)
+    the_tx = tx
+    ask.after = ask.after or (ask.order and ask.order.status == "booked" and "booked") or "held"
+    return setmetatable(ask, ask_meta)
+end
+
+-- The ask as the rules of one of its several events see it.
 local function view(ask, event)
-    local one = ask
-    if #ask.events > 1 then
-        one = {}
-        for key, value in pairs(ask) do one[key] = value end
-    end
-    one.event = event
-    one.after = ask.after or (ask.order and ask.order.status == "booked" and "booked") or "held"
-    if #ask.events > 1 then
-        one.seats = at_event(ask.seats, event)
-        one.gains = at_event(ask.gains, event)
-    end
-    if ask.leaves[1] then one.leaves = at_event(ask.leaves, event) end
+    local one = {}
+    for key, value in next, ask do one[key] = value end
+    one.event, one.plan = event, nil
+    one.seats, one.size = at_event(ask.seats, event)
+    one.gains = at_event(ask.gains, event)
+    one.leaves = at_event(ask.leaves, event)
     return setmetatable(one, ask_meta)
 end
 
-local function exempted(rule, user)
+local function exempted(rule, ask)
+    local roles = ask.user.roles
     for role in next, rule.exempt do
-        if user.roles[role] then return true end
+        if roles[role] then return true end
     end
     return false
 end
@@ -81,14 +103,13 @@ end
 
 -- Denials come back from pcall as tables; anything else is a mistake in the rule.
 local function returned(rule, ok, ...)
+    local granted, denial = ...
+    if ok and granted then return nil end
     if not ok then
-        local err = ...
-        if type(err) ~= "table" then error(err, 0) end
-        return err
+        if type(granted) ~= "table" then error(granted, 0) end
+        return granted
     end
     if select("#", ...) == 0 then return nil end -- fell off its end: nothing to say against it
-    local granted, denial = ...
-    if granted then return nil end
     if type(denial) == "string" then denial = { message = denial } end
     return denial or { message = rule.message }
 end
@@ -108,14 +129,8 @@ local function judge_seats(tx, ask, rule)
     end
 end
 
--- nil, or the denial of one rule with everything filled in.
-local function run(tx, ask, rule)
-    local denial
-    if rule.seat then denial = judge_seats(tx, ask, rule) end
-    if not denial and rule.check then
-        denial = returned(rule, pcall(rule.check, tx, ask))
-    end
-    if not denial then return nil end
+-- A rule's denial with everything filled in.
+local function completed(tx, rule, denial)
     local out = {}
     for key, value in next, denial do out[key] = value end
     out.code = denial.code or rule.code
@@ -127,30 +142,49 @@ local function run(tx, ask, rule)
     return out
 end
 
+local function note(trace, rule, event, denial)
+    trace[#trace + 1] = { rule = rule.name, event = event.id, ok = denial == nil,
+        code = denial and denial.code, message = denial and denial.message }
+end
+
+-- The first denial at one event; `trace` takes what each rule says. Hot path: few steps for each
+-- rule that grants.
+local function judge_at(tx, ask, event, trace)
+    local first
+    local rules = tx:settings(event).judges[ask.verb]
+    for i = 1, #rules do
+        local rule = rules[i]
+        if not rule.exempts or not exempted(rule, ask) then
+            local denial = rule.seat and judge_seats(tx, ask, rule)
+            if not denial and rule.check then
+                denial = returned(rule, pcall(rule.check, tx, ask))
+            end
+            if denial then denial = completed(tx, rule, denial) end
+            if trace then
+                note(trace, rule, event, denial or nil)
+            elseif denial then
+                return denial
+            end
+            first = first or denial or nil
+        end
+    end
+    return first
+end
+
 --- Judges a request. In a dry run (`trace` is a list) every rule is asked and noted.
 ---@param tx Tx
----@param ask table as the VM makes it, with `events`
+---@param ask table as the VM makes it: with `event`, or with `events` when there are several
 ---@param trace? table[]
 ---@return table|nil denial the first one
 function M.judge(tx, ask, trace)
+    complete(tx, ask)
+    local events = rawget(ask, "events")
+    if not events then return judge_at(tx, ask, ask.event, trace) end
     local first
-    for _, event in ipairs(ask.events) do
-        local rules = tx:settings(event).rules
-        local seen
-        for i = 1, #rules do
-            local rule = rules[i]
-            if rule.on[ask.verb] and not exempted(rule, ask.user) then
-                seen = seen or view(ask, event)
-                local denial = run(tx, seen, rule)
-                if trace then
-                    trace[#trace + 1] = { rule = rule.name, event = event.id, ok = denial == nil,
-                        code = denial and denial.code, message = denial and denial.message }
-                elseif denial then
-                    return denial
-                end
-                first = first or denial
-            end
-        end
+    for _, event in ipairs(events) do
+        local denial = judge_at(tx, view(ask, event), event, trace)
+        if denial and not trace then return denial end
+        first = first or denial
     end
     return first
 end
@@ -178,12 +212,13 @@ end
 local function instead(ask, seats)
     local one, gained = {}, {}
     for key, value in next, ask do one[key] = value end
-    one.plan, one.event, one.seats, one.gains = nil, nil, {}, seats
+    one.plan, one.seats, one.gains = nil, {}, seats
     for _, place in ipairs(ask.gains) do gained[place.seat] = true end
     for _, place in ipairs(ask.seats) do
         if not gained[place.seat] then one.seats[#one.seats + 1] = place end
     end
     for _, seat in ipairs(seats) do one.seats[#one.seats + 1] = seat end
+    one.size = ask.size - #ask.gains + #seats
     return one
 end
 
@@ -216,7 +251,7 @@ function M.alternative(tx, ask, denial)
         return
     end
     local tries = {}
-    if #ask.events == 1 and ask.verb ~= "confirm" and not ask.exchange and #ask.gains > 0 then
+    if not rawget(ask, "events") and ask.verb ~= "confirm" and not ask.exchange and #ask.gains > 0 then
         local plain = true -- numbered seats without ticket types
         for _, place in ipairs(ask.gains) do plain = plain and place.seat ~= nil and not place.type end
         if plain then tries = candidates(tx, ask, denial) end
@@ -241,15 +276,15 @@ end
 ---@return boolean, string?
 function M.filter(tx, ask, seat)
     local event = seat.event
-    if ask.event ~= event then
-        ask.event, ask.after = event, "held"
-        setmetatable(ask, ask_meta)
+    if rawget(ask, "event") ~= event then
+        ask.event, ask.plan = event, nil
+        complete(tx, ask)
     end
-    for _, rule in ipairs(tx:settings(event).rules) do
-        if rule.seat and rule.on[ask.verb] and not exempted(rule, ask.user) then
-            local ok, fits = pcall(rule.seat, tx, ask, seat)
-            if not ok and type(fits) ~= "table" then error(fits, 0) end
-            if not ok or not fits then return false, rule.name end
+    for _, rule in ipairs(tx:settings(event).judges.take) do
+        if rule.seat and not (rule.exempts and exempted(rule, ask)) then
+            local ok, yes = pcall(rule.seat, tx, ask, seat)
+            if not ok and type(yes) ~= "table" then error(yes, 0) end
+            if not ok or not yes then return false, rule.name end
         end
     end
     return true

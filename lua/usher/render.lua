@@ -1,5 +1,8 @@
 --- Turns answers (decoded JSON) into text for people and programs: table, json, lua, csv.
 --- Runs in the client; pure.
+local seat_map = require "usher.seat_map"
+local width = require "usher.width"
+
 local M = {}
 
 M.FORMATS = { "table", "json", "lua", "csv" }
@@ -13,10 +16,7 @@ local function sorted_keys(t)
     return keys
 end
 
---- Columns of a printed text: UTF-8 characters count one each.
-local function width_of(text) return utf8.len(text) or #text end
-
-local function pad(text, width) return text .. (" "):rep(width - width_of(text)) end
+local width_of, pad = width.of, width.pad
 
 local function is_time(key)
     return key == "time" or key == "expires_at" or key == "since" or key:match("_at$") ~= nil
@@ -76,9 +76,23 @@ local function columns_of(rows, wanted)
     return out
 end
 
+--- Each row as a block of its own: for tables that are wider than the terminal.
+local function blocks(context, rows, columns)
+    local widest, lines = 0, {}
+    for _, name in ipairs(columns) do widest = math.max(widest, width_of(name)) end
+    for i, row in ipairs(rows) do
+        if i > 1 then lines[#lines + 1] = "" end
+        for _, name in ipairs(columns) do
+            local text = cell(context, name, row[name])
+            if text ~= "" then lines[#lines + 1] = pad(name, widest) .. "  " .. text end
+        end
+    end
+    return table.concat(lines, "\n")
+end
+
 local function grid(context, rows, columns)
     local widths, lines = {}, {}
-    local cells = {}
+    local cells, total = {}, -2
     for j, name in ipairs(columns) do widths[j] = width_of(name) end
     for i, row in ipairs(rows) do
         cells[i] = {}
@@ -87,6 +101,8 @@ local function grid(context, rows, columns)
             widths[j] = math.max(widths[j], width_of(cells[i][j]))
         end
     end
+    for j in ipairs(columns) do total = total + widths[j] + 2 end
+    if not context.piped and total > (context.width or 80) then return blocks(context, rows, columns) end
     local function line(list)
         local parts = {}
         for j, text in ipairs(list) do parts[j] = pad(text, widths[j]) end
@@ -98,7 +114,7 @@ local function grid(context, rows, columns)
 end
 
 local function pairs_table(context, value, wanted)
-    local width, lines = 0, {}
+    local widest, lines = 0, {}
     local columns, seen = {}, {}
     for _, list in ipairs { wanted, columns_of({ value }) } do -- those wanted come first
         for _, name in ipairs(list) do
@@ -106,12 +122,12 @@ local function pairs_table(context, value, wanted)
             seen[name] = true
         end
     end
-    for _, name in ipairs(columns) do width = math.max(width, width_of(name)) end
+    for _, name in ipairs(columns) do widest = math.max(widest, width_of(name)) end
     local free = value.order and value.price == 0 -- nothing to say of money
     for _, name in ipairs(columns) do
         local text = cell(context, name, value[name])
         if text ~= "" and not (free and (name == "price" or name == "lines")) then
-            lines[#lines + 1] = pad(name, width) .. "  " .. text
+            lines[#lines + 1] = pad(name, widest) .. "  " .. text
         end
     end
     return table.concat(lines, "\n")
@@ -119,67 +135,17 @@ end
 
 -- ---- Seat maps ------------------------------------------------------------------
 
-local MARKS = { free = ".", held = "h", booked = "X", blocked = "#" }
-local COLOURS = { free = "32", held = "33", booked = "31", blocked = "90" }
-
-local function mark(context, status)
-    local text = MARKS[status] or "?"
-    if not context.colour then return text end
-    return ("\27[%sm%s\27[0m"):format(COLOURS[status] or "0", text)
-end
-
-local function seat_row(context, row, name_width)
-    local parts = { pad(row.row, name_width), " " }
-    local room = math.max(10, (context.width or 80) - name_width - 2)
-    local used = 0
-    for _, seat in ipairs(row.seats) do
-        if used + 2 > room then
-            parts[#parts + 1] = "\n" .. (" "):rep(name_width + 1)
-            used = 0
-        end
-        parts[#parts + 1] = " " .. mark(context, seat.status)
-        used = used + 2
-        if seat.aisle then
-            parts[#parts + 1] = "  "
-            used = used + 2
-        end
+local function seats(context, value)
+    if value.rows then return table.concat(seat_map.draw(context, value), "\n") end
+    local lines, rows = seat_map.counts(context, value), {}
+    for _, name in ipairs(sorted_keys(value.taken or {})) do
+        rows[#rows + 1] = { seat = name, status = value.taken[name] }
     end
-    return table.concat(parts)
-end
-
-local function counts_line(counts)
-    return ("free %d   held %d   booked %d   blocked %d"):format(counts.free or 0, counts.held or 0,
-        counts.booked or 0, counts.blocked or 0)
-end
-
-local function seat_map(context, value)
-    local lines = { ("event %s   %s"):format(value.event, counts_line(value.counts)) }
-    if not value.rows then
-        local names = sorted_keys(value.taken or {})
-        local rows = {}
-        for _, name in ipairs(names) do rows[#rows + 1] = { seat = name, status = value.taken[name] } end
-        if #rows == 0 then
-            lines[#lines + 1] = "every seat is free; `seats " .. value.event .. " --full` draws the map"
-        else
-            lines[#lines + 1] = grid(context, rows, { "seat", "status" })
-        end
-        return table.concat(lines, "\n")
+    if #rows == 0 then
+        lines[#lines + 1] = "every seat is free; `seats " .. value.event .. " --full` draws the map"
+    else
+        lines[#lines + 1] = grid(context, rows, { "seat", "status" })
     end
-    local width, section = 1, nil
-    for _, row in ipairs(value.rows) do width = math.max(width, width_of(row.row)) end
-    for _, row in ipairs(value.rows) do
-        if row.section and row.section ~= "" and row.section ~= section then
-            section = row.section
-            lines[#lines + 1] = section
-        end
-        lines[#lines + 1] = seat_row(context, row, width)
-    end
-    for _, area in ipairs(value.areas or {}) do
-        lines[#lines + 1] = ("%s: %d of %d free"):format(area.area,
-            area.capacity - (area.held or 0) - (area.booked or 0), area.capacity)
-    end
-    lines[#lines + 1] = ("%s free  %s held  %s booked  %s blocked"):format(mark(context, "free"),
-        mark(context, "held"), mark(context, "booked"), mark(context, "blocked"))
     return table.concat(lines, "\n")
 end
 
@@ -188,7 +154,7 @@ end
 local function as_table(context, value, columns)
     if type(value) == "string" then return (value:gsub("[^%C\n\t]", "?")) end
     if type(value) ~= "table" then return cell(context, "", value) end
-    if value.event and value.counts and (value.taken or value.rows) then return seat_map(context, value) end
+    if value.event and value.counts and (value.taken or value.rows) then return seats(context, value) end
     if is_list(value) then
         if #value == 0 then return "(none)" end
         if type(value[1]) == "table" and not is_list(value[1]) then
@@ -208,7 +174,8 @@ local function csv_cell(text)
     return text
 end
 
-local function as_csv(context, value, columns)
+--- Without `header` only the rows.
+local function as_csv(context, value, columns, header)
     local rows = is_list(value) and value or { value }
     if type(rows[1]) ~= "table" then
         local lines = {}
@@ -221,7 +188,8 @@ local function as_csv(context, value, columns)
         for j, name in ipairs(columns) do parts[j] = csv_cell(get(name)) end
         return table.concat(parts, ",")
     end
-    local lines = { line(function(name) return name end) }
+    local lines = {}
+    if header ~= false then lines[1] = line(function(name) return name end) end
     for _, row in ipairs(rows) do
         lines[#lines + 1] = line(function(name) return cell(context, name, row[name]) end)
     end
@@ -244,11 +212,13 @@ local function as_lua(value, indent)
     return "{\n" .. table.concat(lines, ",\n") .. "\n" .. indent .. "}"
 end
 
+M.cell, M.csv_cell, M.columns_of, M.as_csv, M.as_lua = cell, csv_cell, columns_of, as_csv, as_lua
+
 --- Renders one answer.
 ---@param text string the answer as JSON
 ---@param value any the same, decoded
 ---@param columns string[] wanted columns, may be empty
----@param context { format: string, width: integer, colour: boolean, piped: boolean }
+---@param context { format: string, width: integer, height: integer, colour: boolean, piped: boolean }
 ---@return string # without a final newline
 function M.render(text, value, columns, context)
     if context.format == "json" then return text end

@@ -192,6 +192,9 @@ function M.statement(chunk, remember)
     if value ~= nil then remember(value) end
 end
 
+--- Runs a whole script; what it returns is shown as a console shows a statement's value.
+function M.script(chunk) echo(table.pack(chunk())) end
+
 --- Runs a console line that is a command.
 function M.command(remember, ...)
     local answer, message, code, hint = host.call(...)

@@ -35,7 +35,7 @@ describe("rule", function()
     it("brings what was written into one form", function()
         local check = function() return true end
         local r = P.rule { name = "x", check = check, exempt = { "vip" }, on = "take" }
-        assert.same({ name = "x", code = "DENIED", check = check, exempt = { vip = true },
+        assert.same({ name = "x", code = "DENIED", check = check, exempt = { vip = true }, exempts = true,
             on = { take = true } }, r)
         r = P.rule(check)
         assert.same({ code = "DENIED", check = check, exempt = {}, on = { take = true, reseat = true } }, r)

@@ -82,12 +82,14 @@ bool rules_overbook(lua_State *L, const struct places *seats)
 
 /* ---- The ask ------------------------------------------------------------------------ */
 
-static void push_codes(lua_State *L)
+/* tx:codes() -> {code = true}: those that came with the request. */
+int tx_codes(lua_State *L)
 {
+    (void)object_check(L, 1, OBJECT_TX);
     const struct call *call = vm_of(L)->call;
     if (vm_of(L)->with_codes) {
         lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_of(L)->codes);
-        return;
+        return 1;
     }
     lua_newtable(L);
     for (size_t i = 0; call != NULL && i < call->values_count; i++) {
@@ -98,6 +100,18 @@ static void push_codes(lua_State *L)
             lua_rawset(L, -3);
         }
     }
+    return 1;
+}
+
+/* Whether all places are at one event, which most requests are. */
+static bool one_event(const struct places *p)
+{
+    for (uint32_t i = 1; i < p->count; i++) {
+        if (p->place[i].event != p->place[0].event) {
+            return false;
+        }
+    }
+    return p->count > 0;
 }
 
 /* The events of the places, each once, in order of appearance. */
@@ -106,14 +120,12 @@ static void push_events(lua_State *L, const struct ask *ask)
     lua_newtable(L);
     int list = lua_gettop(L);
     lua_Integer n = 0;
-    uint32_t last = 0;
     for (uint32_t i = 0; i < ask->seats->count; i++) {
         uint32_t event = ask->seats->place[i].event;
-        bool seen = i > 0 && event == last;
+        bool seen = false;
         for (uint32_t k = 0; k < i && !seen; k++) {
             seen = ask->seats->place[k].event == event;
         }
-        last = event;
         if (!seen) {
             object_push_event(L, vm_event(L, event));
             lua_rawseti(L, list, ++n);
@@ -121,20 +133,36 @@ static void push_events(lua_State *L, const struct ask *ask)
     }
 }
 
+/* Members `event` and `size` (places, areas by heads), or `events` when there are several. */
+static void set_events(lua_State *L, const struct ask *ask)
+{
+    lua_Integer size = 0;
+    if (!one_event(ask->seats)) {
+        push_events(L, ask);
+        lua_setfield(L, -2, "events");
+        return;
+    }
+    for (uint32_t i = 0; i < ask->seats->count; i++) {
+        size += ask->seats->place[i].count;
+    }
+    object_push_event(L, vm_event(L, ask->seats->place[0].event));
+    lua_setfield(L, -2, "event");
+    lua_pushinteger(L, size);
+    lua_setfield(L, -2, "size");
+}
+
 static void set_places(lua_State *L, const struct places *p, const char *name)
 {
-    if (p != NULL) {
+    if (p != NULL && p->count > 0) {
         places_push(L, p);
-    } else {
-        lua_newtable(L);
-    }
-    lua_setfield(L, -2, name);
+        lua_setfield(L, -2, name);
+    } /* else the ask makes an empty list when somebody looks */
 }
 
 void rules_push_ask(lua_State *L, const struct ask *ask)
 {
     struct policy *p = vm_of(L);
-    lua_createtable(L, 0, 14);
+    lua_createtable(L, 0, 15);
     lua_pushstring(L, verb_names[ask->verb]);
     lua_setfield(L, -2, "verb");
     lua_pushstring(L, p->call != NULL ? p->call->def->name : "expire");
@@ -144,15 +172,14 @@ void rules_push_ask(lua_State *L, const struct ask *ask)
         lua_setfield(L, -2, "after");
     }
     set_places(L, ask->seats, "seats");
-    if (ask->gains == ask->seats) {
+    if (ask->gains == ask->seats && ask->seats->count > 0) {
         lua_getfield(L, -1, "seats");
         lua_setfield(L, -2, "gains");
     } else {
         set_places(L, ask->gains, "gains");
     }
     set_places(L, ask->leaves, "leaves");
-    push_events(L, ask);
-    lua_setfield(L, -2, "events");
+    set_events(L, ask);
     vm_push_span(L, ask->customer);
     lua_setfield(L, -2, "customer");
     if (ask->metadata.len > 0) {
@@ -175,12 +202,6 @@ void rules_push_ask(lua_State *L, const struct ask *ask)
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "exchange");
     }
-    if (!tx_field(L, FIELD_user)) {
-        lua_pushnil(L);
-    }
-    lua_setfield(L, -2, "user");
-    push_codes(L);
-    lua_setfield(L, -2, "codes");
 }
 
 /* tx:with_codes(list|nil): whose codes count from here on, for requests that are carried out

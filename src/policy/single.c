@@ -1,11 +1,11 @@
 /* What rules ask about a seat's surroundings, answered in C because a rule asks it for every
  * booking:
  *
- *   tx:single(gains, leaves[, aisles])    the free seat that a request would leave alone, or nil
+ *   tx:single(ask[, aisles])              the free seat that a request would leave alone, or nil
  *   tx:within(seat, distance[, same_row]) taken seats nearer than `distance`
  *
- * Both look at the house as it is; `gains` are the seats the request newly takes, `leaves`
- * those it gives up. */
+ * Both look at the house as it is; an ask's `gains` are the seats that the request newly takes,
+ * its `leaves` those it gives up. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,29 +100,30 @@ static int64_t look(lua_State *L, struct view *v, const struct places *list, boo
     return -1;
 }
 
-/* The list at `index`, sorted; NULL when it is empty. [-0, +0 or 1] */
-static struct places *read_list(lua_State *L, int index)
+/* A list of the ask at index 2, sorted; NULL when it is empty. [-0, +1 or 2] */
+static struct places *read_list(lua_State *L, const char *name)
 {
-    if (lua_isnoneornil(L, index) ||
-        (lua_type(L, index) == LUA_TTABLE && lua_rawlen(L, index) == 0)) {
+    lua_pushstring(L, name);
+    if (lua_rawget(L, 2) != LUA_TTABLE || lua_rawlen(L, -1) == 0) {
         return NULL;
     }
-    struct places *p = places_read(L, index, NULL);
-    if (p->count > 1) {
+    struct places *p = places_read(L, -1, NULL);
+    if (p->count > 16) {
         qsort(p->place, p->count, sizeof(p->place[0]), by_number);
     }
     return p;
 }
 
-/* tx:single(gains, leaves[, aisles]) -> seat | nil */
+/* tx:single(ask[, aisles]) -> seat | nil */
 int tx_single(lua_State *L)
 {
-    (void)object_check(L, 1, OBJECT_TX);
-    lua_settop(L, 4);
-    bool aisles = lua_toboolean(L, 4);
-    struct view v = { .store = vm_store(L) };
-    struct places *gains = read_list(L, 2), *leaves = read_list(L, 3);
     static const struct places none = { 0 };
+    (void)object_check(L, 1, OBJECT_TX);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 3);
+    bool aisles = lua_toboolean(L, 3);
+    struct view v = { .store = vm_store(L) };
+    struct places *gains = read_list(L, "gains"), *leaves = read_list(L, "leaves");
     v.gains = gains != NULL ? gains : &none;
     v.leaves = leaves;
     int64_t seat = gains != NULL ? look(L, &v, gains, true, aisles) : -1;

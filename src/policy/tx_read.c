@@ -405,6 +405,7 @@ const luaL_Reg tx_read_methods[] = {
     { "best", tx_best },
     { "near", tx_near },
     { "single", tx_single },
+    { "codes", tx_codes },
     { "with_codes", tx_with_codes },
     { "within", tx_within },
     { NULL, NULL },

@@ -208,6 +208,7 @@ int tx_near(lua_State *L);       /* near.c */
 int tx_single(lua_State *L);     /* single.c */
 int tx_within(lua_State *L);
 int tx_with_codes(lua_State *L); /* rules.c */
+int tx_codes(lua_State *L);
 int event_table(lua_State *L);   /* object_group.c */
 int event_sections(lua_State *L);
 

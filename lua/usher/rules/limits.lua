@@ -29,7 +29,7 @@ function M.max_per_customer(n, spec)
             local held, booked = tx:count(event, ask.customer, category)
             local has = held + booked
             if ask.verb ~= "take" and ask.order then has = has - count(ask.order.seats, event) end
-            local wants = count(ask.seats, event)
+            local wants = category and count(ask.seats, event) or ask.size
             if has + wants <= n or wants == 0 then return true end
             local left = math.max(n - has, 0)
             return nil, {
@@ -57,7 +57,7 @@ function M.party(spec)
         on = given.at and { "take", "confirm" } or { "take" },
         check = function(_, ask)
             if given.at and ask.verb == "take" and ask.after == "held" then return true end
-            local n = heads(ask.seats, ask.event)
+            local n = ask.size
             if n < min then
                 return nil, { message = ("a party of %d is too small"):format(n),
                     hint = ("take at least %d seats together"):format(min) }
@@ -94,7 +94,7 @@ function M.occupancy(spec)
                 taken = taken + area.held + area.booked
             end
             local most = given.seats or math.floor(total * given.percent / 100)
-            local more = heads(ask.seats, event)
+            local more = ask.size
             if ask.order and ask.verb ~= "take" then more = more - heads(ask.order.seats, event) end
             if more <= 0 or taken + more <= most then return true end
             local left = math.max(most - taken, 0)
@@ -120,7 +120,7 @@ function M.hold_cap(n, spec)
             if ask.after == "booked" then return true end
             local held = tx:count(ask.event, ask.customer)
             if ask.verb ~= "take" and ask.order then held = held - heads(ask.order.seats, ask.event) end
-            local wants = heads(ask.seats, ask.event)
+            local wants = ask.size
             if held + wants <= n then return true end
             return nil, {
                 message = ("at most %d places may be held at a time: %d are, %d were asked for"):format(n,

@@ -75,7 +75,7 @@ function M.no_orphans(spec)
         name = "no_orphans", exempt = given.exempt,
         check = function(tx, ask)
             if ask.exchange then return true end
-            local orphan = tx:single(ask.gains, ask.leaves, aisles)
+            local orphan = tx:single(ask, aisles)
             if not orphan or not avoidable(tx, ask) then return true end
             return nil, { message = "this would leave SEAT alone", seat = orphan, singles = singles,
                 otherwise = ("take %s too, or sit elsewhere"):format(orphan.label) }
