@@ -16,6 +16,7 @@ files["lua/policy"] = { read_globals = vm }
 local node = { "command", "json", "usher", "on", "every", "append", "check", "arg", "show", "exit",
     "now", "time", "sleep", "log", "print" }
 files["lua/commands/node"] = { read_globals = node }
+files["lua/usher/complete.lua"] = { read_globals = { "json", "usher" } }
 files["lua/hooks"] = { read_globals = node }
 files["lua/scripts"] = { read_globals = node }
 

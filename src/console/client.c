@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <hiredis/hiredis.h>
 #include <openssl/rand.h>
 #include <poll.h>
 #include <stdio.h>
@@ -18,29 +17,19 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "console/client_impl.h"
 
 #define CLIENT_TIMEOUT_MS 30000
 #define CONNECT_MS        2000
-/* Pause between two rounds over all addresses. */
-#define RETRY_MS          50
 
-struct client {
-    char **addresses;
-    size_t at, count; /* address in use, how many */
-    char *user, *password;
-    unsigned timeout_ms;
-    redisContext *redis; /* NULL while not connected */
-    bool session;        /* USHER.SESSION was sent on this connection */
-};
-
-static uint64_t now_ms(void)
+uint64_t client_now_ms(void)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static void pause_ms(unsigned ms) { (void)poll(NULL, 0, (int)ms); }
+void client_pause_ms(unsigned ms) { (void)poll(NULL, 0, (int)ms); }
 
 char **client_addresses(const char *text)
 {
@@ -110,14 +99,19 @@ int client_argument(const char *arg, struct buf *out, struct error *e)
     return 0;
 }
 
-static void disconnect(struct client *c)
+void client_disconnect(struct client *c)
 {
     if (c->redis != NULL) {
         redisFree(c->redis);
         c->redis = NULL;
     }
     c->session = false;
+    c->prompts = 0;
+    c->stale_streams = 0;
+    buf_clear(&c->prompt);
 }
+
+void client_next_address(struct client *c) { c->at = (c->at + 1) % c->count; }
 
 /* Splits "host:port" / "[v6]:port". */
 static bool split_address(const char *address, char *host, size_t cap, int *port)
@@ -140,8 +134,7 @@ static bool split_address(const char *address, char *host, size_t cap, int *port
     return true;
 }
 
-/* Moves an error line "CODE message; hint" into e. */
-static int take_error(const char *line, size_t len, struct error *e)
+int client_take_error(const char *line, size_t len, struct error *e)
 {
     size_t word = 0;
     while (word < len && line[word] != ' ') {
@@ -174,7 +167,7 @@ static int authenticate(struct client *c, struct error *e)
     if (r == NULL) {
         code = error_set(e, ERR_IO, "%s: %s", c->addresses[c->at], c->redis->errstr);
     } else if (r->type == REDIS_REPLY_ERROR) {
-        code = take_error(r->str, r->len, e);
+        code = client_take_error(r->str, r->len, e);
     }
     freeReplyObject(r);
     return code;
@@ -191,7 +184,7 @@ static int connect_one(struct client *c, struct error *e)
         return ERR_BADARG;
     }
     struct timeval limit = { CONNECT_MS / 1000, 0 };
-    disconnect(c);
+    client_disconnect(c);
     redisContext *redis = redisConnectWithTimeout(host, port, limit);
     if (redis == NULL || redis->err != 0) {
         error_set(e, ERR_IO, "cannot reach %s: %s", address,
@@ -205,13 +198,12 @@ static int connect_one(struct client *c, struct error *e)
     c->redis = redis;
     int code = authenticate(c, e);
     if (code != 0) {
-        disconnect(c);
+        client_disconnect(c);
     }
     return code;
 }
 
-/* Tries every address once, beginning with the one in use. */
-static int connect_any(struct client *c, struct error *e)
+int client_connect_any(struct client *c, struct error *e)
 {
     int code = 0;
     for (size_t i = 0; i < c->count; i++) {
@@ -247,7 +239,7 @@ int client_open(const struct client_options *o, struct client **out, struct erro
     c->user = o->user != NULL ? mem_strndup(o->user, strlen(o->user)) : NULL;
     c->password = o->password != NULL ? mem_strndup(o->password, strlen(o->password)) : NULL;
     c->timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : CLIENT_TIMEOUT_MS;
-    int code = connect_any(c, e);
+    int code = client_connect_any(c, e);
     if (code != 0) {
         client_close(c);
         return code;
@@ -258,7 +250,8 @@ int client_open(const struct client_options *o, struct client **out, struct erro
 
 void client_close(struct client *c)
 {
-    disconnect(c);
+    client_disconnect(c);
+    buf_free(&c->prompt);
     client_addresses_free(c->addresses);
     mem_free(c->user);
     mem_free(c->password);
@@ -267,7 +260,7 @@ void client_close(struct client *c)
 
 const char *client_address(const struct client *c) { return c->addresses[c->at]; }
 
-static void make_request_id(char out[33])
+void client_make_id(char out[CLIENT_ID_BYTES])
 {
     unsigned char raw[16];
     int ok = RAND_bytes(raw, sizeof raw);
@@ -277,7 +270,7 @@ static void make_request_id(char out[33])
     }
 }
 
-static bool worth_retrying(int code)
+bool client_worth_retrying(int code)
 {
     return code == ERR_UNKNOWN || code == ERR_NOQUORUM || code == ERR_NOTREADY || code == ERR_BUSY;
 }
@@ -286,19 +279,19 @@ static bool worth_retrying(int code)
 static int try_once(struct client *c, size_t argc, const char **argv, const size_t *lens,
                     uint64_t deadline, struct buf *json, struct error *e)
 {
-    uint64_t now = now_ms();
+    uint64_t now = client_now_ms();
     uint64_t left = deadline > now ? deadline - now : 1;
     struct timeval limit = { (time_t)(left / 1000), (suseconds_t)(left % 1000 * 1000) };
     (void)redisSetTimeout(c->redis, limit);
     redisReply *r = redisCommandArgv(c->redis, (int)argc, argv, lens);
     if (r == NULL) {
         error_set(e, ERR_IO, "%s: %s", client_address(c), c->redis->errstr);
-        disconnect(c);
+        client_disconnect(c);
         return ERR_IO;
     }
     int code = 0;
     if (r->type == REDIS_REPLY_ERROR) {
-        code = take_error(r->str, r->len, e);
+        code = client_take_error(r->str, r->len, e);
     } else if (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS) {
         buf_put(json, r->str, r->len);
     } else {
@@ -309,201 +302,54 @@ static int try_once(struct client *c, size_t argc, const char **argv, const size
     return code;
 }
 
-int client_call(struct client *c, size_t argc, const struct span *argv, struct buf *json,
-                struct error *e)
+size_t client_words(size_t argc, const struct span *argv, const char *id, const char ***texts,
+                    size_t **lens)
 {
-    char request[33];
-    make_request_id(request);
-    const char **texts = mem_must_alloc((argc + 2) * sizeof *texts);
-    size_t *lens = mem_must_alloc((argc + 2) * sizeof *lens);
     size_t total = 0;
     bool has_id = false;
     for (size_t i = 1; i < argc; i++) {
         has_id = has_id || span_is(argv[i], "--request");
     }
+    *texts = mem_must_alloc((argc + 3) * sizeof **texts);
+    *lens = mem_must_alloc((argc + 3) * sizeof **lens);
     for (size_t i = 0; i < argc; i++) {
-        texts[total] = argv[i].data;
-        lens[total++] = argv[i].len;
+        (*texts)[total] = argv[i].data;
+        (*lens)[total++] = argv[i].len;
         if (i == 0 && !has_id) { /* before any `--`, which would end the options */
-            texts[total] = "--request";
-            lens[total++] = strlen("--request");
-            texts[total] = request;
-            lens[total++] = strlen(request);
+            (*texts)[total] = "--request";
+            (*lens)[total++] = strlen("--request");
+            (*texts)[total] = id;
+            (*lens)[total++] = strlen(id);
         }
     }
-    uint64_t deadline = now_ms() + c->timeout_ms;
+    return total;
+}
+
+int client_call(struct client *c, size_t argc, const struct span *argv, struct buf *json,
+                struct error *e)
+{
+    char id[CLIENT_ID_BYTES];
+    const char **texts;
+    size_t *lens;
+    client_make_id(id);
+    size_t total = client_words(argc, argv, id, &texts, &lens);
+    uint64_t deadline = client_now_ms() + c->timeout_ms;
     int code;
     while (true) {
-        code = c->redis != NULL ? 0 : connect_any(c, e);
+        code = c->redis != NULL ? 0 : client_connect_any(c, e);
         if (code == 0) {
             code = try_once(c, total, texts, lens, deadline, json, e);
         }
-        bool again = code == ERR_IO || worth_retrying(code);
-        if (code == 0 || !again || now_ms() + RETRY_MS >= deadline) {
+        bool again = code == ERR_IO || client_worth_retrying(code);
+        if (code == 0 || !again || client_now_ms() + CLIENT_RETRY_MS >= deadline) {
             break;
         }
         if (code == ERR_IO) {
-            c->at = (c->at + 1) % c->count;
+            client_next_address(c);
         }
-        pause_ms(RETRY_MS);
+        client_pause_ms(CLIENT_RETRY_MS);
     }
     mem_free(texts);
     mem_free(lens);
     return code;
-}
-
-int client_session(struct client *c, struct error *e)
-{
-    if (c->session) {
-        return 0;
-    }
-    int code = c->redis != NULL ? 0 : connect_any(c, e);
-    if (code != 0) {
-        return code;
-    }
-    redisReply *r = redisCommand(c->redis, "USHER.SESSION");
-    if (r == NULL) {
-        code = error_set(e, ERR_IO, "%s: %s", client_address(c), c->redis->errstr);
-        disconnect(c);
-    } else if (r->type == REDIS_REPLY_ERROR) {
-        code = take_error(r->str, r->len, e);
-    }
-    freeReplyObject(r);
-    c->session = code == 0;
-    return code;
-}
-
-static struct span element(const redisReply *r, size_t i)
-{
-    if (i >= r->elements || r->element[i]->str == NULL) {
-        return span_make("", 0);
-    }
-    return span_make(r->element[i]->str, r->element[i]->len);
-}
-
-static int integer(const redisReply *r, size_t i)
-{
-    if (i >= r->elements) {
-        return 1;
-    }
-    const redisReply *item = r->element[i];
-    int64_t v = item->type == REDIS_REPLY_INTEGER ? item->integer : 1;
-    if (item->str != NULL && sscanf(item->str, "%lld", (long long *)&v) != 1) {
-        v = 1;
-    }
-    return (int)v;
-}
-
-/* Waits for more bytes, 100 ms at a time, so that an interrupt is noticed. */
-static int wait_readable(struct client *c, const volatile sig_atomic_t *interrupted, bool *killed,
-                         struct error *e)
-{
-    while (true) {
-        struct pollfd p = { c->redis->fd, POLLIN, 0 };
-        int n = poll(&p, 1, 100);
-        if (n > 0) {
-            return 0;
-        }
-        if (n < 0 && errno != EINTR) {
-            return error_set(e, ERR_IO, "%s: %s", client_address(c), strerror(errno));
-        }
-        if (interrupted != NULL && *interrupted != 0 && !*killed) {
-            *killed = true;
-            int written = 0;
-            (void)redisAppendCommand(c->redis, "USHER.KILL");
-            while (written == 0 && redisBufferWrite(c->redis, &written) == REDIS_OK) {
-            }
-        }
-    }
-}
-
-/* Reads frames of a running statement until `done`. */
-static int read_stream(struct client *c, client_output_cb cb, void *arg,
-                       const volatile sig_atomic_t *interrupted, struct error *e,
-                       struct buf *traceback)
-{
-    bool killed = false;
-    while (true) {
-        void *reply = NULL;
-        if (redisGetReplyFromReader(c->redis, &reply) != REDIS_OK) {
-            break;
-        }
-        if (reply == NULL) {
-            if (wait_readable(c, interrupted, &killed, e) != 0 ||
-                redisBufferRead(c->redis) != REDIS_OK) {
-                break;
-            }
-            continue;
-        }
-        redisReply *r = reply;
-        int status = -2;
-        if (r->type == REDIS_REPLY_ERROR) {
-            take_error(r->str, r->len, e);
-            status = 1;
-        } else if (span_is(element(r, 0), "done")) {
-            struct span line = element(r, 2), trace = element(r, 3);
-            status = integer(r, 1);
-            if (line.len > 0) {
-                take_error(line.data, line.len, e);
-            }
-            buf_put(traceback, trace.data, trace.len);
-        } else if (r->elements > 1) {
-            cb(arg, element(r, 0), element(r, 1), element(r, 2));
-        }
-        freeReplyObject(r);
-        if (status != -2) {
-            return status;
-        }
-    }
-    error_set(e, ERR_IO, "the connection to %s broke: %s", client_address(c), c->redis->errstr);
-    disconnect(c);
-    return -1;
-}
-
-static int run_argv(struct client *c, size_t argc, const char **argv, const size_t *lens,
-                    client_output_cb cb, void *arg, const volatile sig_atomic_t *interrupted,
-                    struct error *e, struct buf *traceback)
-{
-    error_clear(e);
-    if (client_session(c, e) != 0) {
-        return -1;
-    }
-    (void)redisAppendCommandArgv(c->redis, (int)argc, argv, lens);
-    int written = 0;
-    while (written == 0) {
-        if (redisBufferWrite(c->redis, &written) != REDIS_OK) {
-            error_set(e, ERR_IO, "the connection to %s broke: %s", client_address(c),
-                      c->redis->errstr);
-            disconnect(c);
-            return -1;
-        }
-    }
-    return read_stream(c, cb, arg, interrupted, e, traceback);
-}
-
-int client_line(struct client *c, struct span line, client_output_cb cb, void *arg,
-                const volatile sig_atomic_t *interrupted, struct error *e, struct buf *traceback)
-{
-    const char *argv[] = { "USHER.LINE", line.data };
-    const size_t lens[] = { strlen("USHER.LINE"), line.len };
-    return run_argv(c, 2, argv, lens, cb, arg, interrupted, e, traceback);
-}
-
-int client_run(struct client *c, struct span name, struct span text, size_t argc,
-               const struct span *argv, client_output_cb cb, void *arg,
-               const volatile sig_atomic_t *interrupted, struct error *e, struct buf *traceback)
-{
-    const char **texts = mem_must_alloc((argc + 3) * sizeof *texts);
-    size_t *lens = mem_must_alloc((argc + 3) * sizeof *lens);
-    texts[0] = "USHER.RUN", lens[0] = strlen("USHER.RUN");
-    texts[1] = name.data, lens[1] = name.len;
-    texts[2] = text.data, lens[2] = text.len;
-    for (size_t i = 0; i < argc; i++) {
-        texts[3 + i] = argv[i].data;
-        lens[3 + i] = argv[i].len;
-    }
-    int status = run_argv(c, argc + 3, texts, lens, cb, arg, interrupted, e, traceback);
-    mem_free(texts);
-    mem_free(lens);
-    return status;
 }

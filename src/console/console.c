@@ -1,111 +1,173 @@
-/* The console: lines from a terminal (libedit), from -c or from a pipe go to the node, one
+/* The console: lines from a terminal (terminal.c), from -c or from a pipe go to the node, one
  * at a time; what comes back is printed as it comes.
  *
  * The node decides what a line is (a command or Lua) and keeps the session's variables; an
  * incomplete statement comes back with status 2 and no error, and is sent again with the
- * next line added. Ctrl-C ends the running statement, Ctrl-D the console. */
+ * next line added. A few lines are the console's own (assist.lua, `own`): exit, set output,
+ * history, ?. Ctrl-C ends the running statement on the node; asked again, the console says what
+ * it waits for; the third time it gives the connection up. Nothing of this touches the node's
+ * other work. */
 #include "console/console.h"
 
 #include <errno.h>
-#include <histedit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/limits.h"
-#include "console/client.h"
-#include "console/render.h"
+#include "console/backup.h"
+#include "console/console_impl.h"
+#include "console/interrupt.h"
+#include "console/policy.h"
 
 #define STATUS_INCOMPLETE 2
-#define HISTORY_LINES     1000
-
-struct console {
-    const struct console_options *o;
-    struct client *client;
-    struct render *render;
-    struct buf statement; /* lines of an unfinished statement */
-    bool failed;          /* some statement failed */
-    bool leave;
-};
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
 
 static void print_output(void *arg, struct span kind, struct span text, struct span columns)
 {
     struct console *c = arg;
-    if (span_is(kind, "value")) {
-        render_print(c->render, text, columns);
-    } else if (span_is(kind, "progress")) {
-        (void)fprintf(stderr, "%.*s\n", (int)text.len, text.data);
-    } else {
-        (void)fwrite(text.data, 1, text.len, stdout);
-        (void)fflush(stdout);
-    }
+    render_frame(c->render, kind, text, columns);
 }
 
-static bool is_word(struct span line, const char *word)
+static void say_what_it_waits_for(void *arg, unsigned n)
 {
-    while (line.len > 0 && (line.data[line.len - 1] == ' ' || line.data[line.len - 1] == '\t')) {
-        line.len--;
-    }
-    while (line.len > 0 && (line.data[0] == ' ' || line.data[0] == '\t')) {
-        line.data++;
-        line.len--;
-    }
-    return span_is(line, word);
+    const struct console *c = arg;
+    size_t len = strcspn(c->running.len > 0 ? c->running.data : "", "\n");
+    len = len < c->running.len ? len : c->running.len;
+    (void)n;
+    (void)fprintf(stderr,
+                  "\r\33[Kwaiting for %s to end `%.*s`: it was told to, and has not answered. "
+                  "Ctrl-C once more gives the connection up.\n",
+                  client_address(c->client), (int)(len < 60 ? len : 60), c->running.data);
 }
 
-static bool is_blank(struct span line) { return is_word(line, ""); }
+static struct span trim(struct span s)
+{
+    while (s.len > 0 && strchr(" \t\r\n", s.data[s.len - 1]) != NULL) {
+        s.len--;
+    }
+    while (s.len > 0 && strchr(" \t\r\n", s.data[0]) != NULL) {
+        s.data++;
+        s.len--;
+    }
+    return s;
+}
+
+bool console_is_blank(struct span line) { return trim(line).len == 0; }
 
 static struct span statement_text(const struct console *c)
 {
     return span_make((const char *)c->statement.data, c->statement.len);
 }
 
-/* Adds a line to the statement and runs it; an incomplete one waits for more. */
-static void feed(struct console *c, struct span line)
+static void set_format(struct console *c, const struct buf *name)
 {
-    if (c->statement.len == 0) {
-        if (is_blank(line)) {
-            return;
+    char text[16] = "";
+    struct error e;
+    (void)snprintf(text, sizeof text, "%.*s", (int)name->len, (const char *)name->data);
+    (void)render_format(c->render, text, &e);
+}
+
+/* Lines that the console itself deals with. False: the node's, maybe as another text. */
+static bool own_line(struct console *c, struct span *line, struct buf *other)
+{
+    struct buf what = BUF_INIT;
+    bool done = false;
+    if (render_assist(c->render, "own", line, 1, &what, other)) {
+        struct span verb = span_make((const char *)what.data, what.len);
+        if (span_is(verb, "exit")) {
+            c->leave = done = true;
+        } else if (span_is(verb, "format")) {
+            set_format(c, other);
+            done = true;
+        } else if (span_is(verb, "formats")) {
+            (void)fputs("BADARG set output to what?; write set output table, json, lua or csv\n",
+                        stderr);
+            c->failed = done = true;
+        } else if (span_is(verb, "line")) {
+            *line = span_make((const char *)other->data, other->len);
         }
-        if (is_word(line, "exit") || is_word(line, "quit")) {
-            c->leave = true;
-            return;
-        }
-    } else {
+    }
+    buf_free(&what);
+    return done;
+}
+
+static void report(struct console *c, int status, const struct error *e,
+                   const struct buf *traceback)
+{
+    c->failed = c->failed || status != 0;
+    if (e->code == 0) {
+        return;
+    }
+    if (interrupt_count() > 0 && e->code != ERR_IO) {
+        (void)fprintf(stderr, "\r\33[K%s\n",
+                      e->code == ERR_CANCELED && status == -1 ? e->message : "interrupted");
+        return;
+    }
+    render_error(e, span_make((const char *)traceback->data, traceback->len));
+}
+
+/* `backup FILE` writes a file here, not on the node. */
+static bool run_backup(struct console *c, int *status, struct error *e)
+{
+    struct buf json = BUF_INIT, note = BUF_INIT;
+    int code = 0;
+    error_clear(e);
+    bool is = backup_line(c->client, c->running, c->hooks.interrupts, &json, &note, &code, e);
+    if (is && code == 0) {
+        render_print(c->render, span_make((const char *)json.data, json.len), span_make("", 0));
+        (void)fflush(stdout);
+        (void)fprintf(stderr, "%.*s\n", (int)note.len, (char *)note.data);
+    }
+    *status = code != 0 ? EXIT_REFUSED : EXIT_DONE;
+    buf_free(&json);
+    buf_free(&note);
+    return is;
+}
+
+static void run_statement(struct console *c)
+{
+    struct error e;
+    struct buf traceback = BUF_INIT;
+    interrupt_clear();
+    render_begin(c->render);
+    c->running = statement_text(c);
+    int status = 0;
+    error_clear(&e);
+    if (!policy_line(c->o, c->running, &status) && !run_backup(c, &status, &e)) {
+        status = client_line(c->client, c->running, &c->hooks, &e, &traceback);
+    }
+    if (client_sessions(c->client) > 1 && client_sessions(c->client) != c->sessions) {
+        (void)fprintf(stderr, "connected to %s; a new session: its variables are gone\n",
+                      client_address(c->client));
+    }
+    c->sessions = client_sessions(c->client);
+    if (status != STATUS_INCOMPLETE || e.code != 0) {
+        buf_clear(&c->statement);
+        report(c, status, &e, &traceback);
+    }
+    c->running = span_make("", 0);
+    buf_free(&traceback);
+}
+
+void console_feed(struct console *c, struct span line)
+{
+    struct buf other = BUF_INIT;
+    if (c->statement.len > 0) {
         buf_put_u8(&c->statement, '\n');
+    } else if (console_is_blank(line) || own_line(c, &line, &other)) {
+        buf_free(&other);
+        return;
     }
     buf_put(&c->statement, line.data, line.len);
+    buf_free(&other);
     if (c->statement.failed || c->statement.len > REQUEST_BYTES_MAX) {
         (void)fprintf(stderr, "TOOBIG the statement is larger than %d bytes\n", REQUEST_BYTES_MAX);
         buf_clear(&c->statement);
         c->failed = true;
         return;
     }
-    struct error e;
-    struct buf traceback = BUF_INIT;
-    interrupted = 0;
-    int status =
-        client_line(c->client, statement_text(c), print_output, c, &interrupted, &e, &traceback);
-    if (status != STATUS_INCOMPLETE || e.code != 0) {
-        buf_clear(&c->statement);
-        c->failed = c->failed || status != 0;
-        if (e.code != 0 && interrupted != 0) {
-            (void)fprintf(stderr, "interrupted\n");
-        } else if (e.code != 0) {
-            render_error(&e, span_make((const char *)traceback.data, traceback.len));
-        }
-    }
-    buf_free(&traceback);
+    run_statement(c);
 }
 
 static void finish_input(struct console *c)
@@ -122,7 +184,7 @@ static void run_commands(struct console *c)
 {
     for (const char *const *line = c->o->commands; *line != NULL && !c->failed && !c->leave;
          line++) {
-        feed(c, span_of(*line));
+        console_feed(c, span_of(*line));
         finish_input(c);
     }
 }
@@ -137,125 +199,53 @@ static void run_pipe(struct console *c)
         while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r')) {
             len--;
         }
-        feed(c, span_make(line, len));
+        console_feed(c, span_make(line, len));
     }
     free(line);
     finish_input(c);
 }
 
-/* ---- Interactive ------------------------------------------------------------- */
-
-static char *prompt(EditLine *el)
+static int open_console(struct console *c, struct error *e)
 {
-    static char text[320];
-    struct console *c = NULL;
-    (void)el_get(el, EL_CLIENTDATA, &c);
-    if (c->statement.len > 0) {
-        (void)snprintf(text, sizeof text, "%*s> ", (int)strlen(client_address(c->client)), "...");
-    } else {
-        (void)snprintf(text, sizeof text, "%s@%s> ", client_address(c->client),
-                       c->o->profile != NULL ? c->o->profile : "usher");
+    const struct console_options *o = c->o;
+    struct client_options co = { .addresses = o->addresses,
+                                 .user = o->user,
+                                 .password = o->password };
+    int code = render_new(o->format, stdout, &c->render, e);
+    if (code == 0 && (code = client_open(&co, &c->client, e)) != 0) {
+        render_free(c->render);
     }
-    return text;
-}
-
-/* ~/.local/state/usher/history, or NULL when there is no home. */
-static const char *history_file(char *path, size_t cap)
-{
-    const char *home = getenv("HOME");
-    if (home == NULL || home[0] != '/') {
-        return NULL;
+    if (code == 0 && !interrupt_take(o->in_node)) {
+        code = error_set(e, ERR_INTERNAL, "no pipe: %s", strerror(errno));
+        client_close(c->client);
+        render_free(c->render);
     }
-    static const char *const steps[] = { "/.local", "/.local/state", "/.local/state/usher" };
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-        (void)snprintf(path, cap, "%s%s", home, steps[i]);
-        if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-            return NULL;
-        }
-    }
-    (void)snprintf(path, cap, "%s/.local/state/usher/history", home);
-    return path;
-}
-
-static void greet(const struct console *c)
-{
-    (void)printf("usher %s, connected to %s. `help` lists the commands, "
-                 "Ctrl-D leaves%s.\n",
-                 USHER_VERSION, client_address(c->client),
-                 c->o->in_node ? " (the node goes on)" : "");
-}
-
-static void run_terminal(struct console *c)
-{
-    char path[4096];
-    EditLine *el = el_init("usher", stdin, stdout, stderr);
-    History *past = history_init();
-    HistEvent event;
-    const char *file = history_file(path, sizeof path);
-    (void)history(past, &event, H_SETSIZE, HISTORY_LINES);
-    (void)history(past, &event, H_SETUNIQUE, 1);
-    if (file != NULL) {
-        (void)history(past, &event, H_LOAD, file);
-    }
-    (void)el_set(el, EL_CLIENTDATA, c);
-    (void)el_set(el, EL_PROMPT, prompt);
-    (void)el_set(el, EL_EDITOR, "emacs");
-    (void)el_set(el, EL_SIGNAL, 0);
-    (void)el_set(el, EL_HIST, history, past);
-    greet(c);
-    while (!c->leave && (c->o->stop == NULL || *c->o->stop == 0)) {
-        int count = 0;
-        interrupted = 0;
-        const char *line = el_gets(el, &count);
-        if (line == NULL && interrupted != 0) { /* Ctrl-C at the prompt drops the line */
-            buf_clear(&c->statement);
-            (void)printf("\n");
-            el_reset(el);
-            continue;
-        }
-        if (line == NULL || count <= 0) {
-            (void)printf("\n");
-            break;
-        }
-        size_t len = strcspn(line, "\r\n");
-        if (!is_blank(span_make(line, len))) {
-            (void)history(past, &event, H_ENTER, line);
-        }
-        feed(c, span_make(line, len));
-    }
-    if (file != NULL) {
-        (void)history(past, &event, H_SAVE, file);
-    }
-    history_end(past);
-    el_end(el);
+    return code;
 }
 
 int console_main(const struct console_options *o)
 {
     struct error e;
     struct console c = { .o = o };
-    struct client_options co = { .addresses = o->addresses,
-                                 .user = o->user,
-                                 .password = o->password };
     bool terminal = o->commands == NULL && isatty(STDIN_FILENO) == 1;
-    int code = render_new(o->format, stdout, &c.render, &e);
-    if (code == 0 && (code = client_open(&co, &c.client, &e)) != 0) {
-        render_free(c.render);
-    }
+    int code = open_console(&c, &e);
     if (code != 0) {
         render_error(&e, span_make("", 0));
         return code == ERR_BADARG ? EXIT_USAGE : EXIT_REFUSED;
     }
-    struct sigaction on = { .sa_handler = on_interrupt }, old;
-    (void)sigaction(SIGINT, &on, &old);
+    c.hooks = (struct client_hooks){ .output = print_output,
+                                     .impatient = say_what_it_waits_for,
+                                     .arg = &c,
+                                     .interrupts = interrupt_counter(),
+                                     .wake_fd = interrupt_fd() };
     if (o->commands != NULL) {
         run_commands(&c);
     } else if (terminal) {
-        run_terminal(&c);
+        terminal_run(&c);
     } else {
         run_pipe(&c);
     }
-    (void)sigaction(SIGINT, &old, NULL);
+    interrupt_release();
     client_close(c.client);
     render_free(c.render);
     buf_free(&c.statement);

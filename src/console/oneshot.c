@@ -2,18 +2,23 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "console/backup.h"
 #include "console/client.h"
 #include "console/console.h"
+#include "console/interrupt.h"
 #include "console/render.h"
 
 struct arguments {
     struct buf *texts;
     struct span *spans;
-    size_t count;
+    size_t count, given; /* texts; spans in use */
 };
 
 static void arguments_free(struct arguments *a)
@@ -28,7 +33,7 @@ static void arguments_free(struct arguments *a)
 /* Copies argv, an @FILE as its text. */
 static int arguments_read(struct arguments *a, int argc, char **argv, struct error *e)
 {
-    a->count = 0;
+    a->count = a->given = 0;
     a->texts = mem_must_alloc((size_t)argc * sizeof *a->texts);
     a->spans = mem_must_alloc((size_t)argc * sizeof *a->spans);
     for (int i = 0; i < argc; i++) {
@@ -39,6 +44,7 @@ static int arguments_read(struct arguments *a, int argc, char **argv, struct err
         if (code != 0) {
             return code;
         }
+        a->given++;
         a->spans[i] = span_make(text->data != NULL ? (const char *)text->data : "", text->len);
     }
     return 0;
@@ -62,6 +68,67 @@ static struct client_options client_options(const struct console_options *o)
                                     .password = o->password };
 }
 
+static void print_output(void *arg, struct span kind, struct span text, struct span columns)
+{
+    render_frame(arg, kind, text, columns);
+}
+
+static void say_waiting(void *arg, unsigned n)
+{
+    (void)arg, (void)n;
+    (void)fputs("still waiting for the node to end it; Ctrl-C once more leaves\n", stderr);
+}
+
+/* Something dangerous asks first, where somebody can be asked; --yes is the answer given in
+ * advance and stays here. False: the user said no. */
+static bool confirmed(struct render *render, struct arguments *args)
+{
+    struct buf words = BUF_INIT, question = BUF_INIT, place = BUF_INIT;
+    bool go = true;
+    buf_put_u8(&words, '[');
+    for (size_t i = 0; i < args->count; i++) {
+        json_put_comma(&words);
+        json_put_string(&words, args->spans[i]);
+    }
+    buf_put_u8(&words, ']');
+    struct span text = span_make((const char *)words.data, words.len);
+    bool asks = render_assist_json(render, "confirm_words", &text, 1, &question, &place);
+    buf_put_u8(&place, 0);
+    size_t yes = place.len > 1 ? (size_t)atoi((char *)place.data) : 0;
+    if (yes > 1 && yes <= args->count) {
+        memmove(args->spans + yes - 1, args->spans + yes,
+                (args->count - yes) * sizeof *args->spans);
+        args->given--;
+    } else if (asks && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) {
+        char answer[16] = "";
+        (void)printf("%.*s", (int)question.len, (char *)question.data);
+        (void)fflush(stdout);
+        go = fgets(answer, sizeof answer, stdin) != NULL &&
+             (answer[0] == 'y' || answer[0] == 'Y');
+    }
+    buf_free(&words);
+    buf_free(&question);
+    buf_free(&place);
+    return go;
+}
+
+/* A file on this machine, not on the node's. */
+static int take_backup(struct client *client, const struct arguments *args, struct buf *json,
+                       struct error *e)
+{
+    struct buf note = BUF_INIT;
+    bool taken = interrupt_take(false);
+    int code = backup_take(client, args->given, args->spans, taken ? interrupt_counter() : NULL,
+                           json, &note, e);
+    if (taken) {
+        interrupt_release();
+    }
+    (void)fprintf(stderr, "%.*s%s", (int)note.len, note.len > 0 ? (char *)note.data : "",
+                  note.len > 0 ? "\n" : "");
+    buf_free(&note);
+    return code;
+}
+
 int oneshot_main(const struct console_options *o, int argc, char **argv)
 {
     struct error e;
@@ -73,15 +140,22 @@ int oneshot_main(const struct console_options *o, int argc, char **argv)
     struct arguments args = { 0 };
     struct client *client = NULL;
     struct client_options co = client_options(o);
+    const struct client_hooks hooks = { .output = print_output, .arg = render, .wake_fd = -1 };
     struct buf json = BUF_INIT;
     int code = arguments_read(&args, argc, argv, &e);
+    if (code == 0 && !confirmed(render, &args)) {
+        code = error_set(&e, ERR_CANCELED, "left, nothing was done");
+    }
     if (code == 0) {
         code = client_open(&co, &client, &e);
     }
     if (code == 0) {
-        code = client_call(client, args.count, args.spans, &json, &e);
+        code = backup_is(args.given, args.spans)
+                   ? take_backup(client, &args, &json, &e)
+                   : client_stream(client, args.given, args.spans, &hooks, &json, &e);
     }
     if (code == 0) {
+        render_paged(render, isatty(STDIN_FILENO) == 1);
         render_print(render, span_make((const char *)json.data, json.len), span_make("", 0));
     }
     if (client != NULL) {
@@ -91,26 +165,6 @@ int oneshot_main(const struct console_options *o, int argc, char **argv)
     arguments_free(&args);
     render_free(render);
     return code == 0 ? EXIT_DONE : fail(&e);
-}
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-static void print_output(void *arg, struct span kind, struct span text, struct span columns)
-{
-    if (span_is(kind, "value")) {
-        render_print(arg, text, columns);
-    } else if (span_is(kind, "progress")) {
-        (void)fprintf(stderr, "%.*s\n", (int)text.len, text.data);
-    } else {
-        (void)fwrite(text.data, 1, text.len, stdout);
-        (void)fflush(stdout);
-    }
 }
 
 static int read_script(const char *path, struct buf *out, struct error *e)
@@ -152,13 +206,17 @@ int run_main(const struct console_options *o, int argc, char **argv)
     int status = EXIT_REFUSED;
     if (read_script(argv[0], &script, &e) == 0 &&
         arguments_read(&args, argc - 1, argv + 1, &e) == 0 &&
-        render_new(o->format, stdout, &render, &e) == 0 && client_open(&co, &client, &e) == 0) {
-        struct sigaction on = { .sa_handler = on_interrupt }, old;
-        (void)sigaction(SIGINT, &on, &old);
+        render_new(o->format, stdout, &render, &e) == 0 && client_open(&co, &client, &e) == 0 &&
+        interrupt_take(false)) {
+        const struct client_hooks hooks = { .output = print_output,
+                                            .impatient = say_waiting,
+                                            .arg = render,
+                                            .interrupts = interrupt_counter(),
+                                            .wake_fd = interrupt_fd() };
         status = client_run(client, span_of(strcmp(argv[0], "-") == 0 ? "stdin" : argv[0]),
                             span_make((const char *)script.data, script.len), args.count,
-                            args.spans, print_output, render, &interrupted, &e, &traceback);
-        (void)sigaction(SIGINT, &old, NULL);
+                            args.spans, &hooks, &e, &traceback);
+        interrupt_release();
     } else {
         status = status_of(e.code);
     }

@@ -1,11 +1,15 @@
 /* The console protocol (docs/protocol.md): Lua statements and scripts over a connection.
  *
  *   USHER.SESSION                 +OK: a session with its own globals begins
- *   USHER.LINE text               one console line
+ *   USHER.LINE text [id [again]]  one console line; a command gets the request id
  *   USHER.RUN name text arg...    a whole script
+ *   USHER.COMPLETE text           what may stand at the end of a line
  *   USHER.KILL                    no answer: ends what runs (its `done` follows)
+ *   USHER.PROMPT                  what a prompt says of this node
+ *   USHER.CALL word...            a command that may say what it does while it runs
+ *   USHER.AGAIN word...           the same, sent before on a connection that broke
  *
- * LINE and RUN answer with a stream of arrays, the last of them ["done", ...]. Statements
+ * LINE, RUN and COMPLETE answer with a stream of arrays, the last of them ["done", ...]. Statements
  * of one connection run one after the other; requests behind them wait for their answers'
  * turn as always. A script whose console does not read is paused (flow control); one whose
  * console goes away is killed with its session.
@@ -77,7 +81,10 @@ static void start(struct conn *c, struct slot *x)
     c->starting = true;
     x->kind = SLOT_RUNNING;
     if (text_ieq(x->argv[0], span_of("USHER.LINE"))) {
-        t = scripts_line(c->session, x->argv[1], &events, c);
+        t = scripts_statement(c->session, x->argv[1], x->argc > 2 ? x->argv[2] : span_of(""),
+                              x->argc > 3, &events, c);
+    } else if (text_ieq(x->argv[0], span_of("USHER.COMPLETE"))) {
+        t = scripts_complete(c->session, x->argv[1], &events, c);
     } else {
         t = scripts_run(c->session, x->argv[1], x->argv[2], x->argv + 3, x->argc - 3, &events, c);
     }
@@ -119,6 +126,57 @@ static void begin(struct conn *c, struct slot *x)
     }
 }
 
+/* ---- Commands that say what they do
+ * -------------------------------------------------------------- */
+
+static void on_frame(struct request *r, const char *kind, struct span text)
+{
+    struct slot *x = r->arg;
+    struct buf *b = slot_out(x);
+    put_array(b, 2);
+    put_text(b, kind);
+    put_bulk(b, text);
+    resp_conn_touch(x->conn);
+}
+
+static bool has_room(struct request *r)
+{
+    const struct slot *x = r->arg;
+    return stream_bytes(x->conn) + x->answer.len <= STREAM_BYTES_SOFT;
+}
+
+/* The command itself, its output as arrays in front of its answer. */
+static void call(struct conn *c, struct slot *x, bool again)
+{
+    const struct command_def *def =
+        x->argc > 1 ? registry_find(service_registry(c->server->o.service), x->argv[1]) : NULL;
+    if (x->argc < 2) {
+        verb_fail(x, ERR_BADARG, "USHER.CALL COMMAND WORD...", "no command");
+        return;
+    }
+    bool streams = def != NULL && def->kind == COMMAND_NODE;
+    if (streams && again) {
+        verb_fail(x, ERR_UNKNOWN, "look before you run it again",
+                  "the connection broke while `%s` ran: it may have happened", def->name);
+        return;
+    }
+    verb_submit(c, x, 1);
+    if (streams) {
+        x->request.output = on_frame;
+        x->request.room = has_room;
+    }
+    service_submit(c->server->o.service, &x->request);
+}
+
+static void prompt(struct conn *c, struct slot *x)
+{
+    struct buf json = BUF_INIT;
+    scripts_prompt(c->server->o.scripts, &json);
+    put_bulk(slot_out(x), span_make((const char *)json.data, json.len));
+    buf_free(&json);
+    slot_done(x);
+}
+
 bool session_verb(struct conn *c, struct slot *x)
 {
     struct span name = x->argv[0];
@@ -127,6 +185,12 @@ bool session_verb(struct conn *c, struct slot *x)
     }
     bool line = text_ieq(name, span_of("USHER.LINE"));
     bool run = text_ieq(name, span_of("USHER.RUN"));
+    bool complete = text_ieq(name, span_of("USHER.COMPLETE"));
+    bool again = text_ieq(name, span_of("USHER.AGAIN"));
+    if (again || text_ieq(name, span_of("USHER.CALL"))) { /* each command has its own level */
+        call(c, x, again);
+        return true;
+    }
     if (c->server->o.scripts == NULL) {
         verb_fail(x, ERR_NOTREADY, "ask another node", "this node runs no scripts");
     } else if (c->user.access < ACCESS_OPERATOR) {
@@ -134,6 +198,8 @@ bool session_verb(struct conn *c, struct slot *x)
                   "AUTH as a user with this access", "the console needs access `operator`");
     } else if (text_ieq(name, span_of("USHER.SESSION"))) {
         begin(c, x);
+    } else if (text_ieq(name, span_of("USHER.PROMPT"))) {
+        prompt(c, x);
     } else if (text_ieq(name, span_of("USHER.KILL"))) {
         x->kind = SLOT_DONE; /* no answer: an answer would land behind the statement's */
         if (c->task != NULL) {
@@ -142,12 +208,14 @@ bool session_verb(struct conn *c, struct slot *x)
         slot_done(x);
     } else if (c->session == NULL) {
         verb_fail(x, ERR_BADARG, "send USHER.SESSION first", "no console session");
-    } else if ((line && x->argc == 2) || (run && x->argc >= 3)) {
+    } else if ((line && x->argc >= 2 && x->argc <= 4) || (complete && x->argc == 2) ||
+               (run && x->argc >= 3)) {
         x->kind = SLOT_WAITING;
         session_pump(c);
     } else {
         verb_fail(x, ERR_BADARG,
-                  "USHER.SESSION | USHER.LINE TEXT | USHER.RUN NAME TEXT ARG... | USHER.KILL",
+                  "USHER.SESSION | LINE TEXT [ID] | RUN NAME TEXT ARG... | COMPLETE TEXT | KILL | "
+                  "PROMPT | CALL WORD...",
                   "this is not the console protocol");
     }
     return true;

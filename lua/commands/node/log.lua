@@ -1,0 +1,111 @@
+--- log: what the entries of the replicated log say.
+local node = ...
+
+local COLUMNS = { "index", "term", "time", "user", "what" }
+
+local function plain(word)
+    if word:find("%s") or word == "" then return "'" .. word .. "'" end
+    return #word > 80 and word:sub(1, 77) .. "..." or word
+end
+
+local function text_of(transaction)
+    local words = { transaction.command }
+    for _, word in ipairs(transaction.words) do words[#words + 1] = plain(word) end
+    if transaction.code then words[#words + 1] = "-> " .. transaction.code end
+    return table.concat(words, " ")
+end
+
+--- Rows of one entry: one per transaction.
+local function rows_of(entry, into)
+    local function add(user, what, transaction)
+        into[#into + 1] = {
+            index = entry.index, term = entry.term, time = entry.time, user = user ~= "" and user or nil,
+            what = what, kind = entry.kind, request = transaction and transaction.request ~= "" and
+                transaction.request or nil, effects = transaction and transaction.effects,
+        }
+    end
+    if not entry.transactions or #entry.transactions == 0 then
+        local what = entry.kind == "change" and "(members of the cluster)" or
+            entry.unreadable and "(" .. entry.unreadable .. ")" or "(" .. entry.kind .. ")"
+        add("", what)
+        return
+    end
+    for _, transaction in ipairs(entry.transactions) do
+        local what = text_of(transaction)
+        if transaction.command == "" then -- the node's own: expiry, dropping, records
+            what = #transaction.effects > 0 and table.concat(transaction.effects, ", ") or "(nothing)"
+        end
+        add(transaction.user, what, transaction)
+    end
+end
+
+local function read(first, last)
+    local rows = json.list()
+    for index = first, last do
+        local entry = node.entry(index)
+        if entry then rows_of(entry, rows) end
+    end
+    return rows
+end
+
+--- "7", "7..12", "7..", "..12" -> first, last
+local function range_of(text, oldest, newest, limit)
+    if not text then return math.max(oldest, newest - limit + 1), newest end
+    local single = text:match("^%d+$")
+    if single then return math.tointeger(tonumber(single)), math.tointeger(tonumber(single)) end
+    local from, to = text:match("^(%d*)%.%.(%d*)$")
+    if not from or (from == "" and to == "") then return nil end
+    local first = from ~= "" and math.tointeger(tonumber(from)) or oldest
+    local last = to ~= "" and math.tointeger(tonumber(to)) or newest
+    return first, last
+end
+
+local function follow(ctx, from)
+    local feed <close> = node.feed("commits")
+    while true do
+        local _, newest = node.log_range()
+        for _, row in ipairs(read(from, newest)) do ctx:row(row) end
+        from = math.max(from, newest + 1)
+        local text, why, code = feed:next(10000)
+        if not text and code then return nil, why, code end
+    end
+end
+
+local function log(ctx, req)
+    local oldest, newest = node.log_range()
+    local limit = req.limit or 20
+    if limit < 1 or limit > 1000 then return nil, "--limit is 1 to 1000", "BADARG" end
+    local first, last = range_of(req.range, oldest, newest, limit)
+    if not first then return nil, ("`%s` is no range of the log"):format(req.range), "BADARG",
+        "write an index, 7..12, 7.. or ..12" end
+    if first > last and not req.follow then
+        return nil, ("the range %d..%d is empty"):format(first, last), "BADARG" end
+    if last < oldest and not req.follow then
+        return nil, ("entries before %d are in a snapshot and no longer in the log"):format(oldest), "NOTFOUND"
+    end
+    if first > newest and not req.follow then
+        return nil, ("entry %d has not been committed here; the newest is %d"):format(first, newest), "NOTFOUND"
+    end
+    first = math.max(first, oldest)
+    if req.follow then
+        if not ctx.streams then
+            return nil, "--follow shows what comes: this answer would never end", "BADARG",
+                "run it in a console or with `usher log --follow`"
+        end
+        ctx:columns(COLUMNS)
+        return follow(ctx, first)
+    end
+    last = math.min(last, newest, first + (req.range and 1000 or limit) - 1)
+    return read(first, last), { columns = COLUMNS }
+end
+
+return command {
+    name = "log", kind = "node", group = "cluster", access = "operator",
+    summary = "Entries of the replicated log, decoded: index, term, time, user, what", example = "log 7..12",
+    args = { { "range", "string", optional = true, meta = "FROM..TO", help = "an index or a range; else the newest" } },
+    options = {
+        { "limit", "int", meta = "N", help = "how many without a range, 20 if not given" },
+        { "follow", "bool", help = "go on with what commits, until Ctrl-C" },
+    },
+    run = log,
+}
