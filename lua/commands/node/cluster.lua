@@ -122,14 +122,4 @@ return {
             }, { columns = { "status", "leader", "voters", "reachable", "quorum", "failures_left" } }
         end,
     },
-    command {
-        name = "snapshot", kind = "node", group = "cluster", access = "admin",
-        summary = "Writes a snapshot on the node that is asked", example = "snapshot",
-        args = {},
-        run = function()
-            local done, message, code = node.snapshot()
-            if not done then return nil, message, code end
-            return { snapshot = node.status().snapshot, counts = node.counts() }
-        end,
-    },
 }
