@@ -22,3 +22,4 @@ files["lua/scripts"] = { read_globals = node }
 
 files["spec"] = { std = "+busted" }
 files["config.lua"] = { read_globals = { "env" } }
+files["lua/policy/**/*_spec.lua"] = { std = "+busted", read_globals = vm }

@@ -10,8 +10,8 @@ local function value_of(text)
 end
 
 local function key_of(text)
-    if text == "" or #text > 128 or text:find("[%c]") then
-        deny { code = "BADARG", message = "a key has 1 to 128 printable bytes" }
+    if text == "" or #text > 512 or text:find("[%c]") then
+        deny { code = "BADARG", message = "a key has 1 to 512 printable bytes" }
     end
     return text
 end

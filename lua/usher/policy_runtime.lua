@@ -10,6 +10,7 @@ local M = {}
 ---@field event Event the one being judged; rules run once for each event touched
 ---@field seats Place[] all places at this event after the request
 ---@field size integer how many places those are, areas by heads
+---@field all Place[] all places after the request, at every event it touches
 ---@field gains Place[] those of them that are new (all, for a take)
 ---@field leaves Place[] places at this event that a move gives up
 ---@field order? Order
@@ -26,13 +27,14 @@ local LAZY = {
     seats = function() return {} end,
     gains = function() return {} end,
     leaves = function() return {} end,
+    all = function(_, ask) return ask.seats end,
 }
 local the_tx -- the VM has one
 
 local ask_meta = { __index = function(ask, key)
     local make = LAZY[key]
     if not make then return Ask[key] end
-    local value = make(the_tx)
+    local value = make(the_tx, ask)
     rawset(ask, key, value)
     return value
 end }
@@ -81,7 +83,7 @@ end
 local function view(ask, event)
     local one = {}
     for key, value in next, ask do one[key] = value end
-    one.event, one.plan = event, nil
+    one.event, one.plan, one.all = event, nil, ask.seats
     one.seats, one.size = at_event(ask.seats, event)
     one.gains = at_event(ask.gains, event)
     one.leaves = at_event(ask.leaves, event)
@@ -212,7 +214,7 @@ end
 local function instead(ask, seats)
     local one, gained = {}, {}
     for key, value in next, ask do one[key] = value end
-    one.plan, one.seats, one.gains = nil, {}, seats
+    one.plan, one.all, one.seats, one.gains = nil, nil, {}, seats
     for _, place in ipairs(ask.gains) do gained[place.seat] = true end
     for _, place in ipairs(ask.seats) do
         if not gained[place.seat] then one.seats[#one.seats + 1] = place end

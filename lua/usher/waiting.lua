@@ -10,14 +10,11 @@
 --- been granted seats from the same house. A large party may be passed by a smaller one that
 --- fits, and no seat is kept free for it. Per transaction at most SERVE_MAX waits get seats and at
 --- most TRIES_MAX are tried against the rules; what is left over is served with the next seat.
-local policy = require "usher.policy"
 local shared = require "usher.shared"
 
 local M = {}
 
 local SERVE_MAX, TRIES_MAX, PAGE = 50, 200, 500
---- An event's id and a number make a key of 128 bytes.
-local EVENT_BYTES_MAX = 108
 
 local function prefix_of(event) return "wait:" .. event.id .. ":" end
 
@@ -53,10 +50,6 @@ end
 --- Adds a customer to the end of the line.
 ---@return table wait
 function M.join(tx, event, customer, count, category, codes)
-    if #event.id > EVENT_BYTES_MAX then
-        policy.deny { code = "TOOBIG", message = ("the event's id is too long for a waiting list: at most %d bytes")
-            :format(EVENT_BYTES_MAX) }
-    end
     local number = (tx:get "wait") or 0
     tx:set("wait", number + 1)
     local wait = { customer = customer, count = count, category = category, codes = codes, at = tx.now }

@@ -177,8 +177,8 @@ static struct span encode(lua_State *L, const char *what)
 static struct span check_key(lua_State *L, int index)
 {
     struct span key = vm_check_span(L, index, "the key");
-    if (key.len == 0 || key.len > ID_BYTES_MAX) {
-        vm_refusef(L, ERR_BADARG, "a key has 1 to %d bytes", ID_BYTES_MAX);
+    if (key.len == 0 || key.len > KV_KEY_BYTES_MAX) {
+        vm_refusef(L, ERR_BADARG, "a key has 1 to %d bytes", KV_KEY_BYTES_MAX);
     }
     return key;
 }

@@ -567,7 +567,7 @@ static void test_values(void **state)
          { "get presale", "{'key':'presale','value':{'a':1,'b':[]},'index':'*'}" },
          { "set mode strict", "{'value':'strict'}" }, { "set n 5", "{'value':5}" },
          { "set off false", "{'value':false}" }, { "get off", "{'value':false}" },
-         { "set x {", "!BADARG value: JSON" }, { "set `` 5", "!BADARG a key has 1 to 128" },
+         { "set x {", "!BADARG value: JSON" }, { "set `` 5", "!BADARG a key has 1 to 512" },
          { "get nothing", "!NOTFOUND nothing is kept under 'nothing'" },
          { "keys", "['mode','n','off','presale']" }, { "keys p", "['presale']" },
          { "keys --after n", "['off','presale']" }, { "set n", "{'key':'n','value':'(absent)'}" },

@@ -1,0 +1,61 @@
+local test = require "usher.test"
+
+local AREAS = { { name = "FIELD", category = "field", capacity = 30 },
+    { name = "CAMP", category = "camp", capacity = 10 } }
+
+local function house() return test.house { policy = "policy.lua", areas = AREAS } end
+
+describe("the festival", function()
+    it("sells tickets for the field by type", function()
+        local h = house()
+        h:grants("book 1 ann FIELD*2", { price = 2 * 8900 })
+        h:grants("book 1 ann FIELD*1=child", { price = 0 })
+        h:grants("book 1 bob FIELD*3=day", { price = 3 * 3900 })
+        h:refuses("book 1 cid FIELD*1=senior", { code = "BADARG", rule = "price_zones" })
+    end)
+
+    it("lets nobody camp without a ticket", function()
+        local h = house()
+        h:refuses("book 1 ann CAMP*2", { rule = "camp-with-ticket" })
+        h:grants "book 1 ann FIELD*2 CAMP*1"
+        h:grants "book 1 ann CAMP*1"
+        h:refuses("book 1 ann CAMP*1", { rule = "camp-with-ticket" })
+    end)
+
+    it("stops at 95 percent of all places", function()
+        local h = house()
+        for i = 1, 4 do h:grants(("book 1 c%d FIELD*5 CAMP*2"):format(i)) end
+        h:grants "book 1 c5 FIELD*8 CAMP*1"
+        h:refuses("book 1 c6 FIELD*2", { rule = "occupancy", code = "LIMIT", hint = "1 more" })
+        h:grants "book 1 c6 FIELD*1"
+    end)
+
+    it("gives what comes back to those who wait", function()
+        local h = house()
+        for i = 1, 3 do h:grants(("book 1 c%d FIELD*10"):format(i)) end
+        h:grants("wait 1 eve 2 --category field", { place = 1 })
+        h:grants("wait 1 tom 3 --category field", { place = 2 })
+        h:grants "cancel $c1 FIELD*4"
+        local got = h:orders({ customer = "eve" })[1]
+        assert.equal("held", got.status)
+        assert.equal(0, #h:orders { customer = "tom" })
+        h:pass "40m" -- eve does not confirm (a hold lasts 40 minutes here): tom is next
+        assert.equal("held", h:orders({ customer = "tom" })[1].status)
+    end)
+
+    it("never sells more than there is, nor camping without tickets", function()
+        test.property {
+            policy = "policy.lua", areas = AREAS, types = { "day" }, party = 4,
+            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300,
+            holds = function(h)
+                local sum = 0
+                for _, area in ipairs(h:event().areas) do
+                    local held, booked = area:use()
+                    if held + booked > area.capacity then return false, area.label end
+                    sum = sum + held + booked
+                end
+                return sum <= 38, "more than 95 percent"
+            end,
+        }
+    end)
+end)

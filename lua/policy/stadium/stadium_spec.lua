@@ -1,0 +1,112 @@
+local test = require "usher.test"
+
+local CHART = [[{"sections":[{"name":"lower","rows":[{"name":"L","seats":10}]},
+    {"name":"middle","rows":[{"name":"M","seats":10}]}]}]]
+
+local function house(now)
+    return test.house { policy = "policy.lua", charts = { house = CHART }, now = now or "2026-03-01 09:00",
+        events = { ["1"] = { attributes = { start = "2026-05-01 20:00" } } } } -- opens 2026-03-02 20:00
+end
+
+-- Lets a customer in, as the queue does.
+local function enter(h, ...)
+    for _, customer in ipairs { ... } do h:grants(("join 1 %s"):format(customer)) end
+end
+
+describe("the stadium's queue", function()
+    it("draws among those who came before the opening", function()
+        local h = house()
+        for i = 1, 150 do h:grants(("join 1 c%d"):format(i), { status = "joined" }) end
+        h:refuses("hold 1 c1 L1 --code MEMBER", { rule = "queue", message = "not your turn" })
+        h:at "2026-03-02 20:00"
+        local admitted, first = 0, 0
+        for i = 1, 150 do
+            local at = h:run(("place 1 c%d"):format(i))
+            if at.status == "admitted" then admitted = admitted + 1 end
+            if at.status == "admitted" and i <= 100 then first = first + 1 end
+        end
+        assert.equal(100, admitted) -- the rate, and not more within the minute
+        assert.truthy(first < 100) -- and not those who came first
+        h:pass "1m"
+        assert.equal("admitted", h:run("place 1 c1").status)
+    end)
+
+    it("puts late comers behind, in order", function()
+        local h = house "2026-03-02 20:00"
+        for i = 1, 100 do h:grants(("join 1 c%d"):format(i), { status = "admitted" }) end
+        h:grants("join 1 x", { status = "waiting", ahead = 0 })
+        h:pass "1s"
+        h:grants("join 1 y", { status = "waiting", ahead = 1 })
+        h:pass "59s"
+        h:grants("place 1 y", { status = "admitted" })
+        h:grants("place 1 x", { status = "admitted" })
+    end)
+
+    it("lets people buy for a while only", function()
+        local h = house "2026-03-02 20:00"
+        enter(h, "ann")
+        h:pass "15m"
+        h:refuses("hold 1 ann L1 --code MEMBER", { rule = "queue", hint = "join again" })
+        h:grants("join 1 ann", { status = "admitted" })
+        h:grants "hold 1 ann L1 --code MEMBER"
+    end)
+
+    it("tells strangers to join", function()
+        house():refuses("hold 1 zoe L1", { rule = "queue", hint = "join 1 zoe" })
+    end)
+end)
+
+describe("the stadium's sale", function()
+    it("lets each code in at its time", function()
+        local h = house "2026-03-02 20:00"
+        enter(h, "ann")
+        h:refuses("hold 1 ann L1", { rule = "window" })
+        h:refuses("hold 1 ann L1 --code FAN", { rule = "window" })
+        h:grants "hold 1 ann L1 --code MEMBER"
+        h:at "2026-03-04 20:00"
+        enter(h, "bob")
+        h:grants "hold 1 bob L2 --code FAN"
+        h:at "2026-03-06 20:00"
+        enter(h, "cid")
+        h:grants "hold 1 cid L3"
+    end)
+
+    it("stops hoarders", function()
+        local h = house "2026-03-10"
+        enter(h, "ann")
+        h:play "o = hold 1 ann L1..L4"
+        h:refuses("hold 1 ann L5", { rule = "max_per_customer" })
+        h:pass "9m"
+        h:refuses("hold 1 ann L1", { rule = "rehold" }) -- until minute 17: over its lifetime
+        h:grants "hold 1 ann L5"
+    end)
+
+    it("opens the middle tier when the lower one is nearly sold", function()
+        local h = house "2026-03-10"
+        enter(h, "ann", "bob", "cid")
+        h:refuses("hold 1 ann M1", { rule = "section_order" })
+        h:grants "book 1 ann L1..L4"
+        h:grants "book 1 bob L5..L8"
+        h:grants "hold 1 cid M1"
+    end)
+
+    it("sells nobody more than four", function()
+        test.property {
+            policy = "policy.lua", charts = { house = CHART }, now = "2026-03-10",
+            events = { ["1"] = { attributes = { start = "2026-05-01 20:00" } } },
+            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300,
+            actions = { function(h, random)
+                local parties = h:parties()
+                local who = #parties > 0 and parties[random:int(1, #parties)].customer or "c1"
+                return "join 1 " .. who
+            end, function(_, random) return "join 1 c" .. random:int(1, 200) end },
+            holds = function(h)
+                local places = {}
+                for _, party in ipairs(h:parties()) do
+                    places[party.customer] = (places[party.customer] or 0) + #party.seats
+                    if places[party.customer] > 4 then return false, party.customer .. " has more than four" end
+                end
+            end,
+        }
+    end)
+end)

@@ -1,0 +1,124 @@
+--- An on-sale queue: who wants to buy joins, a draw decides at the opening, then so many a minute
+--- are let in, each for a while.
+---
+---     local queue = require("usher.queue").new { opens = "-30d", rate = 200 }
+---     return policy { rules = { queue.rule, ... }, commands = queue.commands }
+---
+--- `join EVENT CUSTOMER` takes a place in line. Those who join before the opening draw a secret
+--- number, and at the opening the numbers are the order: being early is worth nothing. Those who join
+--- later stand behind them, in order of arrival. `place EVENT CUSTOMER` tells how many are ahead;
+--- clients ask it every few seconds, and that is what moves the line. The rule refuses whoever has
+--- not been let in, or whose time is over (then: join again, at the end).
+---
+--- At most `rate` people are let in within a minute, however long nobody came before.
+local common = require "usher.rules.common"
+local policy = require "usher.policy"
+
+local M = {}
+
+local AHEAD_MAX, STEP = 1000, 100
+
+local function person(event, customer) return ("queue:%s:c:%s"):format(event.id, customer) end
+local function line(event) return ("queue:%s:l:"):format(event.id) end
+local function state(event) return ("queue:%s"):format(event.id) end
+
+local function command_of(name, summary, run)
+    return command { name = name, group = "orders", kind = "transaction", access = "client",
+        summary = summary, example = name .. " 1 ann",
+        args = { { "event", "event" }, { "customer", "customer" } }, run = run }
+end
+
+-- Lets in who is due: at most `rate` a minute.
+local function advance(tx, event, spec)
+    local opens = spec.opens(event)
+    if tx.now < opens then return end
+    local minute = (tx.now - opens) // 60000
+    local now = tx:get(state(event)) or { minute = minute, left = spec.rate }
+    if minute > now.minute then now = { minute = minute, left = spec.rate } end
+    local keys = tx:keys(line(event), nil, math.min(now.left, STEP))
+    for _, key in ipairs(keys) do
+        local who = tx:get(key)
+        tx:set(key, nil)
+        tx:set(person(event, who), { until_ms = tx.now + spec.window })
+        tx:emit("admitted", { event = event.id, customer = who })
+    end
+    if #keys > 0 then
+        now.left = now.left - #keys
+        tx:set(state(event), now)
+    end
+end
+
+-- What a customer is told.
+local function shown(tx, event, customer, spec)
+    local me = tx:get(person(event, customer))
+    local out = { event = event.id, customer = customer }
+    if not me then
+        out.status = "absent"
+    elseif me.until_ms then
+        out.status, out.until_ms = me.until_ms > tx.now and "admitted" or "over", me.until_ms
+    elseif tx.now < spec.opens(event) then
+        out.status, out.opens = "joined", spec.opens(event)
+    else
+        out.status, out.ahead = "waiting", 0
+        for _, key in ipairs(tx:keys(line(event), nil, AHEAD_MAX)) do
+            if key == me.key then break end
+            out.ahead = out.ahead + 1
+        end
+    end
+    return out
+end
+
+local function join(tx, req, spec)
+    advance(tx, req.event, spec)
+    local me = tx:get(person(req.event, req.customer))
+    if not me or (me.until_ms and me.until_ms <= tx.now) then
+        local early = tx.now < spec.opens(req.event)
+        local key
+        repeat -- the draw: nobody can choose or learn the number
+            key = line(req.event) .. (early and ("0:%015d"):format(tx:random(0, 999999999999999))
+                or ("1:%015d:%06d"):format(tx.now, tx:random(0, 999999)))
+        until not tx:get(key)
+        tx:set(key, req.customer)
+        tx:set(person(req.event, req.customer), { key = key })
+        advance(tx, req.event, spec)
+    end
+    return shown(tx, req.event, req.customer, spec)
+end
+
+--- Makes a queue.
+---   opens   when the line begins to move: a time, or "-30d" before the event's `start`
+---   rate    people a minute
+---   window  how long somebody may buy once let in ("15m")
+---@param spec { opens: integer|string, rate: integer, window?: integer|string, exempt?: string[] }
+---@return { rule: Rule, commands: table[] }
+function M.new(spec)
+    local given = common.read("queue", spec, { opens = "moment", rate = "count", window = "duration" })
+    if not (given.opens and given.rate) then common.misuse(2, "queue: opens and rate are needed") end
+    given.window = given.window or 900000
+    return {
+        rule = policy.rule {
+            name = "queue", exempt = given.exempt,
+            check = function(tx, ask)
+                local me = tx:get(person(ask.event, ask.customer))
+                if me and me.until_ms and me.until_ms > tx.now then return true end
+                if not me then
+                    return nil, { message = "buyers queue for this event",
+                        hint = ("join %s %s"):format(ask.event.id, ask.customer) }
+                end
+                return nil, me.until_ms
+                    and { message = "the time for buying is over", hint = "join again" }
+                    or { message = "it is not your turn yet",
+                        hint = ("place %s %s"):format(ask.event.id, ask.customer) }
+            end,
+        },
+        commands = {
+            command_of("join", "Queue for an event's sale", function(tx, req) return join(tx, req, given) end),
+            command_of("place", "Tell a customer's place in the queue", function(tx, req)
+                advance(tx, req.event, given)
+                return shown(tx, req.event, req.customer, given)
+            end),
+        },
+    }
+end
+
+return M
