@@ -51,16 +51,22 @@ struct node {
     uv_timer_t deadline, drain;
     struct error failed; /* why the node cannot go on; code 0: it was asked to stop */
     unsigned stop_waits; /* for hooks and handover */
-    bool stopping, closing, loop_ready;
+    bool stopping, closing, ended, loop_ready;
 };
 
 /* ---- Stopping ------------------------------------------------------------------------- */
+
+static void end(struct node *n)
+{
+    n->ended = true;
+    uv_stop(&n->loop);
+}
 
 static void cluster_stopped(void *arg)
 {
     struct node *n = arg;
     n->cluster = NULL;
-    uv_stop(&n->loop);
+    end(n);
 }
 
 static void listener_closed(void *arg)
@@ -75,7 +81,7 @@ static void on_deadline(uv_timer_t *timer)
     struct node *n = timer->data;
     log_warn("did not come to an end within %d ms: stopping at once (nothing acknowledged is lost)",
              STOP_MS);
-    uv_stop(&n->loop);
+    end(n);
 }
 
 static void close_clients(struct node *n)
@@ -141,7 +147,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct node *n = handle->data;
     if (n->stopping) {
-        uv_stop(&n->loop); /* a second signal does not wait */
+        end(n); /* a second signal does not wait */
         return;
     }
     log_info("%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
@@ -188,7 +194,7 @@ static int start_loop(struct node *n, struct error *e)
         return error_set(e, ERR_INTERNAL, "cannot make an event loop");
     }
     n->loop_ready = true;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2 && !n->o->embedded; i++) {
         (void)uv_signal_init(&n->loop, &n->signals[i]);
         n->signals[i].data = n;
         (void)uv_signal_start(&n->signals[i], on_signal, numbers[i]);
@@ -242,8 +248,13 @@ static int start_lua(struct node *n, struct error *e)
         .dir = n->o->dir,
         .file_bytes_max = config->script_file_bytes,
         .memory_max = (size_t)config->script_memory_bytes,
+        .instructions_max = config->script_instructions,
     };
-    return code != 0 ? code : scripts_new(&so, &n->scripts, e);
+    code = code != 0 ? code : scripts_new(&so, &n->scripts, e);
+    if (code == 0 && n->o->tap != NULL) {
+        scripts_tap(n->scripts, n->o->tap);
+    }
+    return code;
 }
 
 static int start_service(struct node *n, struct error *e)
@@ -257,6 +268,7 @@ static int start_service(struct node *n, struct error *e)
         .arg = n->scripts,
         .first_policy = span_make((const char *)n->first_policy.data, n->first_policy.len),
         .first_policy_path = n->o->config->policy,
+        .dir = n->o->dir,
     };
     int code = service_new(&so, &n->service, e);
     if (code == 0) {
@@ -395,7 +407,9 @@ int node_start(const struct node_options *o, struct node **out, struct error *e)
         return error_set(e, ERR_NOMEM, "out of memory");
     }
     n->o = o;
-    raise_file_limit();
+    if (!o->embedded) {
+        raise_file_limit();
+    }
     int code = start_loop(n, e);
     code = code != 0 ? code : start_access(n, e);
     code = code != 0 ? code : start_lua(n, e);
@@ -420,6 +434,16 @@ int node_start(const struct node_options *o, struct node **out, struct error *e)
 int node_run(struct node *n, struct error *e)
 {
     (void)uv_run(&n->loop, UV_RUN_DEFAULT);
+    return node_finish(n, e);
+}
+
+struct uv_loop_s *node_loop(struct node *n) { return &n->loop; }
+struct service *node_service(struct node *n) { return n->service; }
+void node_stop(struct node *n) { stop(n); }
+bool node_ended(const struct node *n) { return n->ended; }
+
+int node_finish(struct node *n, struct error *e)
+{
     int code = n->failed.code;
     if (code != 0 && e != NULL) {
         *e = n->failed;

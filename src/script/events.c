@@ -24,8 +24,18 @@ static bool wants(const struct handler *h, const char *hook, bool mine)
     return strcmp(h->name, hook) == 0 && (!h->leader_only || mine);
 }
 
+void scripts_tap(struct scripts *s, const struct script_tap *tap) { s->tap = *tap; }
+
+static bool taps(const struct scripts *s, const char *hook)
+{
+    return s->tap.wants != NULL && s->tap.wants(s->tap.arg, hook);
+}
+
 static bool anybody(const struct scripts *s, const char *hook, bool mine)
 {
+    if (taps(s, hook)) {
+        return true;
+    }
     for (const struct vm *vm = s->vms; vm != NULL; vm = vm->next) {
         for (const struct handler *h = vm->handlers; h != NULL; h = h->next) {
             if (!vm->retired && !vm->loading && wants(h, hook, mine)) {
@@ -41,6 +51,9 @@ static void give(struct scripts *s, const char *hook, struct span json, uint64_t
                  bool again)
 {
     struct payload *p = payload_new(json, index);
+    if (!again && taps(s, hook)) {
+        s->tap.event(s->tap.arg, hook, json);
+    }
     for (struct vm *vm = s->vms; vm != NULL && p != NULL; vm = vm->next) {
         for (struct handler *h = vm->handlers; h != NULL; h = h->next) {
             if (!vm->retired && !vm->loading && wants(h, hook, mine) &&

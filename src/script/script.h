@@ -26,6 +26,7 @@ struct scripts_options {
     const char *dir;         /* the node's data directory: append() writes into files/ there */
     uint64_t file_bytes_max; /* append() begins a new file after it; 0: the default */
     size_t memory_max;       /* of one script; 0: the default */
+    uint64_t instructions_max; /* of one script; 0: the default */
 };
 int scripts_new(const struct scripts_options *o, struct scripts **out, struct error *e);
 void scripts_free(struct scripts *s);
@@ -37,6 +38,15 @@ void scripts_node_command(void *arg, struct request *r, const struct call *call)
 void scripts_node_cancel(void *arg, struct request *r);
 
 /* ---- Hooks (LUA.md 4). Payloads are JSON; all on the loop, cheap while nobody listens ---- */
+
+/* A program that embeds the node hears what handlers hear, at once; commits that it was told
+ * of before a restart are not told again. Set before scripts_begin; must outlive the scripts. */
+struct script_tap {
+    bool (*wants)(void *arg, const char *hook);
+    void (*event)(void *arg, const char *hook, struct span json);
+    void *arg;
+};
+void scripts_tap(struct scripts *s, const struct script_tap *tap);
 
 /* `start`, once the node serves: after it commits and roles are told. */
 void scripts_begin(struct scripts *s);

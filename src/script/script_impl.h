@@ -135,11 +135,13 @@ struct scripts {
     struct env_timer *tick; /* once a second: snapshots seen, place kept, stop's deadline */
     uint64_t next_id, started_ms;
     size_t sessions, memory_max;
+    uint64_t instructions_max;
     bool sweep; /* some vm may be closed */
     char *profile, *version, *config_json, *dir;
     struct policy_user user; /* as whom node scripts run */
 
     /* hooks */
+    struct script_tap tap; /* zero: nobody */
     int role;
     uint64_t term, told_term, snapshot_seen;
     char leader[ADDRESS_BYTES_MAX + 1], told_leader[ADDRESS_BYTES_MAX + 1];
@@ -183,6 +185,7 @@ void files_free(struct scripts *s);
 /* The functions of node.scripts / node.reload. */
 int node_scripts(lua_State *L);
 int node_reload(lua_State *L);
+int node_rehearse(lua_State *L); /* node_rehearse.c */
 void reload_free(struct scripts *s);
 
 /* session.c: [-0, +1] a table of globals that falls back to the shared ones. MAY_RAISE */
