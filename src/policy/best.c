@@ -4,55 +4,26 @@
  * four tiers, each over the whole house before the next:
  *
  *   1 one block of neighbours that leaves no single free seat beside it
- *   2 one block, single seats left over allowed
- *   3 parts in several rows of one section, nobody alone
- *   4 parts over several sections, nobody alone
+ *   2 one block, single seats left over allowed (where there are rules: at aisles and row ends
+ *     first, since they may allow it there only)
+ *   3 parts in several rows of one section, nobody alone: only with `split`
+ *   4 parts over several sections, nobody alone: likewise
  *
  * (`orphans`: false leaves out tier 2, true makes tiers 1 and 2 one.)
  * This is what seats.io does (the oracle is in tests/unit/policy/test_policy_best.c). Seats for
  * wheelchair users and their companions come only when nothing else is left. What a policy's
  * `seat` rules refuse is never part of a block; each block is judged by all the rules before it
- * is returned, at most BEST_CANDIDATES_MAX of them. With `score`, that many blocks are
- * collected first and tried in order of their score, highest first.
+ * is returned, at most BEST_CANDIDATES_MAX of them; then the rule that refused most is named.
+ * With a `score` of best_order.c all blocks of a tier are tried in that order; with a function
+ * the first BEST_CANDIDATES_MAX are collected and tried by their score, highest first.
  *
  * Cost: one byte per seat is copied from the store, then rows are scanned until the first block
  * that passes. Rules are asked about a seat only when a row has room for a block there. */
+#include "policy/best.h"
+
 #include <string.h>
 
 #include "base/assert.h"
-#include "policy/best_order.h"
-#include "policy/single.h"
-#include "policy/vm.h"
-
-#define EVENTS_MAX 32 /* legs of a journey: the same seats on all */
-
-enum { SEAT_OK = 1, SEAT_OPEN = 2, SEAT_ASKED = 4 }; /* eligible; free at all; rules asked */
-
-struct search {
-    lua_State *L;
-    const struct chart *chart;
-    const struct event *event[EVENTS_MAX];
-    uint32_t events, count;
-    uint32_t shown;    /* events whose seats are returned: 1, or all when given as a list */
-    uint8_t *seat;     /* flags above */
-    bool seat_rules;   /* the ruleset has `seat` functions */
-    bool judged;       /* there are rules at all */
-    bool special;      /* this pass takes wheelchair and companion seats too */
-    bool special_seen; /* there were some */
-    bool split;        /* the party may be parted */
-    int ask;           /* stack index of the ask for seat rules */
-    int score, scored; /* stack indices: function, list of {score, seats}; 0: none */
-    struct span customer;
-    const struct places *leaves;
-    unsigned tried;
-    uint32_t *block; /* the candidate: `count` seats */
-    bool found;
-    bool limit;
-    int refusals; /* stack index: {rule name = how often it refused}; 0: none yet */
-    struct best_order
-        order; /* kind BEST_FRONT: rows from the front, no search of the whole house */
-    struct best_block *heap; /* of the other kinds: the blocks of one tier */
-};
 
 /* ---- Judging a block ------------------------------------------------------------------ */
 
@@ -71,8 +42,7 @@ static struct places *block_places(const struct search *s)
     return p;
 }
 
-/* Counts a refusal by the rule whose name is on top. [-0, +0] */
-static void count_refusal(const struct search *s)
+void best_count_refusal(const struct search *s)
 {
     lua_State *L = s->L;
     if (lua_type(L, -1) == LUA_TSTRING) {
@@ -105,7 +75,7 @@ static bool judge_block(struct search *s)
     bool ok = lua_isnil(L, -1);
     if (!ok && lua_type(L, -1) == LUA_TTABLE) {
         lua_getfield(L, -1, "rule");
-        count_refusal(s);
+        best_count_refusal(s);
     }
     lua_settop(L, top);
     return ok;
@@ -142,8 +112,7 @@ static void score_block(struct search *s)
     lua_rawseti(L, s->scored, (lua_Integer)lua_rawlen(L, s->scored) + 1);
 }
 
-/* True ends the search. */
-static bool try_block(struct search *s)
+bool best_try(struct search *s)
 {
     if (s->tried >= BEST_CANDIDATES_MAX) {
         s->limit = true;
@@ -159,279 +128,7 @@ static bool try_block(struct search *s)
     return s->found;
 }
 
-/* ---- Which seats are eligible ------------------------------------------------------------- */
-
-static bool usable(struct search *s, uint32_t i)
-{
-    if (!(s->seat[i] & SEAT_OK)) {
-        return false;
-    }
-    if (!s->special && (chart_seat_flags(s->chart, i) & (CHART_ACCESSIBLE | CHART_COMPANION))) {
-        s->special_seen = true;
-        return false;
-    }
-    return true;
-}
-
-/* Asks the `seat` rules about [first, end), each seat once. True when all may be taken. */
-static bool ask_seats(struct search *s, uint32_t first, uint32_t end)
-{
-    lua_State *L = s->L;
-    struct policy *p = vm_of(L);
-    bool all = true;
-    for (uint32_t i = first; i < end; i++) {
-        if (s->seat[i] & SEAT_ASKED) {
-            continue;
-        }
-        s->seat[i] |= SEAT_ASKED;
-        for (uint32_t e = 0; e < s->events && (s->seat[i] & SEAT_OK); e++) {
-            lua_rawgeti(L, LUA_REGISTRYINDEX, p->filter);
-            lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
-            lua_pushvalue(L, s->ask);
-            object_push_seat(L, s->event[e]->number, i);
-            rules_call(L, 3, 2); /* fits, or false and the rule's name */
-            if (!lua_toboolean(L, -2)) {
-                s->seat[i] &= (uint8_t)~SEAT_OK;
-                count_refusal(s);
-                all = false;
-            }
-            lua_pop(L, 2);
-        }
-    }
-    return all;
-}
-
-/* The next run of usable neighbours of the row at or after *at with at least `min` seats;
- * its end is returned through *end. */
-static bool next_run(struct search *s, const struct chart_row *row, uint32_t min, uint32_t *at,
-                     uint32_t *end)
-{
-    uint32_t last = row->first + row->count;
-    for (uint32_t i = *at; i < last;) {
-        if (!usable(s, i)) {
-            i++;
-            continue;
-        }
-        uint32_t k = i + 1;
-        while (k < last && usable(s, k) &&
-               !(chart_seat_flags(s->chart, k - 1) & CHART_AISLE_AFTER)) {
-            k++;
-        }
-        if (k - i < min) {
-            i = k;
-            continue;
-        }
-        if (s->seat_rules && !ask_seats(s, i, k)) {
-            continue; /* look again at what is left of it */
-        }
-        *at = i;
-        *end = k;
-        return true;
-    }
-    return false;
-}
-
-/* ---- Tiers 1 and 2: one block -----------------------------------------------------------------
- */
-
-static bool is_open(const void *arg, uint32_t seat)
-{
-    return (((const struct search *)arg)->seat[seat] & SEAT_OPEN) != 0;
-}
-
-/* What blocks may leave single free seats behind, and where. */
-enum singles { SINGLES_NEVER, SINGLES_AT_ENDS, SINGLES_INSIDE, SINGLES_ANYWHERE, SINGLES_EITHER };
-
-/* Does the block [a, b) belong to this tier? */
-static bool in_tier(const struct search *s, const struct chart_row *row, uint32_t a, uint32_t b,
-                    enum singles singles)
-{
-    if (singles == SINGLES_EITHER) {
-        return true;
-    }
-    enum single single = single_beside(s->chart, row, a, b, is_open, s);
-    switch (singles) {
-    case SINGLES_NEVER: return single == SINGLE_NOT;
-    case SINGLES_AT_ENDS: return single == SINGLE_AT_END;
-    case SINGLES_INSIDE: return single == SINGLE_INSIDE;
-    default: return single != SINGLE_NOT;
-    }
-}
-
-/* The best block of the row whose key is above *after; false: no more. */
-static bool next_block(struct search *s, const struct chart_row *row, enum singles singles,
-                       uint64_t *after, uint32_t *best)
-{
-    uint64_t least = UINT64_MAX;
-    uint32_t at = row->first, end;
-    while (next_run(s, row, s->count, &at, &end)) {
-        for (uint32_t a = at; a + s->count <= end; a++) {
-            if (!in_tier(s, row, a, a + s->count, singles)) {
-                continue;
-            }
-            uint64_t key = best_row_key(row, a, s->count) + 1;
-            if (key > *after && key < least) {
-                least = key;
-                *best = a;
-            }
-        }
-        at = end;
-    }
-    *after = least;
-    return least != UINT64_MAX;
-}
-
-static bool try_at(struct search *s, uint32_t first)
-{
-    for (uint32_t i = 0; i < s->count; i++) {
-        s->block[i] = first + i;
-    }
-    return try_block(s);
-}
-
-/* With an order of its own: all blocks of the tier in the whole house, the best first. */
-static bool one_ordered(struct search *s, enum singles singles)
-{
-    size_t n = 0;
-    for (uint32_t r = 0; r < chart_rows(s->chart); r++) {
-        struct chart_row row = chart_row(s->chart, r);
-        uint32_t at = row.first, end;
-        sandbox_charge(s->L, row.count / 4 + 1);
-        while (row.count >= s->count && next_run(s, &row, s->count, &at, &end)) {
-            for (uint32_t a = at; a + s->count <= end; a++) {
-                if (in_tier(s, &row, a, a + s->count, singles)) {
-                    best_key(&s->order, s->chart, r, a, s->count, end - at, &s->heap[n++]);
-                }
-            }
-            at = end;
-        }
-    }
-    best_heapify(s->heap, n);
-    while (n > 0) {
-        if (try_at(s, best_pop(s->heap, &n))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool one_block(struct search *s, enum singles singles)
-{
-    uint32_t rows = chart_rows(s->chart);
-    if (s->heap != NULL) {
-        return one_ordered(s, singles);
-    }
-    for (uint32_t r = 0; r < rows; r++) {
-        struct chart_row row = chart_row(s->chart, r);
-        uint64_t after = 0;
-        uint32_t a = 0;
-        if (row.count < s->count) {
-            continue;
-        }
-        sandbox_charge(s->L, row.count / 8 + 1);
-        while (next_block(s, &row, singles, &after, &a)) {
-            if (try_at(s, a)) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* ---- Tiers 3 and 4: parts -----------------------------------------------------------------------
- */
-
-/* The part of `n` seats of the run [at, end) nearest to the row's middle, at one of its ends so
- * that what is left of it stays together. */
-static uint32_t part_start(const struct chart_row *row, uint32_t at, uint32_t end, uint32_t n)
-{
-    return best_row_key(row, at, n) <= best_row_key(row, end - n, n) ? at : end - n;
-}
-
-/* How many of `left` people to seat in a run of `room`: nobody alone, and (tidy) no seat alone. */
-static uint32_t part_size(uint32_t room, uint32_t left, bool tidy)
-{
-    uint32_t n = room < left ? room : left;
-    while (n >= 2 && (left - n == 1 || (tidy && room - n == 1))) {
-        n--;
-    }
-    return n >= 2 ? n : 0;
-}
-
-/* Takes parts of the row; returns how many of the party are seated afterwards. */
-static uint32_t fill_row(struct search *s, const struct chart_row *row, uint32_t seated, bool tidy)
-{
-    uint32_t at = row->first, end;
-    while (seated < s->count && next_run(s, row, 2, &at, &end)) {
-        uint32_t n = part_size(end - at, s->count - seated, tidy);
-        uint32_t a = n > 0 ? part_start(row, at, end, n) : at;
-        for (uint32_t i = 0; i < n; i++) {
-            s->block[seated++] = a + i;
-        }
-        at = end;
-    }
-    return seated;
-}
-
-static bool in_parts(struct search *s, bool sections, bool tidy)
-{
-    uint32_t rows = chart_rows(s->chart);
-    for (uint32_t first = 0; s->count >= 4 && first < rows; first++) {
-        uint32_t section = chart_row(s->chart, first).section, seated = 0;
-        for (uint32_t r = first; r < rows && seated < s->count; r++) {
-            struct chart_row row = chart_row(s->chart, r);
-            if (row.section != section && !sections) {
-                break;
-            }
-            sandbox_charge(s->L, row.count / 8 + 1);
-            seated = fill_row(s, &row, seated, tidy);
-            if (r == first && seated == 0) {
-                break; /* the next start finds the same, or better */
-            }
-        }
-        if (seated == s->count && try_block(s)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool any_parts(struct search *s, int orphans)
-{
-    for (int sections = 0; sections < 2; sections++) {
-        if ((orphans != 1 && in_parts(s, sections == 1, true)) ||
-            (orphans != 0 && in_parts(s, sections == 1, false))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Blocks that leave a single seat. Rules may allow it at ends only: those come first then, so
- * that a house full of refused ones in front does not hide them. */
-static bool with_singles(struct search *s)
-{
-    if (!s->judged) {
-        return one_block(s, SINGLES_ANYWHERE);
-    }
-    return one_block(s, SINGLES_AT_ENDS) || one_block(s, SINGLES_INSIDE);
-}
-
-/* orphans: -1 avoid single seats while possible, 0 never leave one, 1 do not mind. */
-static bool all_tiers(struct search *s, int orphans)
-{
-    if (orphans == 1 ? one_block(s, SINGLES_EITHER)
-                     : one_block(s, SINGLES_NEVER) || (orphans != 0 && with_singles(s))) {
-        return true;
-    }
-    if (s->scored != 0 && lua_rawlen(s->L, s->scored) > 0) {
-        return false;
-    }
-    return s->split && any_parts(s, orphans);
-}
-
-/* ---- The call
- * ------------------------------------------------------------------------------------- */
+/* ---- The call ---- */
 
 /* Highest score first; table.sort is stable and `scored` is in our own order. */
 static int by_score(lua_State *L)
@@ -469,8 +166,8 @@ static void add_event(struct search *s, int index)
 {
     lua_State *L = s->L;
     const struct event *ev = vm_check_event(L, index);
-    if (s->events == EVENTS_MAX) {
-        vm_refusef(L, ERR_TOOBIG, "tx:best: at most %d events", EVENTS_MAX);
+    if (s->events == BEST_EVENTS_MAX) {
+        vm_refusef(L, ERR_TOOBIG, "tx:best: at most %d events", BEST_EVENTS_MAX);
     }
     if (s->events > 0 && !span_eq(ev->chart_id, s->event[0]->chart_id)) {
         vm_refusef(L, ERR_BADARG, "tx:best: events %.*s and %.*s have different charts",
@@ -698,11 +395,11 @@ int tx_best(lua_State *L)
         lua_newtable(L);
         s.scored = lua_gettop(L);
     }
-    bool done = all_tiers(&s, orphans);
+    bool done = best_search(&s, orphans);
     bool none = !done && (s.scored == 0 || lua_rawlen(L, s.scored) == 0);
     if (none && s.special_seen) {
         s.special = true;
-        (void)all_tiers(&s, orphans);
+        (void)best_search(&s, orphans);
     }
     if (s.scored != 0 && pick_scored(&s)) {
         return 1;

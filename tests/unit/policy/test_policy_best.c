@@ -12,7 +12,12 @@
     "function(tx, req) "                                                                           \
     "local orphans if req.orphans then orphans = req.orphans == 'on' end "                         \
     "local score if req.score == 'last' then score = function(seats) return seats[1].position "    \
-    "end elseif req.score then score = function(seats) return req.score end end "                  \
+    "end elseif req.score == 'back' then score = { by = 'back' } elseif req.score == 'tight' "     \
+    "then "                                                                                        \
+    "score = { by = 'tight' } elseif req.score == 'focal' then score = { by = 'focal', x = 2, y "  \
+    "= 2 "                                                                                         \
+    "} elseif req.score == 'wrong' then score = { by = 'x' } elseif req.score then score = "       \
+    "function(seats) return req.score end end "                                                    \
     "local seats, why = tx:best { event = req.event, customer = 'c', count = req.count, "          \
     "category = req.category, orphans = orphans, also = req.also and { req.also }, score = "       \
     "score, split = req.split, leaves = req.leaves and { req.event:seat(req.leaves) } } "          \
@@ -165,6 +170,64 @@ static void test_counts(void **state)
          { "find 1 -3", "!BADARG" }, { "find 1 1001", "!BADARG 1 to 1000" });
 }
 
+/* The shipped orders: from the back, around a point, in the tightest run; each still before the
+ * rules and the single seats. */
+static void test_shipped_orders(void **state)
+{
+    (void)state;
+    PLAY(
+        TWO_ROWS, { POLICY(""), "" }, { "find 1 2 --score back", "{'o':'B4 B5'}" },
+        { "find 1 2 --score focal --orphans on", "{'o':'B2 B3'}" },
+        { "find 1 4 --score focal --orphans on", "{'o':'B1 B2 B3 B4'}" },
+        { "find 1 2 --score wrong", "!INTERNAL by is" }, { "book 1 ann A3", "{}" },
+        { "find 1 2 --score tight", "{'o':'A1 A2'}" }, { "book 1 ann A1 A2", "{}" },
+        { "find 1 2 --score tight", "{'o':'A4 A5'}" },
+        { POLICY("rule { name = 'no-b', seat = function(tx, ask, seat) return seat.row.name ~= 'B' "
+                 "end }"),
+          "" },
+        { "find 1 2 --score back", "{'o':'A5 A6'}" });
+}
+
+/* A house where the first 1,000 choices are refused: the search ends, says so, and names the rule
+ * that refused most of them. */
+static void test_limit(void **state)
+{
+    (void)state;
+    PLAY(
+        { "add-event 1 [{'row':'A','seats':900},{'row':'B','seats':900}]", "{}" },
+        { POLICY("rule { name = 'never', check = function(tx, ask) return ask.seats[1].position == "
+                 "900 end }, rule { name = 'rare', check = function() return false end }"),
+          "" },
+        { "find 1 1", "{'why':'~none of the first 1000 choices is allowed; the rule never'}" },
+        { "find 1 950", "{'why':'~no 950 free seats next to each other'}" },
+        { "best 1 ann 1", "!DENIED never {'rule':'never'}" });
+}
+
+/* Rules that allow a single seat at a row's end only do not drown in refused choices in front. */
+static void test_ends_first(void **state)
+{
+    (void)state;
+    PLAY({ "policy local rules = require 'usher.rules' return policy { rules = { "
+           "rules.no_orphans { aisles = true } } }",
+           "" },
+         { "add-event 1 {'rows':[{'name':'A','seats':5},{'name':'B','seats':2}]}", "{}" },
+         { "block 1 A1 A5", "{}" }, { "best 1 ann 2", "{'seats':[{'seat':'B1'},{'seat':'B2'}]}" },
+         { "best 1 bob 2", "!DENIED no_orphans" },
+         { "best 1 bob 3", "{'seats':[{'seat':'A2'},{'seat':'A3'},{'seat':'A4'}]}" });
+}
+
+/* A party is parted only if asked to, and (where there is a choice) so that no seat is left
+ * alone. */
+static void test_split_only_if_asked(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 [{'row':'A','seats':3},{'row':'B','seats':4}]", "{}" }, { POLICY(""), "" },
+         { "find 1 5", "{'why':'~no 5 free seats next to each other'}" },
+         { "find 1 5 --split", "{'o':'A1 A2 A3 B1 B2'}" },
+         { "best 1 ann 5", "!TAKEN next to each other; ask for fewer" },
+         { "best 1 ann 5 --split", "{'seats':['*','*','*','*','*']}" });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +237,8 @@ int main(void)
         cmocka_unit_test(test_rules),           cmocka_unit_test(test_rules_are_lazy),
         cmocka_unit_test(test_score),           cmocka_unit_test(test_events),
         cmocka_unit_test(test_leaves),          cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_shipped_orders),  cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_ends_first),      cmocka_unit_test(test_split_only_if_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

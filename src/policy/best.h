@@ -1,0 +1,46 @@
+/* Inside of tx:best: the search's state, shared by best.c (the call, judging) and
+ * best_search.c (which blocks there are, in which order). */
+#ifndef USHER_POLICY_BEST_H
+#define USHER_POLICY_BEST_H
+
+#include "policy/best_order.h"
+#include "policy/vm.h"
+
+#define BEST_EVENTS_MAX 32 /* legs of a journey: the same seats on all */
+
+enum { SEAT_OK = 1, SEAT_OPEN = 2, SEAT_ASKED = 4 }; /* eligible; free at all; rules asked */
+
+struct search {
+    lua_State *L;
+    const struct chart *chart;
+    const struct event *event[BEST_EVENTS_MAX];
+    uint32_t events, count;
+    uint32_t shown;    /* events whose seats are returned: 1, or all when given as a list */
+    uint8_t *seat;     /* flags above */
+    bool seat_rules;   /* the ruleset has `seat` functions */
+    bool judged;       /* there are rules at all */
+    bool special;      /* this pass takes wheelchair and companion seats too */
+    bool special_seen; /* there were some */
+    bool split;        /* the party may be parted */
+    int ask;           /* stack index of the ask for seat rules */
+    int score, scored; /* stack indices: function, list of {score, seats}; 0: none */
+    struct span customer;
+    const struct places *leaves;
+    unsigned tried;
+    uint32_t *block; /* the candidate: `count` seats */
+    bool found;
+    bool limit;
+    int refusals;            /* stack index: {rule name = how often it refused}; 0: none yet */
+    struct best_order order; /* BEST_FRONT: rows are looked at one by one */
+    struct best_block *heap; /* of the other kinds: the blocks of one tier */
+};
+
+/* Puts the candidate s->block before the rules, or the score function; true ends the search. */
+bool best_try(struct search *s);
+/* Counts a refusal by the rule whose name is on top. [-0, +0] */
+void best_count_refusal(const struct search *s);
+/* Goes through the tiers until a candidate ends the search. orphans: -1 avoid single seats while
+ * possible, 0 never leave one, 1 do not mind. */
+bool best_search(struct search *s, int orphans);
+
+#endif
