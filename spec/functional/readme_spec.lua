@@ -41,6 +41,7 @@ local function normal(line, orders)
     line = line:gsub('"expires_at":%d+', '"expires_at":<time>')
     line = line:gsub(("%x"):rep(16), "<id>")
     line = line:gsub('"index":%d+', '"index":<n>'):gsub("^index%s+%d+", "index <n>")
+    line = line:gsub("^commit_ms%s+[%d.]+", "commit_ms <n>"):gsub("localhost:%d+=[%d.]+", "localhost=<n>")
     line = line:gsub("localhost:%d+%s+voter%s+%a+%s+%d+", "localhost voter <bool> <n>")
     line = line:gsub("^leader%s+localhost:%d+", "leader <address>")
     return (line:gsub("%s+$", ""):gsub("%s+", " ")) -- columns are as wide as their addresses

@@ -197,6 +197,10 @@ void propose_run(struct cluster *c)
         }
         uint64_t last = log_cache_last(&c->log);
         c->ready = c->applied == last && log_cache_term(&c->log, last) == c->raft.current_term;
+        if (c->ready && !c->learned) { /* a leader knows best: local reads go on if it falls */
+            c->learned = true;
+            c->learned_index = c->applied;
+        }
     }
     bool apart = false;
     int64_t median = 0;

@@ -286,6 +286,10 @@ size_t handshake_take(struct conn *c, const uint8_t *bytes, size_t len)
         size_t want = head;
         if (c->small_len >= head) {
             size_t body = c->small[magic + 2] | (size_t)c->small[magic + 3] << 8;
+            if (c->small[magic + 1] < MESSAGE_HELLO || c->small[magic + 1] > MESSAGE_REJECT) {
+                malformed(c); /* not one of ours at all: a web server, say */
+                return len;
+            }
             if (c->small[magic] != PROTOCOL_VERSION) {
                 struct error e;
                 error_clear(&e);
