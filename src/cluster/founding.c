@@ -83,43 +83,47 @@ static bool in_conf(const struct raft_configuration *conf, const struct peer *p)
     return false;
 }
 
-/* Entry 1 if we still have it and it names this peer. */
-static const struct log_entry *first_conf_for(const struct cluster *c, const struct peer *p)
+/* The configuration in entry 1, if we still have it and it names this peer; else empty. A
+ * snapshot may have taken entry 1 away, but not the configuration while it is the newest. */
+static struct span first_conf_for(const struct cluster *c, const struct peer *p)
 {
     const struct log_entry *e = log_cache_get(&c->log, 1);
     struct raft_configuration conf;
-    if (e == NULL || e->type != RAFT_CHANGE) {
-        return NULL;
+    struct span none = { NULL, 0 }, first = none;
+    if (e != NULL && e->type == RAFT_CHANGE) {
+        first = span_make(e->data, e->len);
+    } else if (c->conf_index == 1) {
+        first = span_make((const char *)c->conf.data, c->conf.len);
     }
-    struct raft_buffer b = { (void *)(uintptr_t)e->data, e->len };
-    if (raft_configuration_decode(&b, &conf) != 0) {
-        return NULL;
+    struct raft_buffer b = { (void *)(uintptr_t)first.data, first.len };
+    if (first.len == 0 || raft_configuration_decode(&b, &conf) != 0) {
+        return none;
     }
     bool found = in_conf(&conf, p);
     raft_configuration_close(&conf);
-    return found ? e : NULL;
+    return found ? first : none;
 }
 
-static void send_config(struct cluster *c, struct peer *p, const struct log_entry *e)
+static void send_config(struct cluster *c, struct peer *p, struct span conf)
 {
     struct buf b = BUF_INIT;
     buf_put_u8(&b, WIRE_CONFIG);
     buf_put_u64(&b, c->identity.cluster_id);
-    buf_put(&b, e->data, e->len);
+    buf_put(&b, conf.data, conf.len);
     peer_send(c, p, &b);
 }
 
 static void send_hello(struct cluster *c, struct peer *p, bool answer)
 {
     struct wire_hello h = { .answer = answer, .cluster_id = c->identity.cluster_id };
-    const struct log_entry *first = NULL;
+    struct span first = { NULL, 0 };
     if (c->raft_on) {
         h.state = HELLO_MEMBER;
         if (!c->removed && in_conf(&c->raft.configuration, p)) {
             /* Whoever is in entry 1 has promised itself and must start with it: as long as
              * no leader exists, an empty log could neither vote nor be filled. */
             first = first_conf_for(c, p);
-            h.known = first != NULL ? HELLO_CONFIG : HELLO_KNOWN;
+            h.known = first.len > 0 ? HELLO_CONFIG : HELLO_KNOWN;
         }
     } else {
         h.state = c->founder_id != 0 && h.cluster_id != 0 ? HELLO_PROMISED : HELLO_EMPTY;
@@ -131,7 +135,7 @@ static void send_hello(struct cluster *c, struct peer *p, bool answer)
     struct buf b = BUF_INIT;
     wire_put_hello(&b, &h);
     peer_send(c, p, &b);
-    if (first != NULL) {
+    if (first.len > 0) {
         send_config(c, p, first);
     }
 }

@@ -153,7 +153,7 @@ enum sim_act {
 enum sim_phase { PHASE_BEFORE, PHASE_TORN, PHASE_AFTER, SIM_PHASES };
 #define SIM_FILE_POINTS  (SIM_FILES * SIM_ACTS * SIM_PHASES)
 /* Messages: kinds are numbered by who taps them (sim_frames.c). */
-#define SIM_MESSAGES_MAX 32
+#define SIM_MESSAGES_MAX 48
 #define SIM_POINTS       (SIM_FILE_POINTS + SIM_MESSAGES_MAX * 4)
 
 unsigned sim_file_point(enum sim_file file, enum sim_act act, enum sim_phase phase);

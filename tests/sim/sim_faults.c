@@ -49,6 +49,7 @@ struct plan plan_of(uint64_t seed)
     p.network = PICK(0, 1, 1) != 0;
     p.points = PICK(0, 1, 1) != 0;
     p.members = PICK(0, 0, 1) != 0;
+    p.steps *= p.members ? 2 : 1;
     return p;
 }
 
@@ -116,7 +117,8 @@ static void process_fault(struct faults *f, struct sim_node *n)
         }
         break;
     default:
-        if (!n->running) {
+        /* Who is to be added is started when it is. */
+        if (!n->running && n->env != NULL) {
             faults_start(f, n);
         }
         break;
@@ -246,6 +248,9 @@ static void operator_fault(struct sim_node *n)
 static void one_fault(struct faults *f)
 {
     struct sim_node *n = world_random(f->w), *m = world_random(f->w);
+    if (n->env == NULL) {
+        return; /* never started yet: its time comes when it is added */
+    }
     switch (sim_rand(f->w->sim, 9)) {
     case 0:
     case 1:
@@ -268,9 +273,9 @@ static void one_fault(struct faults *f)
 
 void faults_begin(struct faults *f, struct sim_world *w, const struct plan *p)
 {
-    *f = (struct faults){ .w = w, .p = p };
+    *f = (struct faults){ .w = w, .p = p, .members = { .w = w } };
     sim_set_messages(w->sim, &p->messages);
-    for (unsigned i = 0; i < w->count; i++) {
+    for (unsigned i = 0; i < w->founders; i++) {
         faults_start(f, &w->nodes[i]);
     }
 }
@@ -288,8 +293,11 @@ void faults_turn(struct faults *f)
         one_fault(f);
         world_bury_failed(w);
     }
+    if (f->p->members && w->commits > 0) {
+        members_turn(&f->members, sim_rand(w->sim, 30) == 0);
+    }
     if (world_running(w) == 0) {
-        struct sim_node *n = world_random(w);
+        struct sim_node *n = &w->nodes[sim_rand(w->sim, w->founders)];
         world_resume(n);
         if (!n->running) {
             faults_start(f, n);
@@ -315,7 +323,7 @@ static void mend(struct faults *f, struct sim_node *n)
     }
     n->rotten = false;
     world_resume(n);
-    if (!n->running) {
+    if (!n->running && n->env != NULL) {
         world_start(n);
     }
 }

@@ -2,7 +2,7 @@
 #ifndef USHER_TESTS_SIM_SIM_FAULTS_H
 #define USHER_TESTS_SIM_SIM_FAULTS_H
 
-#include "sim_world.h"
+#include "sim_members.h"
 
 /* The mixture of one seed. Zero is calm. */
 struct plan {
@@ -21,6 +21,7 @@ struct faults {
     const struct plan *p;
     struct sim_node *flap[2]; /* a link that goes up and down */
     bool flap_open, rotten;
+    struct members members;
 };
 void faults_begin(struct faults *f, struct sim_world *w, const struct plan *p);
 /* After each step: perhaps one more fault, and nobody is dead for ever. */

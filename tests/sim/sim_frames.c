@@ -21,8 +21,9 @@
 #include "env_sim_internal.h"
 #include "raftio/transport.h"
 
-/* Kinds: 0 service, 1..6 raft's messages, 7.. the cluster's wire kinds. */
-#define FIRST_WIRE 7
+/* Kinds: 0 service, 1..6 raft's messages (enum raft_message_type), 7.. the cluster's. */
+#define RAFT_KIND(type) (type)
+#define WIRE(kind)      (6 + (kind))
 
 struct tap {
     struct env *env;
@@ -50,33 +51,34 @@ bool __wrap_transport_send(struct transport *t, const char *address, enum transp
 const char *frames_message_name(unsigned message)
 {
     static const char *const names[] = {
-        "request",
-        "raft append",
-        "raft append result",
-        "raft vote",
-        "raft voted",
-        "raft snapshot",
-        "raft timeout now",
-        "hello",
-        "ask",
-        "promise",
-        "configuration",
-        "clock",
-        "round",
-        "echo",
-        "digest ask",
-        "digest",
-        "snapshot begin",
-        "snapshot chunk",
-        "snapshot ack",
-        "commit",
-        "member 14",
-        "member 15",
-        "member 16",
-        "member 17",
-        "member 18",
-        "member 19",
-        "member 20",
+        [0] = "request",
+        [RAFT_KIND(1)] = "raft append",
+        [RAFT_KIND(2)] = "raft append result",
+        [RAFT_KIND(3)] = "raft vote",
+        [RAFT_KIND(4)] = "raft voted",
+        [RAFT_KIND(5)] = "raft snapshot",
+        [RAFT_KIND(6)] = "raft timeout now",
+        [WIRE(WIRE_HELLO)] = "hello",
+        [WIRE(WIRE_ASK)] = "founding ask",
+        [WIRE(WIRE_PROMISE)] = "founding promise",
+        [WIRE(WIRE_CONFIG)] = "founding configuration",
+        [WIRE(WIRE_CLOCK)] = "clock",
+        [WIRE(WIRE_ROUND)] = "round",
+        [WIRE(WIRE_ECHO)] = "echo",
+        [WIRE(WIRE_DIGEST_ASK)] = "digest ask",
+        [WIRE(WIRE_DIGEST)] = "digest",
+        [WIRE(WIRE_SNAP_BEGIN)] = "snapshot begin",
+        [WIRE(WIRE_SNAP_CHUNK)] = "snapshot chunk",
+        [WIRE(WIRE_SNAP_ACK)] = "snapshot ack",
+        [WIRE(WIRE_COMMIT)] = "commit",
+        [WIRE(WIRE_CHANGE_ASK)] = "member ask",
+        [WIRE(WIRE_CHANGE_STATE)] = "member state",
+        [WIRE(WIRE_REMOVED)] = "member removed",
+        [WIRE(17)] = "vitals",
+        [WIRE(18)] = "ping",
+        [WIRE(19)] = "pong",
+        [WIRE(WIRE_INDEX_ASK)] = "index ask",
+        [WIRE(WIRE_INDEX)] = "index",
     };
     return message < sizeof names / sizeof names[0] ? names[message] : NULL;
 }
@@ -101,7 +103,7 @@ static unsigned message_of(enum transport_channel ch, const uint8_t *data, size_
     if (ch == CHANNEL_SERVICE || len < 2) {
         return 0;
     }
-    unsigned kind = ch == CHANNEL_RAFT ? data[1] : FIRST_WIRE + data[0] - 1u;
+    unsigned kind = ch == CHANNEL_RAFT ? RAFT_KIND(data[1]) : WIRE((unsigned)data[0]);
     return kind < SIM_MESSAGES_MAX ? kind : 0;
 }
 

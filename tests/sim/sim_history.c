@@ -335,7 +335,7 @@ void clients_check(struct sim_clients *c)
     const struct sim_node *first = NULL;
     for (unsigned i = 0; i < c->w->count; i++) {
         const struct sim_node *n = &c->w->nodes[i];
-        if (!n->running) {
+        if (!n->running || !world_belongs(c->w, n)) {
             continue;
         }
         check_store(c, n);

@@ -15,10 +15,12 @@
 
 /* A core must serve so soon after the faults end: three lost elections, a link that
  * backs off, a hold that waits for the clocks to be compared. */
-#define SERVE_MS_MAX  30000
+#define SERVE_MS_MAX   30000
 /* The same for the answers to all that is open, and for agreeing. */
-#define FINISH_MS_MAX 120000
-#define AGREE_MS_MAX  60000
+#define FINISH_MS_MAX  120000
+#define AGREE_MS_MAX   60000
+/* Changes of members, each with a minute of its own. */
+#define MEMBERS_MS_MAX 300000
 
 struct run {
     struct sim_world w;
@@ -42,7 +44,7 @@ static void start_fallen(struct run *r, bool only_core)
 {
     world_bury_failed(&r->w);
     for (unsigned i = 0; i < r->w.count && !only_core; i++) {
-        if (!r->w.nodes[i].running) {
+        if (!r->w.nodes[i].running && r->w.nodes[i].env != NULL) {
             world_start(&r->w.nodes[i]);
         }
     }
@@ -85,6 +87,14 @@ static bool run_to_the_end(struct run *r)
         start_fallen(r, false);
         sim_run(r->w.sim, 20);
     }
+    while (!members_finished(&r->faults.members)) {
+        if (sim_now(r->w.sim) - since > MEMBERS_MS_MAX) {
+            world_violation(&r->w, "five minutes after all is well, a membership change hangs");
+            return false;
+        }
+        start_fallen(r, false);
+        sim_run(r->w.sim, 50);
+    }
     sim_run(r->w.sim, 5000); /* brief holds expire */
     if (!sim_run_until(r->w.sim, AGREE_MS_MAX, world_settled, &r->w)) {
         world_violation(&r->w, "the nodes do not come to agree");
@@ -116,7 +126,7 @@ static void collect(struct run *r)
     struct totals t = { 0 };
     t.seeds = 1;
     t.failed = r->w.violations > 0;
-    t.by_nodes[r->w.count] = 1;
+    t.by_nodes[r->w.founders] = 1;
     t.simulated_ms = sim_now(r->w.sim);
     t.commits = r->w.commits;
     t.clients = clients_numbers(r->clients);
@@ -135,7 +145,7 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
 {
     struct run r = { .plan = plan_of(seed), .t = t };
     int64_t live = mem_test_live();
-    if (o->calm) {
+    if (o->calm) { /* and nobody joins or leaves */
         r.plan = (struct plan){ .nodes = r.plan.nodes,
                                 .clients = r.plan.clients,
                                 .steps = r.plan.steps,
@@ -145,7 +155,7 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
     r.plan.nodes = o->nodes != 0 ? o->nodes : r.plan.nodes;
     r.plan.steps = o->steps != 0 ? o->steps : r.plan.steps;
     r.plan.quiet_ms = o->quiet_ms;
-    world_init(&r.w, seed, r.plan.nodes, o->verbose);
+    world_init(&r.w, seed, r.plan.nodes, r.plan.members ? 2 : 0, o->verbose);
     r.w.quiet = o->silent;
     r.w.snapshot_bytes = seed % 3 == 0 ? 8000 : seed % 3 == 1 ? 40000 : 400000;
     r.w.segment_bytes = seed % 2 == 0 ? 16384 : 256u << 10;
@@ -153,7 +163,7 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
     faults_begin(&r.faults, &r.w, &r.plan);
     run_faults(&r);
     /* Before it is founded a cluster waits for all its nodes. */
-    bool core = seed % 2 == 0 && r.w.commits > 0 && !clients_full(r.clients);
+    bool core = seed % 2 == 0 && r.w.commits > 0 && !r.plan.members && !clients_full(r.clients);
     bool well = true;
     if (core) {
         faults_heal_core(&r.faults);
@@ -168,6 +178,9 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
         if (well) {
             clients_check(r.clients);
         }
+    }
+    if (r.w.violations > 0 && o->verbose) {
+        world_describe(&r.w);
     }
     collect(&r);
     uint64_t hash = sim_trace_hash(r.w.sim);

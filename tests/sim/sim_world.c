@@ -49,7 +49,7 @@ static void on_fatal(void *arg, const struct error *e, bool stop_process)
     if (sim_is_ghost(n->env)) {
         return;
     }
-    if (!excused(n)) {
+    if (!excused(n) && !(n->touched && e->code == ERR_NOTREADY)) {
         world_violation(n->w, "%s gives up%s: %s", n->address, stop_process ? "" : " serving",
                         e->message);
     }
@@ -94,25 +94,31 @@ static const char policy_text[] =
     "return policy { name = 'simulator', hold_ttl = '10m', hold_max = '2h',\n"
     "    rules = { rules.max_per_customer(6) } }\n";
 
-void world_init(struct sim_world *w, uint64_t seed, unsigned count, bool verbose)
+void world_init(struct sim_world *w, uint64_t seed, unsigned founders, unsigned spares,
+                bool verbose)
 {
     static const char *const names[WORLD_NODES_MAX] = { "a:1", "b:1", "c:1", "d:1", "e:1",
                                                         "f:1", "g:1", "h:1", "i:1" };
     memset(w, 0, sizeof *w);
     w->sim = sim_new(seed);
     w->seed = seed;
-    w->count = count;
+    w->founders = founders;
+    w->count = founders + spares;
     w->verbose = verbose;
     w->segment_bytes = 256u << 10;
     buf_init(&w->policy);
     policy_bundle_begin(&w->policy);
     policy_bundle_add(&w->policy, span_of("policy.lua"), span_of(policy_text));
     log_set_sink(on_log, w);
-    for (unsigned i = 0; i < count; i++) {
+    ASSERT(w->count <= WORLD_NODES_MAX);
+    for (unsigned i = 0; i < w->count; i++) {
         w->nodes[i].w = w;
         w->nodes[i].address = names[i];
-        for (unsigned k = 0; k < count; k++) {
+        for (unsigned k = 0; k < founders; k++) {
             w->nodes[i].list[k] = names[k];
+        }
+        if (i >= founders) {
+            w->nodes[i].list[founders] = names[i];
         }
     }
 }
@@ -272,12 +278,48 @@ unsigned world_running(const struct sim_world *w)
     return n;
 }
 
+void world_describe(struct sim_world *w)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct sim_node *n = &w->nodes[i];
+        struct cluster_status s;
+        if (!n->running) {
+            (void)fprintf(stderr, "    %s: not running %s\n", n->address, n->why.message);
+            continue;
+        }
+        cluster_status(n->cluster, &s);
+        (void)fprintf(stderr,
+                      "    %s: %s%s of term %llu, leader '%s', commit %llu applied %llu last %llu "
+                      "members %zu%s%s%s\n",
+                      n->address, cluster_role_name(s.role), s.ready ? " (ready)" : "",
+                      (unsigned long long)s.term, s.leader, (unsigned long long)s.commit,
+                      (unsigned long long)s.applied, (unsigned long long)s.last, s.members_count,
+                      n->paused ? " paused" : "", n->emptied ? " emptied" : "", s.waiting);
+    }
+}
+
+bool world_belongs(struct sim_world *w, const struct sim_node *n)
+{
+    const struct sim_node *l = world_leader(w);
+    struct cluster_status s;
+    if (l == NULL) {
+        return true;
+    }
+    cluster_status(l->cluster, &s);
+    for (size_t i = 0; i < s.members_count; i++) {
+        if (strcmp(s.members[i].address, n->address) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool world_settled(void *arg)
 {
     struct sim_world *w = arg;
     struct sim_node *l = world_leader(w);
     struct cluster_status s, other;
-    if (l == NULL || world_running(w) != w->count) {
+    if (l == NULL) {
         return false;
     }
     cluster_status(l->cluster, &s);
@@ -285,7 +327,14 @@ bool world_settled(void *arg)
         return false;
     }
     for (unsigned i = 0; i < w->count; i++) {
-        cluster_status(w->nodes[i].cluster, &other);
+        struct sim_node *n = &w->nodes[i];
+        if (!world_belongs(w, n)) {
+            continue;
+        }
+        if (!n->running || n->paused) {
+            return false;
+        }
+        cluster_status(n->cluster, &other);
         if (other.applied != s.applied) {
             return false;
         }

@@ -25,8 +25,10 @@ struct sim_node {
     uint64_t faults_before; /* disk faults before this life: with none since, no excuse */
     bool full;              /* its disk is being kept full */
     bool fatal;
-    bool unwell; /* did not start for want of a good disk */
-    bool rotten; /* a bit of its disk is flipped */
+    bool touched; /* asked to join, leave or be replaced: it may find itself removed */
+    bool emptied; /* its disk was: its old identity is to be replaced */
+    bool unwell;  /* did not start for want of a good disk */
+    bool rotten;  /* a bit of its disk is flipped */
     struct sim_rot rot;
     unsigned arm_point; /* where its next life crashes, the arm_nth time */
     uint64_t arm_nth;
@@ -38,7 +40,7 @@ struct sim_world {
     struct sim *sim;
     uint64_t seed;
     struct sim_node nodes[WORLD_NODES_MAX];
-    unsigned count;
+    unsigned count, founders; /* the others, behind them, are to be added */
     uint64_t snapshot_bytes, segment_bytes;
     unsigned election_ms;
     struct buf policy;
@@ -52,7 +54,8 @@ struct sim_world {
 void world_violation(struct sim_world *w, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-void world_init(struct sim_world *w, uint64_t seed, unsigned count, bool verbose);
+void world_init(struct sim_world *w, uint64_t seed, unsigned founders, unsigned spares,
+                bool verbose);
 void world_free(struct sim_world *w);
 void world_start(struct sim_node *n);
 /* A crash, and the burial of what the process held in memory. */
@@ -65,7 +68,11 @@ void world_bury_failed(struct sim_world *w);
 struct sim_node *world_random(struct sim_world *w);
 struct sim_node *world_leader(struct sim_world *w); /* ready; NULL when there is none */
 unsigned world_running(const struct sim_world *w);  /* neither down nor paused */
-/* Everybody runs and has applied the leader's whole log. */
+/* One line a node, to stderr: what a failed seed looked like at its end. */
+void world_describe(struct sim_world *w);
+/* Whether the leader has it among its members; everybody, while there is none. */
+bool world_belongs(struct sim_world *w, const struct sim_node *n);
+/* All members run and have applied the leader's whole log. */
 bool world_settled(void *w);
 
 #endif

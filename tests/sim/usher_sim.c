@@ -39,7 +39,7 @@ static uint64_t clock_us(clockid_t which)
 /* A turn that never ends looks like a long run: say which seed it was. */
 #define SEED_SECONDS_MAX 300
 
-static char hang_text[64];
+static char hang_text[64], crash_text[64];
 
 static void on_alarm(int number)
 {
@@ -48,10 +48,24 @@ static void on_alarm(int number)
     _exit(n > 0 ? 1 : 3);
 }
 
+/* A failed assertion, or worse, in the code under test. */
+static void on_crash(int number)
+{
+    ssize_t n = write(STDERR_FILENO, crash_text, strlen(crash_text));
+    (void)n;
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
 static void watch_seed(uint64_t seed)
 {
     (void)snprintf(hang_text, sizeof hang_text, "seed %" PRIu64 ": hangs\n", seed);
+    (void)snprintf(crash_text, sizeof crash_text, "seed %" PRIu64 ": crashes\n", seed);
     (void)signal(SIGALRM, on_alarm);
+    (void)signal(SIGABRT, on_crash);
+#if !defined(__SANITIZE_ADDRESS__) /* it tells more by itself */
+    (void)signal(SIGSEGV, on_crash);
+#endif
     (void)alarm(SEED_SECONDS_MAX);
 }
 
