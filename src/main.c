@@ -14,13 +14,14 @@
 #include "console/client.h"
 #include "console/console.h"
 #include "console/policy.h"
+#include "console/rebuild.h"
 #include "console/render.h"
 #include "net/node.h"
 #include "script/config.h"
 
 static const char usage_text[] =
     "usher node --id N [--config PROFILE] [--file config.lua] [--data DIR] [--no-console] "
-    "[--found]\n"
+    "[--found] [--rebuild]\n"
     "usher console [ADDR] [-c COMMAND]... [-w table|json|lua|csv]\n"
     "usher run SCRIPT.lua [ARG...] [--at ADDR]\n"
     "usher COMMAND [ARG...] [--at ADDR] [-w FORMAT]   any command, once: usher help lists them\n"
@@ -39,7 +40,7 @@ struct options {
     const char *at, *profile, *file, *data, *format, *user, *id;
     const char **commands; /* -c, NULL-ended */
     size_t commands_count;
-    bool no_console, found, help;
+    bool no_console, found, rebuild, help;
     int argc;
     char **argv;
 };
@@ -229,10 +230,19 @@ static int node_with_config(const struct options *o, const struct config *config
                                .dir = dir,
                                .found = o->found,
                                .version = USHER_VERSION };
+    const struct rebuild_options ro = { .dir = dir,
+                                        .address = address,
+                                        .nodes = (const char *const *)config->nodes,
+                                        .user = o->user,
+                                        .program = "usher" };
     struct node *node;
-    if (node_start(&no, &node, &e) != 0) {
+    error_clear(&e);
+    if ((o->rebuild && rebuild_prepare(&ro, &e) != 0) || node_start(&no, &node, &e) != 0) {
         render_error(&e, span_make("", 0));
         return EXIT_REFUSED;
+    }
+    if (o->rebuild) {
+        rebuild_join(&ro);
     }
     static struct console_thread console; /* outlives this function: the thread is detached */
     (void)snprintf(console.address, sizeof console.address, "%s", address);
@@ -289,6 +299,8 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
                                             { "--data", &o->data, NULL },
                                             { "--no-console", NULL, &o->no_console },
                                             { "--found", NULL, &o->found },
+                                            { "--rebuild", NULL, &o->rebuild },
+                                            { "--user", &o->user, NULL },
                                             { NULL, NULL, NULL } };
     const struct option_def client_defs[] = {
         { "--at", &o->at, NULL },   { "--config", &o->profile, NULL }, { "--file", &o->file, NULL },

@@ -36,10 +36,10 @@ end
 M.write = write
 
 --- Makes a cluster of `n` nodes; `profile` is Lua text put into the profile's table.
----@param options { n: integer?, profile: string?, start: boolean? }?
+---@param options { n: integer?, profile: string?, start: boolean?, env: (fun(i: integer): table<string, string>)? }?
 function M.new(options)
     options = options or {}
-    local self = setmetatable({ dir = M.directory(), nodes = {}, n = options.n or 3 }, Cluster)
+    local self = setmetatable({ dir = M.directory(), nodes = {}, n = options.n or 3, env = options.env }, Cluster)
     local list = {}
     for i = 1, self.n do
         local port = M.free_port()
@@ -61,7 +61,7 @@ function Cluster:start(i, ...)
     local node = self.nodes[i]
     node.log = ("%s/node-%d.log"):format(self.dir, i - 1)
     local argv = { M.usher, "node", "--id", tostring(i - 1), "--file", self.config, "--no-console", ... }
-    node.process = process.start(argv, { out = node.log })
+    node.process = process.start(argv, { out = node.log, env = self.env and self.env(i) })
     return node
 end
 

@@ -180,7 +180,9 @@ static int open_allowed(struct cluster *c, struct error *e)
     }
     if (!journal_has_space(c->journal)) {
         /* Trap 6: NOSPACE is ours, with room kept for barriers and changes. */
-        return error_set(e, ERR_NOSPACE, "the disk of the leader is full");
+        error_set(e, ERR_NOSPACE, "the disk of the leader is full");
+        error_hint(e, "reads go on; make room on it and writes go on by themselves");
+        return ERR_NOSPACE;
     }
     return 0;
 }

@@ -1,0 +1,193 @@
+-- Real processes on disks that fail: input/output errors, failed syncs, no space; on one node, on all.
+local shim = require "spec.support.shim"
+local process = require "spec.support.process"
+
+local c, booked = nil, {}
+
+local function chart()
+    local rows = {}
+    for i = 1, 26 do rows[i] = ('{"row":"%s","seats":40}'):format(string.char(64 + i)) end
+    return "[" .. table.concat(rows, ",") .. "]"
+end
+
+local next_seat = 0
+--- Books the next seat through node i; what was acknowledged is kept for later.
+local function book(i)
+    local n = next_seat
+    next_seat = n + 1
+    local seat = ("%s%d"):format(string.char(65 + n // 40), n % 40 + 1)
+    local order, why = c:json(i, "book", "1", "ann", seat, "--request", "r" .. n)
+    if order then booked[seat] = order.order end
+    return order, why
+end
+
+local function check_all_booked(i)
+    local seats = c:must(i, "seats", "1", "--linearizable")
+    for seat, order in pairs(booked) do
+        assert.equal("booked", seats.taken[seat], seat)
+        assert.equal("booked", c:must(i, "order", order).status)
+    end
+end
+
+--- Some running node that is not `i`.
+local function other(i)
+    for k = 1, 3 do
+        if k ~= i and c:running(k) then return k end
+    end
+end
+
+--- Every running node has seen that its disk is well again (it looks once a second).
+local function healed()
+    process.wait_for("the disks are well again", 30, function()
+        for i = 1, 3 do
+            local words = c.nodes[i].process:output()
+            local _, full = words:gsub("new requests are refused", "")
+            local _, well = words:gsub("there is space again", "")
+            if full ~= well then return nil, "node " .. i end
+        end
+        return true
+    end)
+end
+
+local function soon(what, check) return process.wait_for(what, 30, check) end
+
+describe("a failing disk", function()
+    setup(function()
+        c = shim.new {}
+        c:must(1, "add-chart", "hall", chart())
+        c:must(1, "add-event", "1", "hall")
+    end)
+    teardown(function() shim.close(c) end)
+
+    -- {what fails, how the node's last words read}
+    for _, case in ipairs {
+        { "sync EIO log-", "cannot sync .*/log%-%x+: Input/output error: stopping, nothing is tried again" },
+        { "write EIO log-", "cannot write .*/log%-%x+: Input/output error: stopping, nothing is tried again" },
+    } do
+        it("ends a node at once, and loses nothing: " .. case[1], function()
+            for _, role in ipairs { "leader", "follower" } do
+                local i = role == "leader" and c:leader() or c:follower()
+                assert(book(other(i)))
+                local before = #c.nodes[i].process:output()
+                c:faults(i, case[1])
+                soon("the node meets its disk", function()
+                    book(other(i))
+                    return not c:running(i)
+                end)
+                assert.equal(1, c.nodes[i].process:wait(10))
+                local words = c.nodes[i].process:output():sub(before + 1)
+                assert.matches(case[2], words)
+                -- Once: a failed write or sync is never tried again.
+                assert.equal(1, select(2, words:gsub("nothing is tried again", "")))
+                soon("the others serve", function() return book(other(i)) end)
+                c:faults(i)
+                c:start(i)
+                c:ready()
+                check_all_booked(i)
+            end
+        end)
+    end
+
+    it("ends a node that cannot store its vote", function()
+        local leader = c:leader()
+        local i = c:follower()
+        c:faults(i, "sync EIO vote-")
+        c:pause(leader) -- an election: the follower has to vote, or to stand itself
+        soon("the node meets its disk", function() return not c:running(i) end)
+        assert.matches("cannot sync .*/vote%-[01]: Input/output error", c.nodes[i].process:output())
+        c:resume(leader)
+        c:faults(i)
+        c:start(i)
+        c:ready()
+        check_all_booked(i)
+    end)
+
+    it("ends all nodes when all disks fail, and has everything acknowledged after a restart", function()
+        assert(book(c:leader()))
+        for i = 1, 3 do c:faults(i, "sync EIO log-") end
+        soon("all nodes meet their disks", function()
+            for i = 1, 3 do
+                if c:running(i) then book(i) end
+            end
+            return not (c:running(1) or c:running(2) or c:running(3))
+        end)
+        for i = 1, 3 do
+            assert.equal(1, c.nodes[i].process:wait(10))
+            c:faults(i)
+            c:start(i)
+        end
+        c:ready()
+        for i = 1, 3 do check_all_booked(i) end
+    end)
+
+    local function refuses(i, reader)
+        soon("requests are refused", function()
+            local order, why = book(i)
+            return not order and why:match("^NOSPACE ")
+        end)
+        local _, why = book(i)
+        assert.matches("^NOSPACE the disk of the leader is full; reads go on", why)
+        -- Reads go on, of both kinds, on every node.
+        for k = 1, 3 do
+            assert.is_truthy(c:must(k, "seats", "1").counts)
+            assert.is_truthy(c:must(k, "seats", "1", "--linearizable").counts)
+        end
+        check_all_booked(reader)
+    end
+
+    it("refuses early when all disks are nearly full, reads on, and heals by itself", function()
+        for i = 1, 3 do c:faults(i, "space 1000000 /") end
+        refuses(c:leader(), 1)
+        -- Room is kept for what the cluster itself must write: another can be elected.
+        local old = c:leader()
+        c:pause(old)
+        soon("another leads", function()
+            for i = 1, 3 do
+                local status = i ~= old and c:json(i, "status")
+                if status and status.role == "leader" and status.ready then return true end
+            end
+        end)
+        c:resume(old)
+        c:ready()
+        for i = 1, 3 do c:faults(i) end
+        soon("it heals", function() return book(c:leader()) end)
+        healed()
+        check_all_booked(2)
+    end)
+
+    it("goes on when a follower's disk is full, and refuses when the leader's is", function()
+        local i = c:follower()
+        c:faults(i, "space 1000000 /")
+        for _ = 1, 20 do assert(book(c:leader())) end
+        c:faults(i)
+        local leader = c:leader()
+        c:faults(leader, "space 1000000 /")
+        refuses(leader, i)
+        c:faults(leader)
+        soon("it heals", function() return book(leader) end)
+        healed()
+    end)
+
+    it("waits for the next log segment while there is no space for it, and goes on when there is", function()
+        local leader = c:leader()
+        for i = 1, 3 do c:faults(i, "allocate ENOSPC log-") end
+        -- A quarter of a segment of log (16 MiB) makes the nodes want the next one.
+        local note = '{"note":"' .. ("x"):rep(60000) .. '"}'
+        local refused = soon("requests are refused", function()
+            local order, why = c:json(leader, "hold", "1", "big", "Z40", "--metadata", note)
+            if not order then return why end
+            local gone
+            gone, why = c:call(leader, "release", order.order)
+            return not gone and why
+        end)
+        assert.matches("^NOSPACE ", refused)
+        assert.matches("no space for the next log segment: cannot reserve space for .*/log%-",
+            c.nodes[leader].process:output())
+        for i = 1, 3 do assert.is_true(c:running(i)) end
+        check_all_booked(leader)
+        for i = 1, 3 do c:faults(i) end
+        soon("it heals", function() return book(leader) end)
+        healed()
+        for i = 1, 3 do check_all_booked(i) end
+    end)
+end)

@@ -1,0 +1,166 @@
+/* A library to be preloaded into a node by specs: makes its disk fail on request.
+ *
+ * $USHER_FAULTS names a file; each line of it is one fault, in force while it stands there:
+ *
+ *     OP ERRNO PART      OP: write, sync, allocate or read; ERRNO: EIO or ENOSPC;
+ *                        PART: in the path of the file ("log-", "vote", "snapshot", "/")
+ *     space BYTES PART   what statvfs() says is free
+ *
+ * An absent or empty file: everything is as without the library. The file is read at each
+ * call, with plain system calls, so a spec switches faults on and off while the node runs. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Declared by no header in this form: the C library has them under both names. */
+ssize_t pwrite64(int fd, const void *data, size_t len, off_t at);
+ssize_t pread64(int fd, void *data, size_t len, off_t at);
+int posix_fallocate64(int fd, off_t at, off_t len);
+int statvfs64(const char *path, struct statvfs64 *out);
+
+static void *next_of(const char *name)
+{
+    void *f = dlsym(RTLD_NEXT, name);
+    if (f == NULL) {
+        abort();
+    }
+    return f;
+}
+
+/* Calls the function of the C library; POSIX allows this cast, ISO C does not. */
+#define NEXT(type, name)                                                                           \
+    type f;                                                                                        \
+    *(void **)(void *)&f = next_of(name)
+
+static void read_faults(char *out, size_t cap)
+{
+    const char *path = getenv("USHER_FAULTS");
+    out[0] = 0;
+    long fd = path == NULL ? -1 : syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) {
+        return;
+    }
+    long n = syscall(SYS_read, (int)fd, out, cap - 1);
+    out[n > 0 ? n : 0] = 0;
+    (void)syscall(SYS_close, (int)fd);
+}
+
+/* The value of the first line for this operation whose PART is in the path; "" when none. */
+static void find(const char *op, const char *path, char *value, size_t cap)
+{
+    char text[2048], *save = NULL;
+    read_faults(text, sizeof text);
+    value[0] = 0;
+    for (char *line = strtok_r(text, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
+        char what[32], how[32], part[256];
+        if (sscanf(line, "%31s %31s %255s", what, how, part) == 3 && strcmp(what, op) == 0 &&
+            strstr(path, part) != NULL) {
+            (void)snprintf(value, cap, "%s", how);
+            return;
+        }
+    }
+}
+
+/* The errno of a fault on this descriptor, or 0. */
+static int fault(const char *op, int fd)
+{
+    char link[64], path[4096], value[32];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    if (n <= 0 || path[0] != '/') {
+        return 0; /* a socket, a pipe */
+    }
+    path[n] = 0;
+    find(op, path, value, sizeof value);
+    return value[0] == 0 ? 0 : strcmp(value, "ENOSPC") == 0 ? ENOSPC : EIO;
+}
+
+#define FAIL_WITH(op, fd)                                                                          \
+    do {                                                                                           \
+        int err = fault(op, fd);                                                                   \
+        if (err != 0) {                                                                            \
+            errno = err;                                                                           \
+            return -1;                                                                             \
+        }                                                                                          \
+    } while (0)
+
+typedef ssize_t (*pwrite_fn)(int, const void *, size_t, off_t);
+typedef ssize_t (*pread_fn)(int, void *, size_t, off_t);
+typedef int (*sync_fn)(int);
+typedef int (*allocate_fn)(int, off_t, off_t);
+
+ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
+{
+    FAIL_WITH("write", fd);
+    NEXT(pwrite_fn, "pwrite");
+    return f(fd, data, len, at);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t len, off_t at)
+{
+    FAIL_WITH("write", fd);
+    NEXT(pwrite_fn, "pwrite64");
+    return f(fd, data, len, at);
+}
+
+ssize_t pread(int fd, void *data, size_t len, off_t at)
+{
+    FAIL_WITH("read", fd);
+    NEXT(pread_fn, "pread");
+    return f(fd, data, len, at);
+}
+
+ssize_t pread64(int fd, void *data, size_t len, off_t at)
+{
+    FAIL_WITH("read", fd);
+    NEXT(pread_fn, "pread64");
+    return f(fd, data, len, at);
+}
+
+int fdatasync(int fd)
+{
+    FAIL_WITH("sync", fd);
+    NEXT(sync_fn, "fdatasync");
+    return f(fd);
+}
+
+int fsync(int fd)
+{
+    FAIL_WITH("sync", fd);
+    NEXT(sync_fn, "fsync");
+    return f(fd);
+}
+
+int posix_fallocate(int fd, off_t at, off_t len)
+{
+    int err = fault("allocate", fd);
+    NEXT(allocate_fn, "posix_fallocate");
+    return err != 0 ? err : f(fd, at, len);
+}
+
+int posix_fallocate64(int fd, off_t at, off_t len)
+{
+    int err = fault("allocate", fd);
+    NEXT(allocate_fn, "posix_fallocate64");
+    return err != 0 ? err : f(fd, at, len);
+}
+
+int statvfs(const char *path, struct statvfs *out)
+{
+    typedef int (*statvfs_fn)(const char *, struct statvfs *);
+    char value[32];
+    NEXT(statvfs_fn, "statvfs");
+    int rc = f(path, out);
+    find("space", path, value, sizeof value);
+    if (rc == 0 && value[0] != 0) {
+        out->f_bavail = strtoul(value, NULL, 10) / out->f_frsize;
+    }
+    return rc;
+}
