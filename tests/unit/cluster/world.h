@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/cluster.h"
+#include "cluster/feature.h"
 #include "sim/env_sim.h"
 
 #define NODES_MAX 5
@@ -45,6 +46,8 @@ struct node {
     unsigned pending_count;
     unsigned ready_events, undone_events, restored_events;
     uint64_t committed_index; /* of the last committed event: must rise by one */
+    uint32_t feature_level;   /* of its program; 0: this one's */
+    uint32_t entry_level;     /* in the head of the newest entry committed here */
     int role;
 };
 
@@ -80,9 +83,15 @@ static inline void node_on_committed(void *arg, uint64_t index, uint64_t term, s
 {
     struct node *n = arg;
     (void)term;
-    (void)entry;
     if (sim_is_ghost(n->env)) {
         return;
+    }
+    if (entry.len > 0) {
+        struct reader r;
+        struct entry_head head;
+        if (entry_open(&r, entry.data, entry.len, &head, NULL) == 0) {
+            n->entry_level = head.feature_level;
+        }
     }
     if (index <= n->committed_index) {
         n->w->faults++; /* an index reported twice in one life */
@@ -164,6 +173,7 @@ static inline int node_try_start(struct node *n, struct error *e)
                                  .election_timeout_ms = n->w->election_ms,
                                  .found = n->found,
                                  .version = 1,
+                                 .feature_level = n->feature_level,
                                  .snapshot_bytes = n->w->snapshot_bytes,
                                  .on = { .role = node_on_role,
                                          .ready = node_on_ready,
@@ -418,7 +428,7 @@ static inline int node_propose_effect(struct node *n, const struct effect *f, ui
         return rv;
     }
     struct buf entry = BUF_INIT;
-    entry_begin(&entry, time_ms, cluster_batch_digest(n->c), 1);
+    entry_begin(&entry, time_ms, cluster_batch_digest(n->c), cluster_feature_level(n->c));
     rv = do_effect(n->c, f, &entry, e);
     if (rv != 0) {
         buf_free(&entry);
