@@ -67,6 +67,9 @@
 /* What a bundle may keep in memory once it is loaded; the rest of POLICY_MEMORY_BYTES is for
  * requests. */
 #define POLICY_LOADED_BYTES_MAX (64u * 1024 * 1024)
+/* Refusals kept by a leader for rehearsals: a file (two are kept), and what waits for it. */
+#define REFUSALS_FILE_BYTES    (4u * 1024 * 1024)
+#define REFUSALS_PENDING_BYTES (1024 * 1024)
 /* Servers in one configuration: far above the 3 to 7 voters that make sense. */
 #define CLUSTER_MEMBERS_MAX     64
 /* Entries in one AppendEntries; the library itself sends at most 32 at once. */

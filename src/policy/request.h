@@ -42,6 +42,10 @@ enum feed_kind {
  * snapshot replaced the state): begin anew. */
 typedef void (*feed_cb)(void *arg, uint64_t index, struct span json);
 
+/* Refusals recorded by the nodes (policy/refusals.h), valid during the call; `missing`: so many
+ * nodes did not answer. */
+typedef void (*request_refusals_cb)(void *arg, struct span records, unsigned missing);
+
 /* How scripts reach the service. */
 struct request_sink {
     void (*submit)(void *arg, struct request *r);
@@ -54,6 +58,8 @@ struct request_sink {
     /* A live feed; NULL: out of memory, or the event's id is too long. May be NULL. */
     struct watch *(*feed)(void *arg, int kind, struct span event, feed_cb cb, void *cb_arg);
     void (*unfeed)(void *arg, struct watch *w); /* also from inside its callback */
+    /* Gathers the refusals of all nodes; cb once, on the loop. May be NULL. */
+    void (*refusals)(void *arg, request_refusals_cb cb, void *cb_arg);
     void *arg;
 };
 

@@ -91,7 +91,8 @@ static int node_policy(lua_State *L)
 {
     struct policy_record p;
     lua_newtable(L);
-    if (!store_policy(cluster_store(cluster_of(L)), 0, &p)) {
+    uint32_t active = script_vm(L)->scripts->policy; /* by which this node judges */
+    if (active == 0 || !store_policy(cluster_store(cluster_of(L)), active, &p)) {
         set_integer(L, "version", 0);
         set_string(L, "hash", "");
         return 1;
@@ -247,6 +248,7 @@ int script_push_node(lua_State *L)
     static const luaL_Reg functions[] = {
         { "status", node_status },
         { "policy", node_policy },
+        { "rehearse", node_rehearse },
         { "counts", node_counts },
         { "config", node_config },
         { "commands", node_commands },

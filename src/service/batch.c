@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "service/rehearse_record.h"
 #include "service/service_impl.h"
 
 #define LOG_MODULE "service"
@@ -130,6 +131,23 @@ static bool add_transaction(struct service *s, struct batch *b, struct item *it,
     return true;
 }
 
+/* A refusal that leaves no result in the log: kept apart, for rehearsals. */
+static void record_refusal(struct service *s, const struct batch *b, const struct item *it)
+{
+    if (s->recorder != NULL && !s->call.dry_run && is_result(s->answer.code)) {
+        struct refusal r = {
+            .index = b->index,
+            .position = b->transactions,
+            .time_ms = b->time_ms,
+            .digest = store_digest(cluster_store(s->cluster)),
+            .code = s->answer.code,
+            .user = it->user.name,
+            .argv = span_make((const char *)s->call.argv.data, s->call.argv.len),
+        };
+        recorder_note(s->recorder, &r);
+    }
+}
+
 /* Decides one request inside the open group. False: it must wait for the next one. */
 static bool evaluate(struct service *s, struct batch *b, struct item *it)
 {
@@ -147,6 +165,9 @@ static bool evaluate(struct service *s, struct batch *b, struct item *it)
     if (!answer_known(s, it, id, b->index)) {
         store_tx_begin(store);
         policy_evaluate(s->policy, store, &s->call, &it->user, b->time_ms, b->index, &s->answer);
+        if (s->answer.code != 0 && id.len == 0) {
+            record_refusal(s, b, it);
+        }
         if (id.len > 0 && is_result(s->answer.code) && remember(s, it, id, &e) != 0) {
             store_tx_undo(store);
             own_error(&s->answer, ERR_INTERNAL, e.message, "nothing was done; tell the operator");

@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "service/rehearse_record.h"
 #include "service/service_impl.h"
 
 #define LOG_MODULE "service"
@@ -320,6 +321,7 @@ int service_new(const struct service_options *o, struct service **out, struct er
     s->role = ROLE_FOUNDING;
     s->turn.cb = service_turn;
     s->turn.arg = s;
+    s->recorder = recorder_new(s, o->env, o->dir);
     buf_put(&s->first_policy, o->first_policy.data, o->first_policy.len);
     if (o->first_policy_path != NULL) {
         s->first_policy_path = mem_strndup(o->first_policy_path, strlen(o->first_policy_path));
@@ -418,6 +420,7 @@ void service_free(struct service *s)
     call_free(&s->call);
     policy_answer_free(&s->answer);
     buf_free(&s->entry);
+    recorder_free(s->recorder);
     buf_free(&s->first_policy);
     mem_free(s->first_policy_path);
     buf_free(&s->scratch);
@@ -456,6 +459,12 @@ static bool sink_listens(void *arg, struct request *r)
     return listener_of(r) != NULL;
 }
 
+static void sink_refusals(void *arg, request_refusals_cb cb, void *cb_arg)
+{
+    struct service *s = arg;
+    recorder_gather(s->recorder, cb, cb_arg);
+}
+
 void service_sink(struct service *s, struct request_sink *out)
 {
     *out = (struct request_sink){ .submit = sink_submit,
@@ -465,6 +474,7 @@ void service_sink(struct service *s, struct request_sink *out)
                                   .listens = sink_listens,
                                   .feed = feed_open,
                                   .unfeed = feed_close,
+                                  .refusals = sink_refusals,
                                   .arg = s };
 }
 

@@ -33,6 +33,7 @@ struct service_options {
     void *arg;
     struct span first_policy; /* bundle for a new cluster, may be empty; copied */
     const char *first_policy_path; /* where it was read, for messages; copied, may be NULL */
+    const char *dir; /* of the node: refusals are recorded there; NULL: they are not */
 };
 
 /* Made before the cluster (whose events it receives) and freed after the listener, the

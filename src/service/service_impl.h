@@ -134,6 +134,7 @@ struct service {
     service_node_cb node_command;
     void (*node_cancel)(void *arg, struct request *r);
     void *arg;
+    struct recorder *recorder; /* rehearse_record.h; NULL: nothing is recorded */
     struct buf first_policy;
     char *first_policy_path;    /* where it was read, NULL: not told */
     uint32_t first_policy_told; /* version whose difference from it was told */

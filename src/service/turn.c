@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "service/rehearse_record.h"
 #include "service/service_impl.h"
 
 #define TICK_MS      100
@@ -251,7 +252,12 @@ static void on_member(void *arg, const struct cluster_member_change *m)
 
 static void on_frame(void *arg, const struct transport_peer *peer, const uint8_t *data, size_t len)
 {
-    forward_frame(arg, peer, data, len);
+    struct service *s = arg;
+    if (len > 0 && data[0] >= FRAME_REFUSALS_ASK) {
+        recorder_frame(s->recorder, peer, data, len);
+    } else {
+        forward_frame(s, peer, data, len);
+    }
 }
 
 static void on_fatal(void *arg, const struct error *e, bool stop_process)

@@ -225,8 +225,40 @@ function verbs.rollback(req)
     return done(usher.rollback_policy { version, expect = req.expect, author = req.author, request = req.request })
 end
 
+-- Who may do what, as this node's profile says today: the log keeps only names.
+local function users()
+    local out = {}
+    for name, user in pairs(node.config().users or {}) do
+        out[#out + 1] = { name = name, access = user.access, roles = user.roles }
+    end
+    return out
+end
+
 function verbs.rehearse(req, ctx)
-    return node.rehearse(req, ctx)
+    if not req.words[1] or #req.words > 1 then
+        return refuse("policy rehearse takes one bundle or version; `usher policy rehearse PATH` reads it from files")
+    end
+    local files, label, code
+    if version_of(req.words[1]) then
+        files, label, code = stored(version_of(req.words[1]))
+    else
+        files, label, code = files_of(req.words[1])
+    end
+    if not files then return nil, label, code end
+    local bundle = {}
+    for _, name in ipairs(names_of(files, {})) do
+        bundle[#bundle + 1] = name
+        bundle[#bundle + 1] = files[name]
+    end
+    ctx:progress("recorded requests are judged by the candidate; serving goes on")
+    local report, message, what, hint = node.rehearse { bundle = bundle, users = users(),
+        last = req.last or (not req.since and 1000) or nil, since = req.since }
+    if not report then
+        return nil, hint and hint ~= "" and message .. "; " .. hint or message, what
+    end
+    report.candidate = type(label) == "number" and label or nil
+    report.active = node.policy().version
+    return report
 end
 
 function verbs.test()
