@@ -186,7 +186,7 @@ function M.ask(line, started)
     if broken then return nil end
     local positionals = given(definition, words, #words)
     local argument = positionals_of(definition)[positionals + 1]
-    if not argument or argument.optional then return nil end
+    if not argument or not (argument.required or argument.default ~= nil) then return nil end
     if argument.default ~= nil and not started then return nil end
     local meaning = argument.help or ""
     if argument.type == "one_of" and argument.choices then
@@ -279,7 +279,7 @@ function M.own(line)
     if plain == "exit" or plain == "quit" then return "exit" end
     local format = plain:match("^set%s+output%s+(%a+)$")
     if format and FORMATS[format] then return "format", format end
-    if plain:find("^set%s+output%s*$") then return "formats" end
+    if plain:find("^set%s+output%s*%S*$") then return "formats" end
     if plain == "?" then return "line", "help" end
     local word = plain:match("^([%w-]+)%s+%?$")
     if word and by_name[word] then return "line", "help " .. word end

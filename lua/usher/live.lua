@@ -83,6 +83,9 @@ local function csv_changes(render, value)
     return table.concat(lines, "\n") .. "\n"
 end
 
+-- What these columns need as a rule: rows that come later line up with the first.
+local USUAL = { index = 7, term = 4, user = 8, client = 6 }
+
 --- A row of a growing list: columns keep the widths they have needed so far.
 local function row_line(render, context, value, columns)
     local lines, parts = {}, {}
@@ -91,7 +94,8 @@ local function row_line(render, context, value, columns)
     state.columns = state.columns or render.columns_of({ value }, columns)
     for j, name in ipairs(state.columns) do
         local text = render.cell(context, name, value[name])
-        state.widths[j] = math.max(state.widths[j] or width.of(name), width.of(text))
+        local usual = USUAL[name] or name == "time" and 20 or width.of(name)
+        state.widths[j] = math.max(state.widths[j] or usual, width.of(text))
         parts[j] = width.pad(text, j < #state.columns and state.widths[j] or 0)
     end
     if first then

@@ -179,9 +179,8 @@ static int import_cinema(struct client *client, struct error *e)
     struct buf traceback = BUF_INIT;
     const struct client_hooks hooks = { .output = print_output, .wake_fd = -1 };
     struct span text = span_make(data->text, data->len);
-    int status =
-        client_run(client, span_of("import-cinema.lua"), span_make(script->text, script->len), 1,
-                   &text, &hooks, e, &traceback);
+    int status = client_run(client, span_of("import-cinema.lua"),
+                            span_make(script->text, script->len), 1, &text, &hooks, e, &traceback);
     buf_free(&traceback);
     return status == 0 ? 0 : e->code != 0 ? e->code : ERR_INTERNAL;
 }

@@ -211,7 +211,7 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
         /* A half-closed pipe still wants its answers; a console or a subscriber is gone. */
         c->eof = true;
         stop_reading(c);
-        if (c->subs != NULL || c->session != NULL) {
+        if (c->subs != NULL || c->session != NULL || session_streams(c)) {
             resp_conn_kill(c);
         } else {
             resp_conn_touch(c);

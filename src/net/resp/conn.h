@@ -156,6 +156,9 @@ void push_free(struct conn *c);
 bool session_verb(struct conn *c, struct slot *x);
 void session_pump(struct conn *c); /* starts the next statement, resumes a paused one */
 void session_free(struct conn *c);
+/* Something runs for it that ends with its client: a statement, a script, a node command that
+ * streams. */
+bool session_streams(const struct conn *c);
 
 /* backup.c: USHER.BACKUP. True when it was that verb. */
 bool backup_verb(struct conn *c, struct slot *x);

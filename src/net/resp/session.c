@@ -221,6 +221,17 @@ bool session_verb(struct conn *c, struct slot *x)
     return true;
 }
 
+bool session_streams(const struct conn *c)
+{
+    for (const struct slot *x = c->head; x != NULL; x = x->next) {
+        if (x->kind == SLOT_RUNNING || x->kind == SLOT_WAITING ||
+            (x->kind == SLOT_REQUEST && x->request.output != NULL)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Statements that had not ended get no answer: the connection dies or is reset. */
 void session_free(struct conn *c)
 {
