@@ -25,7 +25,7 @@ local COLUMNS = { "event", "status", "free", "held", "booked", "blocked", "order
 local function sold(event)
     local orders, revenue, currency, after = 0, 0, nil, nil
     repeat
-        local list = assert(usher.call("orders", "--event", event, "--status", "booked", "--limit", 500,
+        local list = assert(usher.call("orders", "--event", event, "--status", "booked", "--limit", 500, "--linearizable",
             table.unpack(after and { "--after", after } or {})))
         after = nil
         for _, order in ipairs(list) do
@@ -43,7 +43,7 @@ end
 local function rows()
     local out, after = json.list(), nil
     repeat
-        local list = assert(usher.call("events", table.unpack(after and { "--after", after } or {})))
+        local list = assert(usher.call("events", "--linearizable", table.unpack(after and { "--after", after } or {})))
         after = nil
         for _, event in ipairs(list) do
             if event.event then

@@ -34,8 +34,8 @@ end
 
 table.sort(times)
 local function percent(p) return times[math.max(1, math.ceil(#times * p / 100))] or 0 end
-show({ bookings = #orders, seats = math.tointeger(#orders * party), per_second = #orders * 1000 // ms, p50_ms = percent(50),
-    p99_ms = percent(99), most_ms = percent(100), ended_by = refused })
+show({ bookings = #orders, seats = math.tointeger(#orders * party), per_second = #orders * 1000 // ms,
+    p50_ms = percent(50), p99_ms = percent(99), most_ms = percent(100), ended_by = refused })
 if left > 0 then
     print(("%d orders could not be cancelled: see `orders --event %s`"):format(left, event))
     exit(1)

@@ -194,6 +194,7 @@ M.FIELDS = {
     election_timeout_ms = integer_between(50, 60000),
     snapshot_bytes = integer_between(65536, 1 << 40),
     script_memory_bytes = integer_between(1 << 20, 1 << 30),
+    script_instructions = integer_between(1000000, 1 << 50),
     script_file_bytes = integer_between(4096, 1 << 40),
 }
 

@@ -68,8 +68,8 @@
  * requests. */
 #define POLICY_LOADED_BYTES_MAX (64u * 1024 * 1024)
 /* Refusals kept by a leader for rehearsals: a file (two are kept), and what waits for it. */
-#define REFUSALS_FILE_BYTES    (4u * 1024 * 1024)
-#define REFUSALS_PENDING_BYTES (1024 * 1024)
+#define REFUSALS_FILE_BYTES     (4u * 1024 * 1024)
+#define REFUSALS_PENDING_BYTES  (1024 * 1024)
 /* Servers in one configuration: far above the 3 to 7 voters that make sense. */
 #define CLUSTER_MEMBERS_MAX     64
 /* Entries in one AppendEntries; the library itself sends at most 32 at once. */
@@ -83,40 +83,44 @@
 
 /* One block a script may allocate: twice the largest request (a buffer that doubles),
  * so that no single copy or comparison of a string takes over a few milliseconds. */
-#define SANDBOX_BLOCK_BYTES_MAX      (64u * 1024 * 1024)
+#define SANDBOX_BLOCK_BYTES_MAX        (64u * 1024 * 1024)
 /* CPU time of one script run, the last line of defence behind its instruction budget. */
-#define SANDBOX_CPU_MS_MAX           5000
+#define SANDBOX_CPU_MS_MAX             5000
 /* Values that unpack, byte and the like may put on the stack at once. */
-#define SANDBOX_UNPACK_MAX           10000
+#define SANDBOX_UNPACK_MAX             10000
 /* Default budget and memory of the policy VM: a booking takes about 300 instructions. */
-#define POLICY_INSTRUCTIONS          10000000ull
-#define POLICY_MEMORY_BYTES          (256u * 1024 * 1024)
+#define POLICY_INSTRUCTIONS            10000000ull
+#define POLICY_MEMORY_BYTES            (256u * 1024 * 1024)
 /* Extra instructions per byte of a request: a chart comes with its command. */
-#define POLICY_INSTRUCTIONS_PER_BYTE 50
+#define POLICY_INSTRUCTIONS_PER_BYTE   50
+/* What an effect counts for: its memory (undo, the entry) is outside of the sandbox, and a
+ * transaction that makes 100,000 of them has stopped the node for half a second already. */
+#define POLICY_INSTRUCTIONS_PER_EFFECT 100
 /* Candidates that tx:best puts before the rules and the score function. */
-#define BEST_CANDIDATES_MAX          1000
+#define BEST_CANDIDATES_MAX            1000
 /* Hooks that make effects run hooks again; deeper is a loop. */
-#define POLICY_HOOK_DEPTH_MAX        8
+#define POLICY_HOOK_DEPTH_MAX          8
 /* Bytes waiting on one link; beyond it frames are dropped and their senders retry. */
-#define LINK_QUEUE_BYTES_MAX         (64 * 1024 * 1024)
+#define LINK_QUEUE_BYTES_MAX           (64 * 1024 * 1024)
 /* Accepted peer connections that have not proved the secret yet; the oldest goes. */
-#define HANDSHAKES_MAX               64
+#define HANDSHAKES_MAX                 64
 /* A handshake takes two round trips; a silent client is cut off after this. */
-#define HANDSHAKE_MS                 5000
+#define HANDSHAKE_MS                   5000
 /* Both ends of a link say something this often, and give it up after that silence: TCP
  * alone would notice a peer without power only after a quarter of an hour. */
-#define LINK_KEEP_MS                 1000
-#define LINK_SILENT_MS               10000
+#define LINK_KEEP_MS                   1000
+#define LINK_SILENT_MS                 10000
 /* A begun frame must be whole by then (40 MB at 1.3 MB/s): a damaged length must not make
  * a link wait for bytes that never come. */
-#define LINK_FRAME_MS                30000
+#define LINK_FRAME_MS                  30000
 /* Redialling: from/to, doubled each time, with jitter. */
-#define LINK_RETRY_MIN_MS            20
-#define LINK_RETRY_MAX_MS            1000
+#define LINK_RETRY_MIN_MS              20
+#define LINK_RETRY_MAX_MS              1000
 
-/* Node scripts: a slice is about half a millisecond, a whole script about half a minute of
+/* Node scripts: a slice is a third of a millisecond, a whole script about half a minute of
  * computing; one script may have this much memory, all of a node together that much. */
 #define SCRIPT_SLICE_INSTRUCTIONS 50000
+#define SCRIPT_SLICE_NS           (300ull * 1000)
 #define SCRIPT_INSTRUCTIONS_MAX   2000000000ull
 #define SCRIPT_MEMORY_BYTES_MAX   (128u * 1024 * 1024)
 #define SCRIPTS_MEMORY_BYTES_MAX  ((size_t)1024 * 1024 * 1024)

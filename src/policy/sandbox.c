@@ -44,6 +44,7 @@ static bool over_budget(struct sandbox *sb)
         return true;
     }
     uint64_t now = cpu_ns();
+    sb->cpu_now_ns = now;
     if (sb->cpu_start_ns == 0) {
         sb->cpu_start_ns = now;
     }
@@ -68,7 +69,8 @@ static void hook(lua_State *L, lua_Debug *ar)
     struct sandbox *sb = sandbox_of(L);
     sb->spent += QUANTUM;
     if (!over_budget(sb)) {
-        if (sb->slice != 0 && sb->spent >= sb->slice && lua_isyieldable(L)) {
+        bool whole = sb->spent >= sb->slice || sb->cpu_now_ns - sb->cpu_start_ns > sb->slice_ns;
+        if (sb->slice != 0 && whole && lua_isyieldable(L)) {
             sb->sliced = true;
             lua_yield(L, 0);
         }

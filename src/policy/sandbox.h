@@ -29,7 +29,9 @@ struct sandbox {
     struct sandbox_pool *pool;
     uint64_t spent, budget; /* instructions, of the current run */
     uint64_t cpu_start_ns;  /* 0: not asked for yet */
+    uint64_t cpu_now_ns;    /* at the last look at the budget */
     uint64_t slice;         /* instructions after which a run yields to be resumed; 0: none */
+    uint64_t slice_ns;      /* ... or this much CPU time */
     bool sliced;            /* the last yield was the end of a slice */
     bool over;              /* the current run went over its budget */
     bool no_memory;         /* the cap was hit in the current run */

@@ -171,7 +171,9 @@ static void take_profile(lua_State *L, struct config *out)
     out->script_memory_bytes = (uint64_t)lua_tointeger(L, -1);
     lua_getfield(L, -4, "script_file_bytes");
     out->script_file_bytes = (uint64_t)lua_tointeger(L, -1);
-    lua_pop(L, 4);
+    lua_getfield(L, -5, "script_instructions");
+    out->script_instructions = (uint64_t)lua_tointeger(L, -1);
+    lua_pop(L, 5);
     copy_users(L, out);
     put_json(out);
 }

@@ -31,6 +31,7 @@ struct config {
     unsigned election_timeout_ms; /* 0: the default */
     uint64_t snapshot_bytes;      /* 0: the default */
     uint64_t script_memory_bytes; /* of one script; 0: the default */
+    uint64_t script_instructions; /* of one script; 0: the default */
     uint64_t script_file_bytes;   /* append() rotates after it; 0: the default */
     struct buf json;              /* the profile in long form, without secrets */
 };

@@ -157,6 +157,7 @@ static int load_step(struct load *l, bool whole, struct error *e)
     int results = 0;
     vm_memory(l->vm);
     sb->slice = whole ? 0 : SCRIPT_SLICE_INSTRUCTIONS;
+    sb->slice_ns = SCRIPT_SLICE_NS;
     sandbox_arm(sb, l->co, l->budget);
     int rc = lua_resume(l->co, NULL, 0, &results);
     sandbox_disarm(l->co);

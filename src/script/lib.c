@@ -342,7 +342,9 @@ static int host_sleep(lua_State *L)
         return luaL_error(L, "cannot sleep inside a sort or gsub callback");
     }
     t->state = TASK_SLEEPING;
-    t->vm->scripts->env->ops->timer_start(t->timer, (uint64_t)ms);
+    /* Never 0: timers that are due at once run in the same turn of the loop, so a script that
+     * sleeps for nothing in a loop would never let the node go on. */
+    t->vm->scripts->env->ops->timer_start(t->timer, ms > 0 ? (uint64_t)ms : 1);
     return lua_yieldk(L, 0, 0, emit_done);
 }
 

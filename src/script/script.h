@@ -23,9 +23,9 @@ struct scripts_options {
     struct span config_json;  /* what `config` shows: profile without secrets */
     const char *profile;
     const char *version;
-    const char *dir;         /* the node's data directory: append() writes into files/ there */
-    uint64_t file_bytes_max; /* append() begins a new file after it; 0: the default */
-    size_t memory_max;       /* of one script; 0: the default */
+    const char *dir;           /* the node's data directory: append() writes into files/ there */
+    uint64_t file_bytes_max;   /* append() begins a new file after it; 0: the default */
+    size_t memory_max;         /* of one script; 0: the default */
     uint64_t instructions_max; /* of one script; 0: the default */
 };
 int scripts_new(const struct scripts_options *o, struct scripts **out, struct error *e);

@@ -65,6 +65,7 @@ static int set_up(struct scripts *s, const struct scripts_options *o, struct err
     s->registry = o->registry;
     s->started_ms = o->env->ops->mono_ms(o->env);
     s->memory_max = o->memory_max != 0 ? o->memory_max : SCRIPT_MEMORY_BYTES_MAX;
+    s->instructions_max = o->instructions_max != 0 ? o->instructions_max : SCRIPT_INSTRUCTIONS_MAX;
     s->profile = mem_strndup(o->profile, strlen(o->profile));
     s->version = mem_strndup(o->version, strlen(o->version));
     s->config_json = mem_strndup(o->config_json.data, o->config_json.len);

@@ -270,6 +270,7 @@ static int build_protected(lua_State *L)
             }
         }
     } else if (b->script) {
+        push_runtime(L, "script");
         if (load(L, "", b->line, b->name) != LUA_OK) {
             return lua_error(L);
         }

@@ -68,7 +68,7 @@ struct task *task_new(struct vm *vm, struct session *session, const char *name,
     t->started_ms = s->env->ops->mono_ms(s->env);
     (void)snprintf(t->name, sizeof t->name, "%s", name);
     t->state = TASK_BLOCKED;
-    t->budget = SCRIPT_INSTRUCTIONS_MAX;
+    t->budget = s->instructions_max;
     t->user = *user;
     t->timer = s->env->ops->timer_new(s->env, on_timer, t);
     t->ref = LUA_NOREF;
@@ -294,6 +294,7 @@ static void run_slice(struct task *t)
     s->running = t;
     vm_memory(vm);
     vm->sandbox.slice = SCRIPT_SLICE_INSTRUCTIONS;
+    vm->sandbox.slice_ns = SCRIPT_SLICE_NS;
     sandbox_arm(&vm->sandbox, t->co, t->budget);
     int rc = lua_resume(t->co, NULL, t->args, &results);
     sandbox_disarm(t->co);

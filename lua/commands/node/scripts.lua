@@ -33,7 +33,8 @@ return {
         args = { { "action", "one_of", choices = { "list", "hooks", "reload" }, default = "list" } },
         run = function(ctx, req)
             if req.action == "hooks" then
-                return hooks(), { columns = { "hook", "where", "at", "calls", "errors", "missed", "queued", "skipped" } }
+                return hooks(), { columns = { "hook", "where", "at", "calls", "errors", "missed", "queued",
+                    "skipped" } }
             end
             if req.action == "reload" then
                 local done, message, code = reload(ctx)
@@ -45,7 +46,8 @@ return {
                 script.handlers, script.tasks = nil, nil
                 list[i] = script
             end
-            return list, { columns = { "script", "state", "memory", "hooks", "checks", "commands", "errors", "last_error" } }
+            return list, { columns = { "script", "state", "memory", "hooks", "checks", "commands", "errors",
+                "last_error" } }
         end,
     },
     command {

@@ -18,13 +18,15 @@ return command {
     run = function(tx, req)
         local order = req.order
         if order.status ~= "booked" then
-            deny { code = "CONFLICT", message = ("the order is %s; only a booked one can be upgraded"):format(order.status) }
+            deny { code = "CONFLICT",
+                message = ("the order is %s; only a booked one can be upgraded"):format(order.status) }
         end
         local event = places_of(order)
         local seats, why = tx:best { event = event, customer = order.customer, count = #order.seats,
             category = req.category, leaves = order.seats }
         if not seats then
-            deny { code = "TAKEN", message = ("no %d seats of %s: %s"):format(#order.seats, req.category, why or "taken") }
+            deny { code = "TAKEN",
+                message = ("no %d seats of %s: %s"):format(#order.seats, req.category, why or "taken") }
         end
         local before = order.price
         order = tx:reseat(order, seats)
