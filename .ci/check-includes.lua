@@ -10,7 +10,7 @@ local allowed = {
     service = { base = true, store = true, policy = true, raftio = true, cluster = true, script = true,
         service = true },
     net = { base = true, store = true, policy = true, raftio = true, cluster = true, service = true,
-        script = true, net = true },
+        script = true, net = true, usher = true },
     console = { base = true, store = true, policy = true, raftio = true, cluster = true, script = true,
         net = true, console = true },
 }

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "console/backup.h"
 #include "console/client.h"
 #include "console/console.h"
 #include "console/policy.h"
@@ -28,7 +29,10 @@ static const char usage_text[] =
     "usher demo                    three nodes on localhost, a cinema, a console\n"
     "usher bench [--help]          load generator\n"
     "usher config check|show [PROFILE] [--file config.lua]\n"
-    "usher policy test|check|deploy|diff|rehearse PATH, list, show, rollback   (usher policy --help)\n"
+    "usher policy test|check|deploy|diff|rehearse PATH, list, show, rollback   (usher policy "
+    "--help)\n"
+    "usher restore FILE [--data DIR] [--id N] [--config PROFILE]   a new cluster of a backup\n"
+    "usher recover DATADIR [OTHER-DATADIR...] [--yes]   after the loss of a majority\n"
     "usher check DATADIR [-w table|json|lua|csv]   reads a stopped node's files, changes nothing\n"
     "usher version\n"
     "\n"
@@ -40,7 +44,7 @@ struct options {
     const char *at, *profile, *file, *data, *format, *user, *id;
     const char **commands; /* -c, NULL-ended */
     size_t commands_count;
-    bool no_console, found, rebuild, help;
+    bool no_console, found, rebuild, help, yes;
     int argc;
     char **argv;
 };
@@ -287,6 +291,65 @@ static int node_program(struct options *o)
     return status;
 }
 
+/* Which directory and address node N of the profile has; --data goes before it. */
+static int restore_program(struct options *o)
+{
+    struct error e;
+    struct config config;
+    int64_t id = 0;
+    char dir[4096];
+    if (o->argc != 1 || o->argv[0][0] == '-') {
+        return usage_error("restore takes one FILE", "");
+    }
+    if (config_load(o->file, o->profile, &config, &e) != 0) {
+        return fail(&e);
+    }
+    int status = EXIT_USAGE;
+    if ((o->id != NULL && !text_int64(span_of(o->id), &id)) || id < 0 ||
+        (uint64_t)id >= config.nodes_count) {
+        error_set(&e, ERR_BADARG, "--id %s: profile %s in %s has %zu nodes", o->id, config.profile,
+                  config.file, config.nodes_count);
+        (void)fail(&e);
+    } else {
+        const char *address = config.nodes[id];
+        int n = node_data_dir(o, &config, address, dir, sizeof dir);
+        status = n < 0 || (size_t)n >= sizeof dir
+                     ? usage_error("the data directory's path is too long", "")
+                     : restore_main(o->format, o->argv[0], dir, address);
+    }
+    config_free(&config);
+    return status;
+}
+
+static int recover_program(struct options *o)
+{
+    for (int i = 0; i < o->argc; i++) {
+        if (o->argv[i][0] == '-') {
+            return usage_error("recover does not take ", o->argv[i]);
+        }
+    }
+    const struct recover_options ro = { .dirs = (const char *const *)o->argv,
+                                        .user = o->user,
+                                        .password = getenv("USHER_PASSWORD"),
+                                        .yes = o->yes };
+    return recover_main(&ro);
+}
+
+/* Programs on the files of stopped nodes. */
+static int offline_program(struct options *o, const char *word, int argc, char **argv)
+{
+    const struct option_def defs[] = {
+        { "--id", &o->id, NULL },     { "--config", &o->profile, NULL },
+        { "--file", &o->file, NULL }, { "--data", &o->data, NULL },
+        { "--user", &o->user, NULL }, { "-w", &o->format, NULL },
+        { "--yes", NULL, &o->yes },   { NULL, NULL, NULL }
+    };
+    if (take_options(o, argc, argv, defs) != 0) {
+        return EXIT_USAGE;
+    }
+    return strcmp(word, "restore") == 0 ? restore_program(o) : recover_program(o);
+}
+
 /* ---- Which program ---------------------------------------------------------------- */
 
 static bool is_address(const char *text) { return strchr(text, ':') != NULL; }
@@ -311,6 +374,9 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
         { "-w", &o->format, NULL }, { "--user", &o->user, NULL },      { "-c", NULL, NULL },
         { NULL, NULL, NULL }
     };
+    if (strcmp(word, "restore") == 0 || strcmp(word, "recover") == 0) {
+        return offline_program(o, word, argc, argv);
+    }
     if (strcmp(word, "node") == 0) {
         return take_options(o, argc, argv, node_defs) != 0 ? EXIT_USAGE : node_program(o);
     }
@@ -321,14 +387,14 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
     if (strcmp(word, "config") == 0 && o->argc > 0 && o->argv[0][0] != '-') {
         return config_program(o);
     }
+    if (strcmp(word, "check") == 0) {
+        return check_main(o->format, o->argc, o->argv);
+    }
     if (strcmp(word, "policy") == 0 && policy_is_local(o->argc, o->argv)) {
         return policy_main(NULL, o->argc, o->argv);
     }
     if (strcmp(word, "policy") == 0) {
         return client_program(o, policy_main, o->argc, o->argv);
-    }
-    if (strcmp(word, "check") == 0) {
-        return check_main(o->format, o->argc, o->argv);
     }
     if (strcmp(word, "console") == 0) {
         bool given = o->at == NULL && o->argc > 0 && is_address(o->argv[0]);

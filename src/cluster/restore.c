@@ -141,7 +141,7 @@ static int next_piece(void *arg, const uint8_t **data, size_t *len, struct error
 static int import(struct restore *x, const char *file, const struct backup_head *verified,
                   struct span meta, struct error *e)
 {
-    struct backup_head head;
+    struct backup_head head = { 0 };
     struct copy c = { .piece = mem_alloc(SNAPSHOT_CHUNK_BYTES) };
     int rc = c.piece != NULL ? backup_open(x->env, file, &c.r, &head, e)
                              : error_set(e, ERR_NOMEM, "out of memory");
