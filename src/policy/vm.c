@@ -91,6 +91,7 @@ void vm_do(lua_State *L, const struct effect *f)
     }
     struct error e;
     error_clear(&e);
+    sandbox_charge(L, POLICY_INSTRUCTIONS_PER_EFFECT + f->text.len / 16);
     if (f->kind != EFFECT_TAKE) {
         waiting_note(p, f); /* before: a move leaves no trace of where it was */
     }

@@ -291,6 +291,17 @@ static void test_c_functions(void **state)
     close_vm(&vm);
 }
 
+/* Effects count too: what they cost in the store is not seen by the interpreter. */
+static void test_effects(void **state)
+{
+    struct vm vm;
+    (void)state;
+    open_vm(&vm);
+    refused(&vm, "for i = 1, 20000 do tx:set('k', i) end return {}", "INTERNAL", OVER);
+    granted(&vm, "for i = 1, 2000 do tx:set('k', i) end return {}", "{\"index\":1}");
+    close_vm(&vm);
+}
+
 /* Strings share one metatable, and nobody gets hold of it. */
 static void test_string_metatable(void **state)
 {
@@ -645,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_load_loops),
         cmocka_unit_test(test_unstoppable),
         cmocka_unit_test(test_c_functions),
+        cmocka_unit_test(test_effects),
         cmocka_unit_test(test_string_metatable),
         cmocka_unit_test(test_globals),
         cmocka_unit_test(test_isolation),
