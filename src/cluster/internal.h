@@ -56,6 +56,7 @@ struct peer {
     uint64_t other_id, other_cluster; /* who proved itself there and was refused; id 0: nobody */
     char other_address[ADDRESS_BYTES_MAX + 1];
     uint32_t version;
+    uint64_t link_id; /* who our link to the address has reached */
     /* member_told.c */
     uint64_t told_ms;
     /* vitals.c */
@@ -392,7 +393,7 @@ void member_tick(struct cluster *c);
 void member_free(struct cluster *c);
 
 /* ---- member_told.c: the removed are told --------------------------------------------------- */
-void told_check(struct cluster *c, struct peer *p);
+void told_check(struct cluster *c, struct peer *p, uint64_t node_id);
 void told_removed(struct cluster *c, struct peer *p, uint64_t conf_index, uint64_t term);
 void told_back(struct cluster *c);                      /* a leader sends entries: in again */
 void member_removed(struct cluster *c, const char *by); /* by "": its own log says so */

@@ -48,7 +48,7 @@ unsigned conf_reachable(const struct cluster *c, uint64_t without_id)
         while (p != NULL && strcmp(p->address, s->address) != 0) {
             p = p->next;
         }
-        n += s->id == c->raft.id || (p != NULL && p->up && p->node_id == s->id);
+        n += s->id == c->raft.id || (p != NULL && p->up && p->link_id == s->id);
     }
     return n;
 }
@@ -166,7 +166,7 @@ void conf_tell(struct cluster *c, uint64_t index, struct span before, struct spa
                 tell_one(c, index, &old.servers[i], "removed", voters);
                 struct peer *p = peer_find(c, old.servers[i].address);
                 if (p != NULL) {
-                    told_check(c, p);
+                    told_check(c, p, old.servers[i].id);
                 }
             }
         }

@@ -135,7 +135,9 @@ static int refuse_member(struct cluster *c, const struct raft_server *s,
                          struct cluster_change_state *st)
 {
     const struct peer *p = peer_find(c, s->address);
-    if (p != NULL && !p->up && p->other_id != 0 && p->other_id != s->id) {
+    bool another =
+        p != NULL && (p->up ? p->link_id != s->id : p->other_id != 0 && p->other_id != s->id);
+    if (another) {
         char hint[ERROR_HINT_BYTES];
         (void)snprintf(hint, sizeof hint, "run: replace-node %s %s", s->address, s->address);
         change_fail(st, ERR_CONFLICT, hint,

@@ -126,13 +126,17 @@ int probe_replaced(struct cluster *c, const struct raft_server *old, uint64_t *n
                    struct cluster_change_state *st)
 {
     struct peer *p = peer_find(c, old->address);
-    if (old->id == c->raft.id || (p != NULL && p->up && p->node_id == old->id)) {
+    if (old->id == c->raft.id || (p != NULL && p->up && p->link_id == old->id)) {
         change_fail(st, ERR_CONFLICT,
                     "to rebuild it: stop it, remove its data directory, start it again, and repeat "
                     "this command",
                     "%s is up with the identity it has always had; nothing was changed",
                     old->address);
         return ERR_CONFLICT;
+    }
+    if (p != NULL && p->up) { /* it has been in our cluster before: its log goes on */
+        *node_id = p->link_id;
+        return 0;
     }
     if (p == NULL || p->other_id == 0 || p->other_id == old->id ||
         strcmp(p->other_address, old->address) != 0) {

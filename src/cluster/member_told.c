@@ -21,11 +21,11 @@
 
 #define TELL_EVERY_MS 500
 
-void told_check(struct cluster *c, struct peer *p)
+void told_check(struct cluster *c, struct peer *p, uint64_t node_id)
 {
-    if (!c->raft_on || c->dead || c->quarantined || c->removed || p->node_id == 0 ||
+    if (!c->raft_on || c->dead || c->quarantined || c->removed || node_id == 0 ||
         c->conf_index == 0 || c->raft.configuration_uncommitted_index != 0 ||
-        conf_by_id(c, p->node_id) != NULL || conf_by_id(c, c->raft.id) == NULL ||
+        conf_by_id(c, node_id) != NULL || conf_by_id(c, c->raft.id) == NULL ||
         c->raft.configuration_committed_index != c->conf_index) {
         return;
     }

@@ -138,7 +138,10 @@ static int on_admit(void *arg, const struct transport_peer *peer, struct error *
     }
     for (unsigned i = 0; i < c->raft.configuration.n; i++) {
         const struct raft_server *s = &c->raft.configuration.servers[i];
-        if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id) {
+        /* One that shows our cluster id was taken in after our newest configuration: its
+         * entries bring the one that we lack. */
+        if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id &&
+            peer->cluster_id == 0) {
             return error_set(e, ERR_CONFLICT,
                              "%s is known here with another identity (its data directory was "
                              "emptied or replaced): run `usher replace-node %s %s`",
@@ -163,6 +166,7 @@ static void on_link(void *arg, const char *address, bool up, const struct transp
         p->other_id = p->hello_ms = 0;
         if (peer != NULL) {
             p->version = peer->version;
+            p->link_id = peer->node_id;
         }
         p->feature_level = peer != NULL ? peer->feature_level : 0;
         if (!p->member && peer != NULL) {
@@ -296,8 +300,17 @@ static unsigned count_strangers(const struct cluster *c)
     return n;
 }
 
-/* The peer a frame comes from; NULL when it is not to be heard. */
-static struct peer *sender(struct cluster *c, const struct transport_peer *from)
+/* Kinds that a member may send which our configuration knows under another identity: what a
+ * leader sends to whoever has been away. Nothing of it is counted as a voter's word. */
+static bool for_laggards(uint8_t kind)
+{
+    return kind == WIRE_HELLO || kind == WIRE_ROUND || kind == WIRE_SNAP_BEGIN ||
+           kind == WIRE_SNAP_CHUNK || kind == WIRE_CHANGE_STATE || kind == WIRE_REMOVED;
+}
+
+/* The peer a frame comes from; NULL when it is not to be heard. *other: a member of our
+ * cluster, but not the one that our configuration knows at its address. */
+static struct peer *sender(struct cluster *c, const struct transport_peer *from, bool *other)
 {
     struct peer *p = peer_find(c, from->address);
     if (p == NULL) {
@@ -310,8 +323,10 @@ static struct peer *sender(struct cluster *c, const struct transport_peer *from)
         }
         transport_connect(c->transport, p->address); /* answers go over our own link */
     }
-    if (p->member && p->node_id != from->node_id) {
-        return NULL; /* an emptied disk under an old address (admit says so on the link) */
+    *other = p->member && p->node_id != from->node_id;
+    if (*other) {
+        /* Without our cluster id: an emptied disk under an old address (admit says so). */
+        return c->raft_on && from->cluster_id == c->identity.cluster_id ? p : NULL;
     }
     p->node_id = from->node_id;
     p->heard_ms = now_ms(c);
@@ -322,18 +337,19 @@ static void on_frame(void *arg, const struct transport_peer *from, enum transpor
                      const uint8_t *data, size_t len)
 {
     struct cluster *c = arg;
-    struct peer *p = c->dead ? NULL : sender(c, from);
+    bool other = false;
+    struct peer *p = c->dead ? NULL : sender(c, from, &other);
     bool inside = c->raft_on && from->cluster_id == c->identity.cluster_id;
     if (p == NULL) {
         return;
     }
-    if (inside && !p->member) {
-        told_check(c, p);
+    if (inside && (other || !p->member)) {
+        told_check(c, p, from->node_id);
     }
     switch (ch) {
     case CHANNEL_RAFT: receive_raft(c, from, data, len); break;
     case CHANNEL_CLUSTER:
-        if (len > 0 && (inside || data[0] <= WIRE_CLOCK)) {
+        if (len > 0 && (inside || data[0] <= WIRE_CLOCK) && (!other || for_laggards(data[0]))) {
             cluster_frame(c, p, data, len);
         }
         break;

@@ -77,7 +77,7 @@ static void fill_member(struct cluster *c, const struct raft_server *s, struct c
     m->node_id = s->id;
     m->voter = s->role == RAFT_VOTER;
     m->leader = strcmp(status_leader(c), s->address) == 0;
-    m->reachable = m->self || (p != NULL && p->up);
+    m->reachable = m->self || (p != NULL && p->up && p->link_id == s->id);
     m->vitals_ms = m->heard_ms = UINT64_MAX;
     if (m->self) {
         m->vitals = c->vitals;

@@ -86,6 +86,12 @@ static bool poll_done(void *arg)
     return a->st.stage == STAGE_DONE;
 }
 
+static void on_nothing(void *arg, int status)
+{
+    (void)arg;
+    (void)status;
+}
+
 /* Asks until it is over; no answer within its time is a failure. */
 static int finish(struct asking *a)
 {
@@ -398,6 +404,44 @@ static void test_replace_wiped(void **state)
     }
 }
 
+/* Who was away while others got new identities at their old addresses takes the new leader's
+ * word: its configuration is simply older. */
+static void test_away_while_others_were_replaced(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 300; seed < 306; seed++) {
+        struct world *w = house(seed, 5, 5);
+        struct node *away = follower(w);
+        node_crash(away, SIM_KILL);
+        away->outside = true;
+        struct node *fresh[2] = { NULL, NULL };
+        for (unsigned i = 0; i < 2; i++) {
+            struct node *n = follower(w);
+            while (n == fresh[0] || n == world_leader(w) || !n->running) {
+                n = &w->nodes[(n - w->nodes + 1) % 5];
+            }
+            fresh[i] = n;
+            node_crash(n, SIM_KILL);
+            wipe(n);
+            n->outside = true;
+            world_propose(w, 2);
+            node_start(n);
+            assert_int_equal(change(world_leader(w), CHANGE_REPLACE, n->address, n->address), 0);
+            n->outside = false;
+        }
+        assert_int_equal(change(world_leader(w), CHANGE_TRANSFER, fresh[0]->address, ""), 0);
+        if (seed % 2 == 0) {
+            cluster_snapshot(fresh[0]->c, on_nothing, NULL);
+        }
+        world_propose(w, 3);
+        node_start(away);
+        away->outside = false;
+        world_check(w);
+        assert_int_equal(voters(w), 5);
+        world_free(w);
+    }
+}
+
 /* One address for another; the old one alive, dead, or leading. */
 static void test_replace_other(void **state)
 {
@@ -547,12 +591,6 @@ static void test_transfer(void **state)
     world_free(w);
 }
 
-static void on_nothing(void *arg, int status)
-{
-    (void)arg;
-    (void)status;
-}
-
 /* The log is gone behind a snapshot: the new node gets that, and the rest. */
 static void test_join_by_snapshot(void **state)
 {
@@ -603,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_remove_would_lose_quorum),
         cmocka_unit_test(test_again_and_again),
         cmocka_unit_test(test_replace_wiped),
+        cmocka_unit_test(test_away_while_others_were_replaced),
         cmocka_unit_test(test_replace_other),
         cmocka_unit_test(test_leader_dies),
         cmocka_unit_test(test_two_at_once),
