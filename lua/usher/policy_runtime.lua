@@ -4,7 +4,7 @@
 --- with effects forbidden, under the transaction's budget.
 local M = {}
 
----@class Ask
+---@class Ask what a rule judges, as the places will be once it is granted
 ---@field verb "take"|"confirm"|"reseat"
 ---@field command string
 ---@field event Event the one being judged; rules run once for each event touched
@@ -15,9 +15,13 @@ local M = {}
 ---@field leaves Place[] places at this event that a move gives up
 ---@field order? Order
 ---@field customer string
----@field user {name: string, access: string, roles: table}
----@field codes table<string, true>
+---@field user User who asks
+---@field codes table<string, true> given with --code
 ---@field metadata? string
+---@field after "held"|"booked" what the seats will be
+---@field expires_at? integer ms, until when a take holds
+---@field count? integer while `best` asks seat rules: the size of the party
+---@field exchange? boolean a swap, judged after it was done
 local Ask = {}
 
 -- Members that few rules look at are made when one does.
