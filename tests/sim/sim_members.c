@@ -100,6 +100,14 @@ static struct sim_node *random_of(struct sim_world *w, const struct cluster_stat
     return chosen;
 }
 
+/* Nobody asks a machine that has just been set up, or one that was told to leave. */
+static bool serves(struct sim_node *n)
+{
+    struct cluster_status s;
+    cluster_status(n->cluster, &s);
+    return s.role == ROLE_LEADER || s.role == ROLE_FOLLOWER || s.role == ROLE_CANDIDATE;
+}
+
 /* While a member's disk is empty nothing else is changed, and no other disk is emptied. */
 static bool ask_for_emptied(struct members *m)
 {
@@ -108,7 +116,9 @@ static bool ask_for_emptied(struct members *m)
     for (unsigned i = 0; i < m->w->count && l != NULL; i++) {
         struct sim_node *n = &m->w->nodes[i];
         cluster_status(l->cluster, &s);
-        if (n->emptied && is_member(&s, n->address)) {
+        /* An earlier asking may have done it, unseen: then it has a cluster again. */
+        bool joined = n->running && !n->fatal && !sim_is_ghost(n->env) && serves(n);
+        if (n->emptied && !joined && is_member(&s, n->address)) {
             ask(m, CHANGE_REPLACE, n->address, n->address);
             return true;
         }
@@ -161,24 +171,6 @@ static void begin_change(struct members *m)
     }
 }
 
-static struct sim_node *node_at(struct sim_world *w, const char *address)
-{
-    for (unsigned i = 0; i < w->count; i++) {
-        if (strcmp(w->nodes[i].address, address) == 0) {
-            return &w->nodes[i];
-        }
-    }
-    return NULL;
-}
-
-/* Nobody asks a machine that has just been set up, or one that was told to leave. */
-static bool serves(struct sim_node *n)
-{
-    struct cluster_status s;
-    cluster_status(n->cluster, &s);
-    return s.role == ROLE_LEADER || s.role == ROLE_FOLLOWER || s.role == ROLE_CANDIDATE;
-}
-
 static void poll_change(struct members *m)
 {
     struct sim_world *w = m->w;
@@ -196,11 +188,6 @@ static void poll_change(struct members *m)
     m->asking = false;
     if (m->state.code == 0) {
         sim_count(w->sim, SIM_N_MEMBER_DONE);
-    }
-    /* CONFLICT: "is up with the identity it has always had": an earlier asking did it. */
-    if ((m->state.code == 0 || m->state.code == ERR_CONFLICT) && m->change.kind == CHANGE_REPLACE &&
-        strcmp(m->change.address, m->change.other) == 0) {
-        node_at(w, m->change.address)->emptied = false;
     }
     if (w->verbose) {
         (void)fprintf(stderr, "%8llu member change ends: %d %s\n", (unsigned long long)now,

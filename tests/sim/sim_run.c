@@ -154,7 +154,7 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
     }
     r.plan.nodes = o->nodes != 0 ? o->nodes : r.plan.nodes;
     r.plan.steps = o->steps != 0 ? o->steps : r.plan.steps;
-    r.plan.quiet_ms = o->quiet_ms;
+    r.plan.quiet_ms = o->quiet_ms != 0 ? o->quiet_ms : r.plan.quiet_ms;
     world_init(&r.w, seed, r.plan.nodes, r.plan.members ? 2 : 0, o->verbose);
     r.w.quiet = o->silent;
     r.w.snapshot_bytes = seed % 3 == 0 ? 8000 : seed % 3 == 1 ? 40000 : 400000;
