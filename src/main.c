@@ -14,6 +14,7 @@
 #include "console/backup.h"
 #include "console/client.h"
 #include "console/console.h"
+#include "console/password.h"
 #include "console/policy.h"
 #include "console/rebuild.h"
 #include "console/render.h"
@@ -29,6 +30,7 @@ static const char usage_text[] =
     "usher demo                    three nodes on localhost, a cinema, a console\n"
     "usher bench [--help]          load generator\n"
     "usher config check|show [PROFILE] [--file config.lua]\n"
+    "usher config password         asks for a password, prints its hash for config.lua\n"
     "usher policy test|check|deploy|diff|rehearse PATH, list, show, rollback   (usher policy "
     "--help)\n"
     "usher restore FILE [--data DIR] [--id N] [--config PROFILE]   a new cluster of a backup\n"
@@ -37,7 +39,9 @@ static const char usage_text[] =
     "usher version\n"
     "\n"
     "ADDR is one address or several with commas; without it $USHER_ADDR, else the nodes of the\n"
-    "profile (--config, else default). --user NAME takes the password from $USHER_PASSWORD.\n";
+    "profile (--config, else default). --user NAME takes the password from $USHER_PASSWORD, from "
+    "the\n"
+    "file $USHER_PASSWORD_FILE, or asks for it.\n";
 
 /* Options that stand before or after the words; the rest is left in argv order. */
 struct options {
@@ -142,18 +146,24 @@ static int client_program(struct options *o, client_main run, int argc, char **a
     if (addresses == NULL || e.code != 0) {
         return fail(&e);
     }
+    char *password;
+    if (password_find(o->user, &password, &e) != 0) {
+        client_addresses_free(addresses);
+        return fail(&e);
+    }
     const struct console_options co = {
         .addresses = (const char *const *)addresses,
         .profile = o->profile != NULL ? o->profile
                    : o->at != NULL    ? NULL
                                       : "default",
         .user = o->user,
-        .password = getenv("USHER_PASSWORD"),
+        .password = password,
         .format = o->format,
         .commands = o->commands,
     };
     int status = run(&co, argc, argv);
     client_addresses_free(addresses);
+    password_free(password);
     return status;
 }
 
@@ -163,8 +173,12 @@ static int config_program(struct options *o)
 {
     const char *verb = o->argc > 0 ? o->argv[0] : "";
     bool show = strcmp(verb, "show") == 0;
+    if (strcmp(verb, "password") == 0 && o->argc == 1) {
+        return password_main();
+    }
     if ((!show && strcmp(verb, "check") != 0) || o->argc > 2) {
-        return usage_error("config takes `check` or `show` and at most one profile", "");
+        return usage_error("config takes `check` or `show` and at most one profile, or `password`",
+                           "");
     }
     struct error e;
     struct config config;
@@ -412,6 +426,28 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
     return status;
 }
 
+/* `usher --user ann seats 1`: a client's options may stand before the word. Moves them behind it;
+ * returns how many words they are, -1 when no word follows. */
+static int options_before(int argc, char **argv)
+{
+    static const char *const names[] = { "--user", "--at", "--config", "--file", "-w", NULL };
+    int n = 0;
+    for (bool found = true; found;) {
+        found = false;
+        for (const char *const *name = names; *name != NULL && 1 + n < argc; name++) {
+            found = found || strcmp(argv[1 + n], *name) == 0;
+        }
+        n += found ? 2 : 0;
+    }
+    if (1 + n >= argc) {
+        return n == 0 ? 0 : -1;
+    }
+    char *word = argv[1 + n];
+    memmove(argv + 2, argv + 1, (size_t)n * sizeof *argv);
+    argv[1] = word;
+    return n;
+}
+
 int main(int argc, char **argv)
 {
     (void)signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not our end */
@@ -434,7 +470,9 @@ int main(int argc, char **argv)
     if (strcmp(word, "bench") == 0) {
         return bench_main(argc - 2, argv + 2);
     }
-    if (word[0] == '-') {
+    int before = options_before(argc, argv);
+    word = argv[1];
+    if (before < 0 || word[0] == '-') {
         return usage_error("unknown option ", word);
     }
     struct options o = { 0 };

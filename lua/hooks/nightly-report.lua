@@ -25,8 +25,8 @@ local COLUMNS = { "event", "status", "free", "held", "booked", "blocked", "order
 local function sold(event)
     local orders, revenue, currency, after = 0, 0, nil, nil
     repeat
-        local list = assert(usher.call("orders", "--event", event, "--status", "booked", "--limit", 500, "--linearizable",
-            table.unpack(after and { "--after", after } or {})))
+        local list = assert(usher.call("orders", "--event", event, "--status", "booked", "--limit", 500,
+            "--linearizable", table.unpack(after and { "--after", after } or {})))
         after = nil
         for _, order in ipairs(list) do
             if order.order then

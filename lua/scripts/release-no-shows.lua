@@ -20,8 +20,8 @@ end
 local released, seats, kept, failed = 0, 0, 0, 0
 local after
 repeat
-    local list, message, code = usher.call("orders", "--event", event, "--status", "booked", "--limit", 500, "--linearizable",
-        table.unpack(after and { "--after", after } or {}))
+    local list, message, code = usher.call("orders", "--event", event, "--status", "booked", "--limit", 500,
+        "--linearizable", table.unpack(after and { "--after", after } or {}))
     if not list then
         print(code .. " " .. message)
         exit(1)

@@ -50,7 +50,8 @@ describe("scripts", function()
         end)
 
         it("show a failure with its file, line and traceback", function()
-            local status, _, err = run("local function inner() error('oh no') end\nlocal function outer()\n  inner()\nend\nouter()\n")
+            local status, _, err = run("local function inner() error('oh no') end\n" ..
+                "local function outer()\n  inner()\nend\nouter()\n")
             assert.equal(1, status)
             assert.truthy(err:find("script.lua:1: oh no", 1, true), err)
             assert.truthy(err:find("script.lua:3:", 1, true), err)
@@ -199,7 +200,8 @@ describe("scripts", function()
 
         it("load-test an event and leave it as it was", function()
             local before = c:must(1, "event", "1").counts
-            local status, out, err = usher({ "run", "lua/scripts/load-test.lua", "1", "15", "2", "-w", "json" }, nil, 60)
+            local status, out, err = usher({ "run", "lua/scripts/load-test.lua", "1", "15", "2", "-w", "json" },
+                nil, 60)
             assert.equal(0, status, out .. err)
             local figures = json.decode(out)
             assert.equal(15, figures.bookings)
@@ -240,7 +242,8 @@ describe("scripts", function()
             local status
             status, out = shipped("release-no-shows.lua", "show", list, "--yes")
             assert.equal(0, status)
-            assert.truthy(out:find("1 orders came (1 on the list), 1 were released, 1 seats are free again", 1, true), out)
+            assert.truthy(out:find("1 orders came (1 on the list), 1 were released, 1 seats are free again", 1, true),
+                out)
             assert.equal(2, c:must(1, "event", "show", "--linearizable").counts.booked)
             c:must(1, "cancel", came)
             c:must(1, "remove-event", "show")
@@ -292,7 +295,8 @@ describe("scripts", function()
         end)
 
         it("upgrade a booking, the custom command of a policy", function()
-            c:must(1, "add-event", "u", '[{"row":"S","seats":4,"category":"stalls"},{"row":"C","seats":4,"category":"circle"}]')
+            c:must(1, "add-event", "u", '[{"row":"S","seats":4,"category":"stalls"},' ..
+                '{"row":"C","seats":4,"category":"circle"}]')
             local order = c:must(2, "book", "u", "ann", "C1", "C2")
             assert.equal(9000, order.price)
             local better = c:must(2, "upgrade", order.order, "stalls", "--note", "birthday")

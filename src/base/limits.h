@@ -178,6 +178,10 @@
 /* A line typed by hand, as Redis has it. */
 #define INLINE_BYTES_MAX          (64 * 1024)
 #define SUBSCRIPTIONS_MAX         1024
+/* A passphrase is typed; hashing must not take megabytes. */
+#define PASSWORD_BYTES_MAX        1024
+/* Logins whose slow hash waits for its turn (a quarter of a second each). */
+#define AUTH_WAITING_MAX          64
 /* Wrong passwords on one connection. */
 #define AUTH_FAILURES_MAX         5
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -34,6 +35,7 @@ struct account {
 struct access {
     struct account *accounts;
     size_t count;
+    unsigned slowest; /* rounds of the slowest hash; 0: no password is hashed */
     unsigned char key[DIGEST_BYTES];
 };
 
@@ -169,6 +171,7 @@ int access_add(struct access *a, const char *name, const char *password, int lev
                 e, ERR_BADARG,
                 "user %s: the password hash is not " PREFIX "ITERATIONS$SALT_HEX$HASH_HEX", name);
         }
+        a->slowest = u->iterations > a->slowest ? u->iterations : a->slowest;
     } else {
         digest_of(a, span_of(password), u->digest);
         u->quick = true;
@@ -210,20 +213,55 @@ enum access_verdict access_check(const struct access *a, struct span name, struc
         *user = user_of(u);
         return ACCESS_RIGHT;
     }
-    return u != NULL && u->hashed ? ACCESS_SLOW : ACCESS_WRONG;
+    /* An unknown name takes as long as a known one, or it would tell who has an account. */
+    return (u != NULL ? u->hashed : a->slowest > 0) ? ACCESS_SLOW : ACCESS_WRONG;
+}
+
+static bool derive(struct span password, const unsigned char *salt, size_t salt_len,
+                   unsigned iterations, unsigned char out[DIGEST_BYTES])
+{
+    return PKCS5_PBKDF2_HMAC(password.len > 0 ? password.data : "", (int)password.len, salt,
+                             (int)salt_len, (int)iterations, EVP_sha256(), DIGEST_BYTES, out) == 1;
 }
 
 bool access_check_slow(const struct access *a, struct span name, struct span password)
 {
     unsigned char out[DIGEST_BYTES];
     const struct account *u = find(a, name);
-    if (u == NULL || !u->hashed || password.len > 1024) {
+    if (password.len > PASSWORD_BYTES_MAX || (u != NULL && !u->hashed)) {
         return false;
     }
-    return PKCS5_PBKDF2_HMAC(password.len > 0 ? password.data : "", (int)password.len, u->salt,
-                             (int)u->salt_len, (int)u->iterations, EVP_sha256(), DIGEST_BYTES,
-                             out) == 1 &&
+    if (u == NULL) {
+        (void)derive(password, a->key, sizeof a->key, a->slowest, out);
+        return false;
+    }
+    return derive(password, u->salt, u->salt_len, u->iterations, out) &&
            CRYPTO_memcmp(out, u->hash, DIGEST_BYTES) == 0;
+}
+
+static void put_hex(char *out, const unsigned char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        (void)snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    }
+}
+
+int access_hash(struct span password, unsigned iterations, char out[ACCESS_HASH_BYTES],
+                struct error *e)
+{
+    unsigned char salt[16], hash[DIGEST_BYTES];
+    char salt_hex[sizeof salt * 2 + 1], hash_hex[sizeof hash * 2 + 1];
+    if (password.len == 0 || password.len > PASSWORD_BYTES_MAX) {
+        return error_set(e, ERR_BADARG, "a password has 1 to %d bytes", PASSWORD_BYTES_MAX);
+    }
+    if (RAND_bytes(salt, sizeof salt) != 1 ||
+        !derive(password, salt, sizeof salt, iterations, hash)) {
+        return error_set(e, ERR_INTERNAL, "the password cannot be hashed");
+    }
+    put_hex(salt_hex, salt, sizeof salt);
+    put_hex(hash_hex, hash, sizeof hash);
+    (void)snprintf(out, ACCESS_HASH_BYTES, PREFIX "%u$%s$%s", iterations, salt_hex, hash_hex);
+    return 0;
 }
 
 void access_learn(struct access *a, struct span name, struct span password,

@@ -17,6 +17,15 @@
 
 struct access;
 
+/* `usher config password` makes hashes with so many rounds: about a quarter of a second. */
+#define ACCESS_ITERATIONS 600000
+#define ACCESS_HASH_BYTES 160
+
+/* The hash of a password for config.lua, with a fresh salt. 0, or ERR_BADARG (empty, or more
+ * than PASSWORD_BYTES_MAX) or ERR_INTERNAL. */
+int access_hash(struct span password, unsigned iterations, char out[ACCESS_HASH_BYTES],
+                struct error *e);
+
 struct access *access_new(void); /* NULL: out of memory */
 void access_free(struct access *a);
 /* Copies everything. roles: NULL-ended, may be NULL. ERR_BADARG: a hash that does not

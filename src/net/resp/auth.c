@@ -142,6 +142,15 @@ static void job_start(struct conn *c, struct slot *x, struct span name, struct s
                       bool hello)
 {
     struct resp *r = c->server;
+    size_t waiting = 0;
+    for (const struct auth_job *other = r->auth_first; other != NULL; other = other->next) {
+        waiting++;
+    }
+    if (waiting >= AUTH_WAITING_MAX) {
+        verb_fail(x, ERR_BUSY, "try again in a few seconds", "%zu logins wait on this node",
+                  waiting);
+        return;
+    }
     struct auth_job *j = mem_zalloc(sizeof *j);
     if (j == NULL) {
         verb_fail(x, ERR_NOMEM, "try again", "out of memory");
