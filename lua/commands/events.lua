@@ -112,6 +112,22 @@ end
 
 local ATTRIBUTES = { "attributes", "json", help = "a JSON object, given back byte for byte" }
 
+--- Labels of what one customer has of an event, as JSON; whose seats are whose is for operators.
+local function own_seats(tx, req)
+    if not req.customer then return nil end
+    if tx.user.access ~= "operator" and tx.user.access ~= "admin" then
+        deny { code = "NOPERM", message = "only an operator sees which seats a customer has",
+            hint = "leave out --customer" }
+    end
+    local labels = json.list {}
+    for _, order in ipairs(tx:orders { customer = req.customer, event = req.event, status = "live" }) do
+        for _, place in ipairs(order.seats) do
+            if place.event == req.event and place.seat then labels[#labels + 1] = place.label end
+        end
+    end
+    return json.encode(labels)
+end
+
 return {
     command {
         name = "add-event", group = "events", kind = "transaction", access = "operator",
@@ -181,7 +197,10 @@ return {
         name = "seats", group = "events", kind = "transaction", access = "public", read = "local",
         summary = "Show which seats of an event are taken", example = "seats 1 --full",
         args = { { "event", "event" } },
-        options = { { "full", "bool", help = "every seat, row by row" } },
-        run = function(tx, req) return tx:seats_view(req.event, req.full or false) end,
+        options = {
+            { "full", "bool", help = "every seat, row by row" },
+            { "customer", "customer", meta = "C", help = "mark what this customer has (operators)" },
+        },
+        run = function(tx, req) return tx:seats_view(req.event, req.full or false, own_seats(tx, req)) end,
     },
 }

@@ -113,6 +113,25 @@ local function grid(context, rows, columns)
     return table.concat(lines, "\n")
 end
 
+--- The next useful command after an answer, for people; nil when nothing suggests itself.
+local function next_of(value)
+    local first = type(value.seats) == "table" and value.seats[1]
+    if value.order and value.dry_run then return nil end
+    if value.order and value.status == "held" then
+        return ("confirm %s, or release %s"):format(value.order, value.order)
+    elseif value.order and value.status == "booked" then
+        return ("explain %s, or cancel %s"):format(value.order, value.order)
+    elseif value.order and first and first.event then
+        return ("seats %s --full"):format(first.event)
+    elseif value.removed and value.event then
+        return "events"
+    elseif value.event and value.status and value.counts then
+        return ("seats %s --full"):format(value.event)
+    elseif value.chart and value.rows and value.seats then
+        return ("add-event EVENT %s"):format(value.chart)
+    end
+end
+
 local function pairs_table(context, value, wanted)
     local widest, lines = 0, {}
     local columns, seen = {}, {}
@@ -123,6 +142,7 @@ local function pairs_table(context, value, wanted)
         end
     end
     for _, name in ipairs(columns) do widest = math.max(widest, width_of(name)) end
+    if not context.piped then widest = math.max(widest, 4) end
     local free = value.order and value.price == 0 -- nothing to say of money
     for _, name in ipairs(columns) do
         local text = cell(context, name, value[name])
@@ -130,6 +150,8 @@ local function pairs_table(context, value, wanted)
             lines[#lines + 1] = pad(name, widest) .. "  " .. text
         end
     end
+    local follow = not context.piped and next_of(value)
+    if follow then lines[#lines + 1] = pad("next", widest) .. "  " .. follow end
     return table.concat(lines, "\n")
 end
 

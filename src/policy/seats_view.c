@@ -1,6 +1,7 @@
-/* tx:seats_view(event[, full]): the answer of `seats`, built in C because it speaks of every
+/* tx:seats_view(event[, full[, own]]): the answer of `seats`, built in C because it speaks of every
  * seat of a house: 20,000 of them as Lua tables would take milliseconds of the leader's loop. */
 #include "base/json.h"
+#include "policy/json_text.h"
 #include "policy/vm.h"
 
 static void put_counts(struct buf *out, const struct event *ev)
@@ -118,6 +119,10 @@ int tx_seats_view(lua_State *L)
     struct store *s = vm_store(L);
     const struct event *ev = vm_check_event(L, 2);
     bool full = lua_toboolean(L, 3);
+    struct span own; /* JSON text of a list of labels */
+    struct error e;
+    own.data = luaL_optlstring(L, 4, "", &own.len);
+    luaL_argcheck(L, own.len == 0 || json_check(own, &e) == 0, 4, "JSON is wanted");
     struct buf *out = &p->scratch;
     sandbox_charge(L, chart_seats(ev->chart) / (full ? 4 : 32));
     buf_clear(out);
@@ -127,6 +132,10 @@ int tx_seats_view(lua_State *L)
     put_counts(out, ev);
     put_taken(out, s, ev);
     put_areas(out, s, ev);
+    if (own.len > 0) {
+        json_put_key(out, "own");
+        buf_put(out, own.data, own.len);
+    }
     if (full) {
         put_rows(out, s, ev);
     }

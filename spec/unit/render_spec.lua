@@ -1,0 +1,177 @@
+--- What the client draws and knows of a line: pure Lua, no cluster.
+package.path = "lua/?.lua;" .. package.path
+local render = require "usher.render"
+local live = require "usher.live"
+local width = require "usher.width"
+local assist = require "usher.assist"
+
+local function context(extra)
+    local c = { format = "table", width = 80, height = 24, colour = false, piped = false }
+    for key, value in pairs(extra or {}) do c[key] = value end
+    return c
+end
+
+local function house(own)
+    return { event = "1", index = 5, counts = { free = 4, held = 1, booked = 1, blocked = 0 }, taken = { A2 = "held" },
+        own = own, rows = {
+            { row = "A", section = "stalls", seats = {
+                { seat = "A1", status = "free", category = "gold" }, { seat = "A2", status = "held", category = "gold",
+                    aisle_after = true }, { seat = "A3", status = "free", category = "silver" } } },
+            { row = "Balkon", section = "upstairs", seats = {
+                { seat = "B1", status = "booked", category = "silver" },
+                { seat = "B2", status = "free", category = "silver", accessible = true },
+                { seat = "B3", status = "free", category = "silver" } } },
+        } }
+end
+
+local function draw(value, extra) return render.render("", value, {}, context(extra)) end
+
+describe("a seat map", function()
+    it("marks categories, aisles, accessible and own seats, and explains what it shows", function()
+        local map = draw(house { "B1" })
+        assert.truthy(map:find("A       1 h   2", 1, true), map) -- an aisle behind A2
+        assert.truthy(map:find("Balkon  @ w 2", 1, true), map)
+        assert.truthy(map:find("1 free, gold  2 free, silver", 1, true), map)
+        assert.truthy(map:find("@ own", 1, true), map)
+        assert.truthy(map:find("w free, accessible", 1, true), map)
+    end)
+
+    it("fits every width from 20 columns on and says the same with and without colours", function()
+        for columns = 20, 90 do
+            local plain = draw(house(), { width = columns })
+            local coloured = draw(house(), { width = columns, colour = true })
+            assert.equal(plain, (coloured:gsub("\27%[[%d;]*m", "")))
+            for line in plain:gmatch("[^\n]+") do assert.is_true(width.of(line) <= columns, line) end
+        end
+        assert.truthy(draw(house(), { colour = true }):find("\27%[33mh\27%[0m"))
+    end)
+end)
+
+describe("tables", function()
+    it("line up whatever alphabet names are written in", function()
+        local text = draw { { name = "zoé", n = 1 }, { name = "日本", n = 2 }, { name = "e\u{301}a", n = 3 } }
+        local columns = {}
+        for line in text:gmatch("[^\n]+") do columns[#columns + 1] = width.of(line:match("^(.-)%S$")) end
+        assert.same({ 6, 6, 6, 6 }, columns)
+    end)
+
+    it("become blocks where the terminal is too narrow, never when piped", function()
+        local rows = { { order = "7H2K", customer = ("x"):rep(30) }, { order = "8J3L", customer = "bob" } }
+        assert.truthy(draw(rows, { width = 30 }):find("order     7H2K\ncustomer  xxx", 1, true))
+        assert.truthy(draw(rows, { width = 30, piped = true }):find("^order  customer\n"))
+    end)
+
+    it("show times as local on a terminal and as ISO when piped, and no control characters", function()
+        local value = { expires_at = 1795477303120, note = "a\27[31mb" }
+        assert.truthy(draw(value, { piped = true }):find("2026-11-23T23:41:43Z", 1, true))
+        assert.truthy(draw(value):find("%d%d%d%d%-%d%d%-%d%d %d%d:%d%d:%d%d"))
+        assert.is_nil(draw(value):find("\27", 1, true))
+    end)
+end)
+
+describe("an answer", function()
+    it("names the next useful command on a terminal, and only there", function()
+        local order = { order = "7H2K", status = "held", seats = { { event = "1", seat = "A1" } } }
+        assert.truthy(draw(order):find("\nnext    confirm 7H2K, or release 7H2K$"), draw(order))
+        assert.is_nil(draw(order, { piped = true }):find("next", 1, true))
+        assert.truthy(draw({ event = "1", removed = true }):find("next     events", 1, true))
+    end)
+end)
+
+describe("what keeps coming", function()
+    local change = { event = "1", index = 6, changes = { { seat = "A1", status = "booked" },
+        { seat = "A3", status = "free" } } }
+
+    it("redraws a map in place on a terminal and counts along", function()
+        live.reset()
+        local first = live.frame(render, "live", "", house(), {}, context())
+        assert.is_nil(first:find("\27", 1, true))
+        local second = live.frame(render, "change", "", change, {}, context())
+        local _, lines = first:gsub("\n", "")
+        assert.equal(("\27[%dA\r\27[J"):format(lines), second:match("^\27%[%d+A\r\27%[J"))
+        assert.truthy(second:find("booked 2", 1, true), second)
+        assert.truthy(second:find("A       X h", 1, true), second)
+    end)
+
+    it("never draws more lines than the screen has", function()
+        live.reset()
+        local text = live.frame(render, "live", "", house(), {}, context { height = 4 })
+        assert.equal(3, select(2, text:gsub("\n", "")))
+    end)
+
+    it("is one line, one JSON text or rows of CSV when piped", function()
+        live.reset()
+        assert.truthy(live.frame(render, "change", "", change, {}, context { piped = true }):find(
+            "Z  event 1  index 6  A1 booked, A3 free\n$"))
+        assert.equal("{}\n", live.frame(render, "change", "{}", change, {}, context { format = "json" }))
+        live.reset()
+        assert.equal("event,index,seat,status,count\n1,6,A1,booked,1\n1,6,A3,free,1\n",
+            live.frame(render, "change", "", change, {}, context { format = "csv" }))
+        assert.equal("1,6,A1,booked,1\n1,6,A3,free,1\n",
+            live.frame(render, "change", "", change, {}, context { format = "csv" }))
+    end)
+end)
+
+describe("the console's idea of a line", function()
+    local hold = { name = "hold", aliases = {}, kind = "transaction",
+        usage = "hold EVENT CUSTOMER SEAT... [--ttl D] [--code C]...", args = {
+            { name = "event", type = "event", required = true },
+            { name = "customer", type = "customer", required = true },
+            { name = "seats", type = "seat", required = true, many = true, help = "such as A1" },
+            { name = "ttl", type = "duration", option = true }, { name = "code", type = "string", option = true,
+                many = true } } }
+    local forget = { name = "forget", aliases = {}, usage = "forget CUSTOMER",
+        args = { { name = "customer", type = "customer", required = true } } }
+    local paint = { name = "paint", aliases = {}, usage = "paint COLOUR [COATS]", args = {
+        { name = "colour", type = "one_of", required = true, choices = { "red", "blue" } },
+        { name = "coats", type = "int", required = false, default = "2" } } }
+    setup(function() assist.define { hold, forget, paint } end)
+
+    it("hints at what may follow", function()
+        assert.equal("EVENT CUSTOMER SEAT... [--ttl D] [--code C]...", assist.hint "hold ")
+        assert.equal("CUSTOMER SEAT... [--ttl D] [--code C]...", assist.hint "hold 1 ")
+        assert.equal("[SEAT...] [--code C]...", assist.hint "hold 1 ann A1 --ttl 5m ")
+        assert.equal("D", assist.hint "hold 1 ann A1 --ttl ")
+        assert.equal("", assist.hint "hold = 7")
+        assert.equal("", assist.hint "print(")
+    end)
+
+    it("asks for what is missing, offers defaults, and for nothing in Lua", function()
+        assert.equal("event", assist.ask "hold")
+        assert.truthy(assist.ask("hold 1 ann"):find("^seats, one or more: such as A1"))
+        assert.is_nil(assist.ask "hold 1 ann A1")
+        assert.is_nil(assist.ask "hold.x")
+        assert.equal("colour: red, blue", assist.ask "paint")
+        local question, default = assist.ask("paint red", "started")
+        assert.equal("coats: int [2]", question)
+        assert.equal("2", default)
+        assert.is_nil(assist.ask "paint red")
+        assert.equal("forget 'two words'", assist.add("forget", "two words"))
+    end)
+
+    it("asks before something dangerous and takes --yes for an answer", function()
+        assert.truthy(assist.confirm "forget ann")
+        local question, line = assist.confirm "forget ann --yes"
+        assert.is_nil(question)
+        assert.equal("forget ann", line)
+        assert.is_nil((assist.confirm "hold 1 ann A1"))
+    end)
+
+    it("keeps no secrets in the history file", function()
+        for _, line in ipairs { "hold 1 ann A1 --code X", "usher.hold { codes = { 'X' } }", " private",
+            "config password hunter2", "print(secret)" } do
+            assert.is_nil(assist.keep(line), line)
+        end
+        assert.truthy(assist.keep "hold 1 ann A1")
+    end)
+
+    it("inserts what candidates have in common, else lists them", function()
+        local answer = { from = 5, items = { { text = "gala-1" }, { text = "gala-2" } } }
+        assert.equal("la-", (assist.tab(answer, "seatsga", "80")))
+        local insert, show = assist.tab(answer, "seatsgala-", "80")
+        assert.equal("", insert)
+        assert.equal("gala-1  gala-2", show)
+        assert.equal("la-1 ", (assist.tab({ from = 5, items = { { text = "gala-1" } } }, "seatsga", "80")))
+        assert.equal("Ö", (assist.tab({ from = 0, items = { { text = "Ö1" }, { text = "Ö2" } } }, "", "80")))
+    end)
+end)
