@@ -62,10 +62,11 @@ static void test_from_every_node(void **state)
     struct world *w = world_new(1, 3);
     world_start(w);
     world_wait_leader(w);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned k = 0; k < 6; k++) {
         struct taken t;
         struct restore_result r;
         struct error e = { 0 };
+        unsigned i = k % 3;
         world_propose(w, 20);
         take(&w->nodes[i], false, &t);
         assert_int_equal(t.status, 0);
@@ -243,6 +244,35 @@ static void test_read_index(void **state)
     }
 }
 
+/* An answer that was on its way for long is not taken for the answer to a later question. */
+static void test_old_answer(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 60; seed < 80; seed++) {
+        struct world *w = world_new(seed, 3);
+        world_start(w);
+        world_wait_leader(w);
+        world_propose(w, 3);
+        struct node *leader = world_leader(w);
+        struct node *n = leader == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
+        struct asked first = { 0 }, second = { 0 };
+        cluster_read_index(n->c, on_index, &first);
+        sim_run(w->sim, seed % 4);
+        sim_block(w->sim, leader->address, n->address, true);
+        sim_run(w->sim, 40);
+        n->outside = true;
+        world_propose(w, 3);
+        uint64_t acknowledged = leader->committed_index;
+        cluster_read_index(n->c, on_index, &second);
+        sim_heal(w->sim);
+        assert_true(sim_run_until(w->sim, 20000, is_answered, &second));
+        assert_true(sim_run_until(w->sim, 20000, is_answered, &first));
+        assert_int_equal(second.status, 0);
+        assert_true(second.index >= acknowledged);
+        world_free(w);
+    }
+}
+
 /* ---- Recovery ----------------------------------------------------------------------------------
  */
 
@@ -382,8 +412,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_from_every_node), cmocka_unit_test(test_any_damage_is_seen),
         cmocka_unit_test(test_given_up),        cmocka_unit_test(test_without_majority),
-        cmocka_unit_test(test_read_index),      cmocka_unit_test(test_recover),
-        cmocka_unit_test(test_compare),         cmocka_unit_test(test_recover_refuses),
+        cmocka_unit_test(test_read_index),      cmocka_unit_test(test_old_answer),
+        cmocka_unit_test(test_recover),         cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_recover_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
