@@ -50,6 +50,7 @@ struct cluster_vitals {
     uint64_t write_us, free_bytes; /* journal: a write with its sync; room on the disk */
     uint64_t uptime_ms, version, policy_version, policy_hash;
     uint64_t profile_hash, build_hash, files, files_max; /* 0: not known */
+    uint64_t draining;                                   /* wants not to lead */
 };
 
 struct cluster_options {

@@ -221,6 +221,11 @@ static void judge_transfer(struct cluster *c, const char *address, struct cluste
                     "%s cannot be reached from the leader; nothing was changed", address);
         return;
     }
+    if (p != NULL && p->vitals.draining != 0) {
+        change_fail(st, ERR_CONFLICT, "end it there with `drain off`, or name another voter",
+                    "%s is draining: it would hand leadership back; nothing was changed", address);
+        return;
+    }
     if (voters_count(c) == 1) {
         change_fail(st, ERR_CONFLICT, "add another node first: add-node ADDR",
                     "there is no other voter to lead");

@@ -198,6 +198,7 @@ void cluster_drain(struct cluster *c, bool on)
 {
     c->draining = on;
     c->member_due = true;
+    c->vitals_sent_ms = 0; /* the others should know at once */
     cluster_kick(c);
 }
 
@@ -206,8 +207,14 @@ bool cluster_draining(const struct cluster *c) { return c->draining; }
 /* A draining leader hands over, again if it must, as long as anybody else could lead. */
 static bool drains(struct cluster *c)
 {
-    if (!c->draining || transfer_choose(c) == 0) {
+    uint64_t next = c->draining ? transfer_choose(c) : 0;
+    if (next == 0) {
         return false;
+    }
+    for (const struct peer *p = c->peers; p != NULL; p = p->next) {
+        if (p->node_id == next && p->vitals.draining != 0) {
+            return false; /* all drain: somebody has to */
+        }
     }
     if (!c->transferring && raft_transferee(&c->raft) == 0) {
         cluster_transfer(c, "", NULL, NULL);

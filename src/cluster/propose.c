@@ -314,6 +314,7 @@ void cluster_batch_abandon(struct cluster *c)
 uint64_t transfer_choose(const struct cluster *c)
 {
     uint64_t best = 0, best_match = 0;
+    bool best_drains = false;
     for (unsigned i = 0; i < c->raft.configuration.n; i++) {
         const struct raft_server *s = &c->raft.configuration.servers[i];
         raft_index match = 0;
@@ -321,10 +322,16 @@ uint64_t transfer_choose(const struct cluster *c)
         while (p != NULL && strcmp(p->address, s->address) != 0) {
             p = p->next;
         }
-        if (s->role == RAFT_VOTER && s->id != c->raft.id && p != NULL && p->up &&
-            raft_match_index(&c->raft, s->id, &match) == 0 && (best == 0 || match > best_match)) {
+        if (s->role != RAFT_VOTER || s->id == c->raft.id || p == NULL || !p->up ||
+            raft_match_index(&c->raft, s->id, &match) != 0) {
+            continue;
+        }
+        bool drains = p->vitals.draining != 0;
+        if (best == 0 || (best_drains && !drains) ||
+            (best_drains == drains && match > best_match)) {
             best = s->id;
             best_match = match;
+            best_drains = drains;
         }
     }
     return best;

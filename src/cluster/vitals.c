@@ -35,6 +35,7 @@ static void fill(struct cluster *c, struct cluster_vitals *v)
     v->free_bytes = journal_free_bytes(c->journal);
     v->uptime_ms = now_ms(c) - c->started_ms;
     v->version = c->o.version;
+    v->draining = c->draining;
     if (store_policy(c->store, 0, &policy)) {
         v->policy_version = policy.version;
         v->policy_hash = hash64(policy.sha256.data, policy.sha256.len);

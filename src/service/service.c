@@ -256,6 +256,14 @@ void service_submit(struct service *s, struct request *r)
         refuse(s, r, &e);
         return;
     }
+    if (def->kind == COMMAND_TRANSACTION && s->cluster != NULL && cluster_draining(s->cluster) &&
+        !service_leads(s)) {
+        (void)error_set(&e, ERR_NOTREADY,
+                        "this node is draining before a restart; nothing was done");
+        error_hint(&e, "ask another node; `drain off` ends it");
+        refuse(s, r, &e);
+        return;
+    }
     struct item *it = s->count < QUEUE_REQUESTS_MAX ? item_new(s) : NULL;
     if (it == NULL) {
         (void)error_set(&e, ERR_BUSY, "%zu requests wait on this node; nothing was done", s->count);

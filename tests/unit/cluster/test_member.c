@@ -570,6 +570,38 @@ static void test_no_quorum(void **state)
     world_free(w);
 }
 
+/* The leader hears nobody, but is heard; or it is heard by nobody, but hears: either way it
+ * gives up or goes on, nothing acknowledged is lost, and changes go through afterwards. */
+static void test_one_way_cut(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 400; seed < 408; seed++) {
+        struct world *w = house(seed, 3, 4);
+        struct node *l = world_leader(w);
+        sim_block(w->sim, seed % 2 == 0 ? "*" : l->address, seed % 2 == 0 ? l->address : "*", true);
+        l->outside = true;
+        for (unsigned i = 0; i < 50; i++) {
+            struct node *now = world_leader(w);
+            struct error e = { 0 };
+            if (now != NULL && node_status(now).entries_in_flight < 2) {
+                (void)node_propose(now, &e);
+            }
+            sim_run(w->sim, 100);
+        }
+        node_start(&w->nodes[3]);
+        struct node *by = follower(w);
+        struct asking a = want(by, CHANGE_ADD, "d:1", "");
+        (void)sim_run_until(w->sim, 5000, poll_done, &a);
+        sim_heal(w->sim);
+        assert_int_equal(finish(&a), 0);
+        l->outside = w->nodes[3].outside = false;
+        world_propose(w, 3);
+        assert_int_equal(voters(w), 4);
+        world_check(w);
+        world_free(w);
+    }
+}
+
 /* Leadership goes where it was asked to go, whoever is asked. */
 static void test_transfer(void **state)
 {
@@ -646,6 +678,7 @@ int main(void)
         cmocka_unit_test(test_leader_dies),
         cmocka_unit_test(test_two_at_once),
         cmocka_unit_test(test_no_quorum),
+        cmocka_unit_test(test_one_way_cut),
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_join_by_snapshot),
     };
