@@ -94,7 +94,8 @@ local function seats_for(tx, event, wait)
     if seats then return seats end
     seats = shared.area_for(event, wait.category, wait.count)
     if seats then return seats end
-    return nil, why == nil
+    -- where no single seat may be left, a larger party can fit when a smaller one does not
+    return nil, why == nil and settings.orphans ~= false
 end
 
 -- A held order for the wait, or nil.

@@ -112,6 +112,16 @@ describe("a waiting list", function()
         assert.same({}, h:run "keys wait:")
     end)
 
+    it("serves a larger party that fits where a smaller one would leave a seat alone", function()
+        local h = house { rows = { "A: ..." }, policy = "return policy { name = 'w', best = { orphans = false } }" }
+        h:play "o = book 1 zoe A1 A2 A3"
+        h:grants "wait 1 ann 2"
+        h:grants "wait 1 bob 3"
+        h:grants "cancel $o"
+        assert.equal("ann2", waiting(h))
+        assert.equal(3, #order_of(h, "bob").seats)
+    end)
+
     it("serves areas by their category", function()
         local h = house { rows = { "A: x" }, areas = { { name = "FLOOR", category = "standing", capacity = 2 } } }
         h:grants "book 1 zoe FLOOR*2"
