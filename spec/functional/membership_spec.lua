@@ -162,7 +162,9 @@ end)
 describe("a cluster under load", function()
     local c, load
     setup(function()
-        c = cluster.new()
+        local extra = "snapshot_bytes = 65536" -- about one a second
+        c = cluster.new { profile = extra }
+        c.extra = extra
         members.stage(c)
         load = members.load(c, 100)
     end)
@@ -227,6 +229,20 @@ describe("a cluster under load", function()
         members.must(c, c:leader(), "add-node", c.nodes[dead].address)
     end)
 
+    it("brings back a node after the log was compacted", function()
+        local away = c:follower()
+        local seen = c:must(away, "status").last
+        c:kill(away)
+        process.wait_for("the log is gone", 60, function()
+            return c:must(c:leader(), "status").snapshot > seen + 50
+        end)
+        c:start(away)
+        process.wait_for("it has caught up", 60, function()
+            local status, ahead = c:json(away, "status"), c:must(c:leader(), "status")
+            return status and status.applied + 100 >= ahead.applied, status and status.applied
+        end)
+    end)
+
     it("takes two changes at once, from two nodes", function()
         local six, seven = members.another(c), members.another(c)
         c:start(six)
@@ -264,6 +280,35 @@ describe("a cluster under load", function()
     it("has lost no acknowledged booking", function()
         local n = load:check()
         assert.is_true(n > 100, ("only %d bookings"):format(n))
+    end)
+end)
+
+describe("a first start with profiles that differ", function()
+    it("founds nothing, shows both lists, and goes on when they are mended", function()
+        local c = cluster.new { n = 2, start = false }
+        finally(function() c:close() end)
+        local right = c.config
+        c:start(1)
+        c.config = c.dir .. "/other.lua"
+        cluster.write(c.config, ("return { default = { nodes = { %q, %q, 'localhost:1' }, data = %q } }\n"):format(
+            c.nodes[1].address, c.nodes[2].address, c.dir))
+        c:start(2)
+        for i = 1, 2 do
+            process.wait_for("it shows both lists", 30, function()
+                local status = c:json(i, "status")
+                local waiting = status and status.waiting or ""
+                return waiting:find("the lists of nodes differ: here .-; there ")
+                    and waiting:find("localhost:1", 1, true), waiting
+            end)
+            local reply, why = c:call(i, "book", "1", "ann", "A1")
+            assert.is_nil(reply)
+            assert.truthy(why:find("^NOTREADY "), why)
+        end
+        c:stop(2)
+        c.config = right
+        c:start(2)
+        c:ready()
+        assert.equal(2, #c:must(1, "nodes"))
     end)
 end)
 

@@ -4,6 +4,8 @@
 local cluster = require "spec.support.cluster"
 local members = require "spec.support.members"
 local process = require "spec.support.process"
+local terminal = require "spec.support.terminal"
+local uv = require "luv"
 
 describe("the walk-through", function()
     local c
@@ -15,30 +17,20 @@ describe("the walk-through", function()
         return process.run({ cluster.usher, "console", c.nodes[i].address }, { input = input, seconds = 100 })
     end
 
-    it("adds a node in any console, and the node is started afterwards", function()
+    it("adds a node in any console, the address typed at the prompt; the node is started afterwards", function()
         local four = members.another(c) -- the profile is edited to four nodes
         local address = c.nodes[four].address
-        local status, out, err
-        local path = c.dir .. "/console"
-        cluster.write(path .. ".in", "add-node " .. address .. "\n")
-        local adding = process.start({ cluster.usher, "console", c.nodes[2].address },
-            { stdin = path .. ".in", out = path .. ".out", err = path .. ".err" })
-        local function said(name)
-            local file = assert(io.open(path .. name))
-            local text = file:read("a")
-            file:close()
-            return text
-        end
-        process.wait_for("it waits for the node", 20, function()
-            return said(".err"):find("waiting for " .. address, 1, true), said(".err")
-        end)
+        local window = terminal.start({ uv.fs_realpath(cluster.usher), "console", c.nodes[2].address },
+            { dir = uv.fs_realpath(c.dir), width = 150, env = { HOME = uv.fs_realpath(c.dir) } })
+        finally(function() window:close() end)
+        window:wait("@default>", 30)
+        window:line("add-node")
+        window:wait("address: host:port", 20) -- it asks for what is missing
+        window:line(address)
+        window:wait("waiting for " .. address, 20, true)
         assert.same(3, #members.voters(c, 1)) -- nothing has changed yet
         c:start(four)
-        status = adding:wait(70)
-        out, err = said(".out"), said(".err")
-        assert.equal(0, status, err)
-        assert.truthy(out:find(address .. " is a voter now: 4 voters, quorum 3, 1 may fail", 1, true), out .. err)
-        assert.truthy(out:find("profile", 1, true), out)
+        window:wait("is a voter now: 4 voters, quorum 3, 1 may fail", 70, true)
         c:ready()
         for i = 1, 4 do members.wait_voters(c, i, { 1, 2, 3, 4 }) end
         c:must(four, "add-event", "1", '[{"row":"A","seats":10}]')

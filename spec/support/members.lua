@@ -6,12 +6,12 @@ local json = require "cjson"
 
 local M = {}
 
---- Writes the profile with the addresses of the nodes given (1-based).
+--- Writes the profile with the addresses of the nodes given (1-based), and c.extra.
 function M.profile(c, ids)
     local list = {}
     for k, i in ipairs(ids) do list[k] = ("%q"):format(c.nodes[i].address) end
-    cluster.write(c.config, ("return { default = { nodes = { %s }, data = %q } }\n"):format(
-        table.concat(list, ", "), c.dir))
+    cluster.write(c.config, ("return { default = { nodes = { %s }, data = %q, %s } }\n"):format(
+        table.concat(list, ", "), c.dir, c.extra or ""))
 end
 
 --- One more node of the profile, not started; returns its number.
