@@ -141,6 +141,39 @@ describe("a node inside another program", function()
         c:close()
     end)
 
+    it("hears of the policy, and of a state that came as a snapshot", function()
+        local policy = cluster.directory()
+        cluster.write(policy .. "/policy.lua", 'return policy { name = "plain", hold_ttl = "1h", hold_max = "2h" }\n')
+        local c = cluster.new { start = false,
+            profile = ("policy = %q, snapshot_bytes = 65536"):format(policy .. "/policy.lua") }
+        c:start(1)
+        c:start(2)
+        local program = start(c.config, { "default", "2" }, c.dir .. "/example-1.log")
+        program.wait('\npolicy (%b{})', 30)
+        assert.are.equal(1, payloads(program.process:output(), "policy")[1].version)
+        assert.are.equal(0, program.finish())
+        program.close()
+        c:must(1, "add-event", "1", '[{"row":"A","seats":400}]')
+        local client = assert(c:connect(1))
+        for k = 1, 400 do assert(client:call("book", "1", "u" .. k, "A" .. k)) end
+        client:close()
+        c:must(1, "snapshot")
+        c:must(2, "snapshot")
+        program = start(c.config, { "default", "2" }, c.dir .. "/example-2.log")
+        program.wait('\nrestore (%b{})', 30)
+        local restored = payloads(program.process:output(), "restore")[1]
+        assert.is_true(restored.index >= 400)
+        program.line("seats 1")
+        program.wait('"booked":400')
+        for _, commit in ipairs(payloads(program.process:output(), "commit")) do
+            assert.is_true(commit.index > restored.index, "a commit that the snapshot holds was told after it")
+        end
+        assert.are.equal(0, program.finish())
+        program.close()
+        c:close()
+        os.execute("rm -rf '" .. policy .. "'")
+    end)
+
     it("says in one line why it cannot start", function()
         local c = cluster.new { n = 1 }
         local status, _, err = process.run({ example, c.config, "default", "0" })

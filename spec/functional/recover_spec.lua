@@ -144,3 +144,26 @@ describe("recover", function()
         assert.are.equal(0, status, out .. err)
     end)
 end)
+
+describe("recover of one of five", function()
+    it("refuses while another survivor runs, though the two are no majority", function()
+        local c = cluster.new { n = 5 }
+        c:must(1, "add-event", "1", '[{"row":"A","seats":10}]')
+        for i = 2, 4 do c:kill(i) end
+        c:kill(1)
+        local before = fingerprint(directory(c, 1))
+        local status, out, err = c:run("recover", directory(c, 1), "--yes")
+        assert.are.equal(1, status, out)
+        assert.truthy(err:find(c.nodes[5].address .. " still runs as a member", 1, true), err)
+        assert.truthy(err:find("stop it first", 1, true), err)
+        assert.are.equal(before, fingerprint(directory(c, 1)))
+        assert.are.equal(0, c:stop(5))
+        status, out, err = c:run("recover", directory(c, 1), directory(c, 5), "--yes")
+        if status ~= 0 and err:find("is not the newest", 1, true) then
+            status, out, err = c:run("recover", directory(c, 5), directory(c, 1), "--yes")
+        end
+        assert.are.equal(0, status, out .. err)
+        assert.truthy(out:find("if the 3 voters whose data is not here", 1, true), out)
+        c:close()
+    end)
+end)
