@@ -119,6 +119,17 @@ static void tidy_result(struct raft_append_entries_result *r, bool stale)
     }
 }
 
+/* Trap 12: the core answers every pre-vote with the term that was asked for, also when it
+ * refuses because its own is higher, so the asker would never learn of that. With the true
+ * term the asker follows suit and asks again in a term that can win. */
+static void tell_own_term(const struct cluster *c, struct raft_request_vote_result *r)
+{
+    uint64_t own = raft_current_term(&c->raft);
+    if (r->pre_vote && !r->vote_granted && r->term < own) {
+        r->term = own;
+    }
+}
+
 static void send_message(struct cluster *c, struct raft_message *m, bool stale)
 {
     if (m->server_id == c->raft.id) {
@@ -137,6 +148,9 @@ static void send_message(struct cluster *c, struct raft_message *m, bool stale)
     if (m->type == RAFT_APPEND_ENTRIES_RESULT) {
         tidy_result(&m->append_entries_result, stale);
         c->step_rejected = c->step_rejected || m->append_entries_result.rejected > 0;
+    }
+    if (m->type == RAFT_REQUEST_VOTE_RESULT) {
+        tell_own_term(c, &m->request_vote_result);
     }
     struct buf frame = BUF_INIT;
     int rv = message_encode(m, &frame);
