@@ -191,6 +191,13 @@ describe("no_orphans", function()
         h:grants "move $o A1 B1 A2 B2"
         h:grants "swap $o B1 $p A3"
     end)
+
+    it("does not mind what is alone already when seats are exchanged", function()
+        local h = house("rules.no_orphans()", { rows = { "A: ...." } })
+        h:play "o = book 1 ann A1 A2\np = book 1 bob A3 A4"
+        h:grants "cancel $o A2"
+        h:grants "swap $o A1 $p A3"
+    end)
 end)
 
 describe("adjacent", function()
@@ -279,7 +286,9 @@ describe("channels", function()
             { roles = { "box-office" }, categories = { "circle" } },
             { keys = { "PRESS" }, seats = { "A1" } } }]], { now = "2026-05-01" })
         h:refuses("book 1 ann A1", { rule = "channels", seat = "A1", hint = "--code" })
-        h:refuses("book 1 ann A4 A6", { seat = "A6" })
+        for _, seat in ipairs { "A5", "A6", "A7" } do
+            h:refuses("book 1 ann A4 " .. seat, { seat = seat })
+        end
         h:grants "book 1 ann A4"
         h:grants "book 1 ann A1 --code PRESS"
         h:grants "book 1 ann A6 --code ACME"
@@ -401,6 +410,9 @@ describe("rules together", function()
         h:refuses("book 1 ann A2", { rule = "no_orphans", alternative = { "A1" } })
         h:grants "book 1 zoe A1..A4"
         h:grants "book 1 zoe A5..A10"
+        local other = house('rules.no_orphans(), rules.channels { { keys = { "K" }, seats = { "B1" } } }',
+            { rows = { "A: ..", "B: ...." } })
+        other:refuses("book 1 ann A1", { rule = "no_orphans", alternative = { "B4" } }) -- not B1
         h:refuses("book 1 ann B9", { rule = "no_orphans", alternative = { "B10" } })
     end)
 
