@@ -40,8 +40,15 @@ end
 local SHOWTIME = { "showtime", "event", help = "id of the showtime",
     complete = function(_, prefix) return show_ids(prefix) end }
 
-local function add_showtime(_, req)
-    local words = { "add-event", req.showtime, req.theater }
+--- The words of a command that writes, under the request id of the command that calls it: sent again,
+--- it has one effect and the same answer.
+local function writing(ctx, name, ...)
+    if not ctx.request then return { name, ... } end
+    return { name, "--request", ctx.request, ... }
+end
+
+local function add_showtime(ctx, req)
+    local words = writing(ctx, "add-event", req.showtime, req.theater)
     local given = { title = req.movie, time = req.time }
     if next(given) then
         words[#words + 1] = "--attributes"
@@ -52,8 +59,8 @@ local function add_showtime(_, req)
     return ("Showtime %s added: %d seats; next: get-state %s"):format(req.showtime, event.counts.free, req.showtime)
 end
 
-local function remove_showtime(_, req)
-    local done, message, code, hint = usher.call("remove-event", req.showtime)
+local function remove_showtime(ctx, req)
+    local done, message, code, hint = usher.call(table.unpack(writing(ctx, "remove-event", req.showtime)))
     if not done then return nil, message, code, hint end
     return ("Showtime %s removed"):format(req.showtime)
 end
@@ -70,13 +77,14 @@ local function get_showtimes()
     return list, { columns = { "id", "movie", "time", "theater", "free", "reserved" } }
 end
 
-local function reserve_seat(_, req)
-    local order, message, code, hint = usher.call("book", req.showtime, req.user, table.unpack(req.seats))
+local function reserve_seat(ctx, req)
+    local order, message, code, hint = usher.call(table.unpack(writing(ctx, "book", req.showtime, req.user,
+        table.unpack(req.seats))))
     if not order then return nil, message, code, hint end
     local seats = {}
     for i, seat in ipairs(order.seats) do seats[i] = seat.seat end
-    return ("Seat%s %s of showtime %s %s reserved for %s, order %s"):format(#seats > 1 and "s" or "",
-        table.concat(seats, ", "), req.showtime, order.already and "were already" or #seats > 1 and "are" or "is",
+    return ("Seat%s %s of showtime %s %s%s reserved for %s, order %s"):format(#seats > 1 and "s" or "",
+        table.concat(seats, ", "), req.showtime, #seats > 1 and "are" or "is", order.already and " already" or "",
         req.user, order.order)
 end
 

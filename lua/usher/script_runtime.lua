@@ -1,6 +1,7 @@
 --- What node scripts, console statements and node commands see (docs/lua.md, 4), on top
 --- of the few functions that C provides in `host`:
 ---   host.call(word, ...)      runs a command; yields; -> answer | nil, message, code, hint
+---   host.ask(word, ...)       the same, but -> answer as JSON, answer | nil, message, code, hint
 ---   host.emit(kind, text, columns)   output of this task; yields while its reader is slow
 ---   host.define(name)         a command's definition as a table, or nil
 ---   host.sleep(ms), host.exit(status), host.now(), host.log(level, text)
@@ -197,9 +198,9 @@ function M.script(chunk) echo(table.pack(chunk())) end
 
 --- Runs a console line that is a command.
 function M.command(remember, ...)
-    local answer, message, code, hint = host.call(...)
-    if answer == nil then refuse(message, code, hint) end
-    host.emit("value", json.encode(answer), "")
+    local text, answer, code, hint = host.ask(...)
+    if text == nil then refuse(answer, code, hint) end
+    host.emit("value", text, "")
     remember(answer)
 end
 
@@ -240,9 +241,9 @@ end
 --- A command's own completion: the words that may stand there.
 function M.complete_run(f, prefix)
     local words = json.list()
-    for _, word in ipairs(f({ user = {} }, prefix) or {}) do
-        word = tostring(word)
-        if word:sub(1, #prefix) == prefix then words[#words + 1] = word end
+    for _, candidate in ipairs(f({ user = {} }, prefix) or {}) do
+        candidate = tostring(candidate)
+        if candidate:sub(1, #prefix) == prefix then words[#words + 1] = candidate end
     end
     host.emit("value", json.encode(words), "")
 end

@@ -156,6 +156,10 @@ static int build_command(lua_State *L)
     lua_getfield(L, -1, "run");
     lua_remove(L, -2);
     push_context(L, &t->user);
+    if (t->node_call->request.len > 0) { /* for the commands that it calls in its turn */
+        lua_pushlstring(L, t->node_call->request.data, t->node_call->request.len);
+        lua_setfield(L, -2, "request");
+    }
     push_request(L, t->node_call);
     lua_xmove(L, t->co, 4);
     t->args = 3;

@@ -166,6 +166,7 @@ static int call_done(lua_State *L, int status, lua_KContext context)
         t->vm->scripts->env->ops->timer_start(t->timer, CALL_PAUSE_MS);
         return lua_yieldk(L, 0, 0, call_again);
     }
+    bool raw = a->raw;
     t->await = NULL;
     lua_settop(L, 0);
     if (a->code != 0) {
@@ -179,7 +180,7 @@ static int call_done(lua_State *L, int status, lua_KContext context)
     text.data = lua_tolstring(L, 1, &text.len);
     lua_json_decode(L, text);
     note_index(L, t);
-    return 1;
+    return raw ? 2 : 1;
 }
 
 /* Gives a command that writes a request id, unless it has one. */
@@ -227,7 +228,7 @@ static int freshness(struct task *t, struct await *a, lua_State *L, int n)
     return n + 2;
 }
 
-static int host_call(lua_State *L)
+static int call(lua_State *L, bool raw)
 {
     struct task *t = task_current(L);
     int n = lua_gettop(L);
@@ -247,6 +248,7 @@ static int host_call(lua_State *L)
     for (int i = 0; i < n; i++) { /* the strings stay on the stack until the answer */
         a->argv[i].data = lua_tolstring(L, i + 1, &a->argv[i].len);
     }
+    a->raw = raw;
     n = identify(t, a, freshness(t, a, L, n));
     struct env *env = t->vm->scripts->env;
     a->deadline_ms = env->ops->mono_ms(env) + REQUEST_DEADLINE_MS;
@@ -264,6 +266,11 @@ static int host_call(lua_State *L)
     submit(t, a);
     return await_yield(L, a, call_done);
 }
+
+static int host_call(lua_State *L) { return call(L, false); }
+
+/* As host.call, but -> answer as JSON text, answer decoded (where null is nil) */
+static int host_ask(lua_State *L) { return call(L, true); }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
 
@@ -438,23 +445,12 @@ int host_guard(lua_State *L)
 int script_push_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "call", host_call },
-        { "emit", host_emit },
-        { "listens", host_listens },
-        { "sleep", host_sleep },
-        { "exit", host_exit },
-        { "now", host_now },
-        { "log", host_log },
-        { "define", host_define },
-        { "on", host_on },
-        { "every", host_every },
-        { "next", host_next },
-        { "guard", host_guard },
-        { "failed", host_failed },
-        { "append", host_append },
-        { "check", host_check },
-        { "zone", host_zone },
-        { NULL, NULL },
+        { "call", host_call },       { "ask", host_ask },       { "emit", host_emit },
+        { "listens", host_listens }, { "sleep", host_sleep },   { "exit", host_exit },
+        { "now", host_now },         { "log", host_log },       { "define", host_define },
+        { "on", host_on },           { "every", host_every },   { "next", host_next },
+        { "guard", host_guard },     { "failed", host_failed }, { "append", host_append },
+        { "check", host_check },     { "zone", host_zone },     { NULL, NULL },
     };
     luaL_newlib(L, functions);
     return 1;

@@ -49,6 +49,7 @@ struct await {
     struct error error;
     struct buf json;
     uint64_t deadline_ms; /* a call is tried again until then */
+    bool raw;             /* the answer is wanted as text, too */
     bool again, maybe;    /* it may be; it may have been done already */
     struct error first;   /* maybe: why the outcome is not known */
     char id[40];          /* its request id */
