@@ -1,14 +1,21 @@
-/* What the cluster alone costs: three nodes in one process over real TCP on loopback and a
- * real disk, entries of a given size, 1 to PIPELINE_ENTRIES_MAX in flight. No RESP, no Lua.
+/* What the cluster alone costs: three nodes, each a process of its own, over real TCP on
+ * loopback and a real disk; requests of a given size, a given number of them in flight. No
+ * RESP, no Lua: the counterpart of bench_raft_uv.
  *
- *     bench_cluster DIR [BYTES] [IN_FLIGHT] [SECONDS]
+ *     bench_cluster DIR [BYTES] [SECONDS] [IN_FLIGHT...]
  *
- * Prints commits per second and latency percentiles as JSON. */
+ * A request is one transaction that writes one value of BYTES. Those that wait when an entry
+ * can be proposed go into it together, as the service does it; each is answered, and replaced
+ * by a new one, when that entry has committed. Whoever is elected proposes, one figure after the
+ * other, and prints commits per second and latency percentiles as JSON. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -17,8 +24,17 @@
 #include "cluster/cluster.h"
 #include "raftio/env_uv.h"
 
-#define NODES 3
-#define PORT  16400
+#define NODES         3
+#define PORT          16400
+#define IN_FLIGHT_MAX 1024
+#define WARM_NS       300000000ull
+
+/* Requests that went into one entry. */
+struct group {
+    uint64_t index;
+    size_t count;
+    uint64_t started_ns[IN_FLIGHT_MAX];
+};
 
 struct bench {
     uv_loop_t loop;
@@ -32,13 +48,14 @@ struct bench {
     } nodes[NODES];
     const char *list[NODES + 1];
     size_t bytes;
-    unsigned in_flight, target;
-    uint64_t serial, started_ns, stop_ns;
-    uint64_t sent[8], sent_index[8];
+    unsigned targets[8], targets_count, phase;
+    uint64_t serial, phase_ns, warm_ns, stop_ns;
+    uint64_t waiting_ns[IN_FLIGHT_MAX]; /* when each waiting request began */
+    size_t waiting, in_flight;
+    struct group groups[8];
     uint64_t *latency_ns;
     size_t count, cap;
-    unsigned stopped;
-    bool stopping;
+    bool draining;
 };
 
 static void on_accept(uv_poll_t *p, int status, int events)
@@ -72,16 +89,10 @@ static void node_listen(struct bench *b, unsigned i)
     uv_poll_start(&n->poll, UV_READABLE, on_accept);
 }
 
-static bool propose(struct node *n)
+static void add_request(struct bench *b, struct store *s, struct buf *entry)
 {
-    struct bench *b = n->b;
-    uint64_t index, time_ms;
-    struct buf entry = BUF_INIT;
     char key[32];
     struct error e = { 0 };
-    if (cluster_batch_open(n->c, &index, &time_ms, &e) != 0) {
-        return false;
-    }
     char *value = mem_must_alloc(b->bytes + 2);
     memset(value, '1', b->bytes + 2);
     value[0] = value[b->bytes + 1] = '"';
@@ -89,8 +100,6 @@ static bool propose(struct node *n)
     struct effect f = { .kind = EFFECT_KV_SET,
                         .id = span_of(key),
                         .text = span_make(value, b->bytes + 2) };
-    struct store *s = cluster_store(n->c);
-    entry_begin(&entry, time_ms, cluster_batch_digest(n->c), 1);
     store_tx_begin(s);
     if (store_do(s, &f, &e) != 0) {
         (void)fprintf(stderr, "%s\n", e.message);
@@ -101,94 +110,37 @@ static bool propose(struct node *n)
                            .args = span_make("\0", 1),
                            .request = span_of(""),
                            .effects = store_tx_effects(s) };
-    entry_add(&entry, &tx);
+    entry_add(entry, &tx);
     store_tx_end(s);
-    entry_end(&entry, 1);
     mem_free(value);
-    if (cluster_batch_propose(n->c, &entry, &e) != 0) {
+}
+
+/* All that wait, as one entry. False while the pipeline has no place. */
+static bool propose(struct node *n)
+{
+    struct bench *b = n->b;
+    uint64_t index, time_ms;
+    struct buf entry = BUF_INIT;
+    struct error e = { 0 };
+    if (cluster_batch_open(n->c, &index, &time_ms, &e) != 0) {
         return false;
     }
-    b->sent[index % 8] = b->env->ops->mono_ns(b->env);
-    b->sent_index[index % 8] = index;
-    b->in_flight++;
+    struct group *g = &b->groups[index % 8];
+    g->index = index;
+    g->count = b->waiting;
+    memcpy(g->started_ns, b->waiting_ns, b->waiting * sizeof *b->waiting_ns);
+    entry_begin(&entry, time_ms, cluster_batch_digest(n->c), 1);
+    for (size_t i = 0; i < g->count; i++) {
+        add_request(b, cluster_store(n->c), &entry);
+    }
+    entry_end(&entry, (uint32_t)g->count);
+    if (cluster_batch_propose(n->c, &entry, &e) != 0) {
+        g->index = 0;
+        return false;
+    }
+    b->in_flight += g->count;
+    b->waiting = 0;
     return true;
-}
-
-static void stop_all(struct bench *b);
-
-static void fill(struct node *n)
-{
-    struct bench *b = n->b;
-    if (b->stopping) {
-        return;
-    }
-    if (b->started_ns == 0) {
-        b->started_ns = b->env->ops->mono_ns(b->env);
-        b->stop_ns += b->started_ns;
-    }
-    while (b->in_flight < b->target && propose(n)) {
-    }
-}
-
-static void on_ready(void *arg) { fill(arg); }
-
-static void on_committed(void *arg, uint64_t index, uint64_t term, struct span entry, bool mine)
-{
-    struct node *n = arg;
-    struct bench *b = n->b;
-    (void)term;
-    (void)entry;
-    if (!mine || b->stopping || b->sent_index[index % 8] != index) {
-        return;
-    }
-    uint64_t now = b->env->ops->mono_ns(b->env);
-    b->in_flight--;
-    if (b->count < b->cap) {
-        b->latency_ns[b->count++] = now - b->sent[index % 8];
-    }
-    if (now >= b->stop_ns) {
-        b->stop_ns = now;
-        stop_all(b);
-        return;
-    }
-    fill(n);
-}
-
-static void on_stopped(void *arg)
-{
-    struct node *n = arg;
-    n->c = NULL;
-    uv_close((uv_handle_t *)&n->poll, NULL);
-    if (++n->b->stopped == NODES) {
-        uv_stop(&n->b->loop);
-    }
-}
-
-static void later(uv_timer_t *t)
-{
-    struct bench *b = t->data;
-    for (unsigned i = 0; i < NODES; i++) {
-        cluster_stop(b->nodes[i].c, on_stopped, &b->nodes[i]);
-    }
-    uv_close((uv_handle_t *)t, NULL);
-}
-
-static uv_timer_t stop_timer;
-
-static void stop_all(struct bench *b)
-{
-    b->stopping = true;
-    uv_timer_init(&b->loop, &stop_timer);
-    stop_timer.data = b;
-    uv_timer_start(&stop_timer, later, 0, 0);
-}
-
-static void on_fatal(void *arg, const struct error *e, bool stop)
-{
-    (void)arg;
-    (void)stop;
-    (void)fprintf(stderr, "fatal: %s\n", e->message);
-    exit(1);
 }
 
 static int by_value(const void *x, const void *y)
@@ -205,58 +157,146 @@ static double us(const struct bench *b, double q)
 
 static void report(struct bench *b)
 {
-    double seconds = (double)(b->stop_ns - b->started_ns) / 1e9;
+    double seconds = (double)b->phase_ns / 1e9;
     qsort(b->latency_ns, b->count, sizeof *b->latency_ns, by_value);
     (void)printf("{\"bench\":\"cluster\",\"nodes\":%d,\"bytes\":%zu,\"in_flight\":%u,"
-                 "\"commits_per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,\"max_us\":%.0f}\n",
-                 NODES, b->bytes, b->target, (double)b->count / seconds, us(b, 0.5), us(b, 0.99),
-                 us(b, 1.0));
+                 "\"commits_per_s\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f}\n",
+                 NODES, b->bytes, b->targets[b->phase], (double)b->count / seconds, us(b, 0.5),
+                 us(b, 0.99), us(b, 1.0));
+    (void)fflush(stdout);
+}
+
+/* Starts the next figure when the one before has drained. */
+static void next_phase(struct bench *b)
+{
+    if (b->warm_ns != 0) {
+        report(b);
+        b->phase++;
+    }
+    if (b->phase == b->targets_count) {
+        _exit(0); /* the parent ends the others */
+    }
+    b->count = 0;
+    b->draining = false;
+    b->warm_ns = b->env->ops->mono_ns(b->env) + WARM_NS;
+    b->stop_ns = b->warm_ns + b->phase_ns;
+}
+
+static void fill(struct node *n)
+{
+    struct bench *b = n->b;
+    uint64_t now = b->env->ops->mono_ns(b->env);
+    if (b->warm_ns == 0 || (b->draining && b->in_flight == 0)) {
+        next_phase(b);
+    }
+    while (!b->draining && b->waiting + b->in_flight < b->targets[b->phase]) {
+        b->waiting_ns[b->waiting++] = now;
+    }
+    if (b->waiting > 0) {
+        (void)propose(n);
+    }
+}
+
+static void on_ready(void *arg) { fill(arg); }
+
+static void on_committed(void *arg, uint64_t index, uint64_t term, struct span entry, bool mine)
+{
+    struct node *n = arg;
+    struct bench *b = n->b;
+    struct group *g = &b->groups[index % 8];
+    (void)term;
+    (void)entry;
+    if (!mine || g->index != index) {
+        return;
+    }
+    uint64_t now = b->env->ops->mono_ns(b->env);
+    for (size_t i = 0; i < g->count; i++) {
+        if (g->started_ns[i] >= b->warm_ns && now < b->stop_ns && b->count < b->cap) {
+            b->latency_ns[b->count++] = now - g->started_ns[i];
+        }
+    }
+    b->in_flight -= g->count;
+    g->index = 0;
+    if (now >= b->stop_ns) {
+        b->draining = true;
+        b->waiting = 0; /* was never proposed */
+    }
+    fill(n);
+}
+
+static void on_fatal(void *arg, const struct error *e, bool stop)
+{
+    (void)arg;
+    (void)stop;
+    (void)fprintf(stderr, "fatal: %s\n", e->message);
+    exit(1);
+}
+
+/* One node; returns only when something is wrong. */
+static int run_node(struct bench *b, const char *root, unsigned i)
+{
+    struct error e = { 0 };
+    char dir[512];
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)snprintf(dir, sizeof dir, "%s/%u", root, i);
+    if (uv_loop_init(&b->loop) != 0 || env_uv_new(&b->loop, &b->env, &e) != 0) {
+        (void)fprintf(stderr, "%s\n", e.message);
+        return 1;
+    }
+    node_listen(b, i);
+    struct cluster_options o = {
+        .dir = dir,
+        .address = b->nodes[i].address,
+        .nodes = b->list,
+        .version = 1,
+        .on = { .ready = on_ready, .committed = on_committed, .fatal = on_fatal },
+        .arg = &b->nodes[i]
+    };
+    if (cluster_start(b->env, &o, &b->nodes[i].c, &e) != 0) {
+        (void)fprintf(stderr, "%s\n", e.message);
+        return 1;
+    }
+    uv_run(&b->loop, UV_RUN_DEFAULT);
+    return 1;
 }
 
 int main(int argc, char **argv)
 {
     static struct bench b;
-    struct error e = { 0 };
+    pid_t pids[NODES];
     if (argc < 2) {
-        (void)fprintf(stderr, "usage: bench_cluster DIR [BYTES] [IN_FLIGHT] [SECONDS]\n");
+        (void)fprintf(stderr, "usage: bench_cluster DIR [BYTES] [SECONDS] [IN_FLIGHT...]\n");
         return 2;
     }
-    log_set_level(LOG_WARN);
+    log_set_level(LOG_ERROR);
     b.bytes = argc > 2 ? strtoul(argv[2], NULL, 10) : 256;
-    b.target = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 1;
-    b.stop_ns = (argc > 4 ? strtoull(argv[4], NULL, 10) : 5) * 1000000000ull;
+    b.phase_ns = (argc > 3 ? strtoull(argv[3], NULL, 10) : 4) * 1000000000ull;
+    for (int i = 4; i < argc && b.targets_count < 8; i++) {
+        unsigned long n = strtoul(argv[i], NULL, 10);
+        b.targets[b.targets_count++] = n < 1 ? 1 : n > IN_FLIGHT_MAX ? IN_FLIGHT_MAX : (unsigned)n;
+    }
+    if (b.targets_count == 0) {
+        memcpy(b.targets, (unsigned[]){ 1, 64, 256 }, 3 * sizeof b.targets[0]);
+        b.targets_count = 3;
+    }
     b.cap = 4000000;
     b.latency_ns = mem_must_alloc(b.cap * sizeof *b.latency_ns);
-    uv_loop_init(&b.loop);
-    if (env_uv_new(&b.loop, &b.env, &e) != 0) {
-        (void)fprintf(stderr, "%s\n", e.message);
-        return 1;
-    }
     for (unsigned i = 0; i < NODES; i++) {
         (void)snprintf(b.nodes[i].address, sizeof b.nodes[i].address, "127.0.0.1:%u", PORT + i);
         b.list[i] = b.nodes[i].address;
-        node_listen(&b, i);
     }
     for (unsigned i = 0; i < NODES; i++) {
-        char dir[512];
-        (void)snprintf(dir, sizeof dir, "%s/%u", argv[1], i);
-        struct cluster_options o = {
-            .dir = dir,
-            .address = b.nodes[i].address,
-            .nodes = b.list,
-            .version = 1,
-            .on = { .ready = on_ready, .committed = on_committed, .fatal = on_fatal },
-            .arg = &b.nodes[i]
-        };
-        if (cluster_start(b.env, &o, &b.nodes[i].c, &e) != 0) {
-            (void)fprintf(stderr, "%s\n", e.message);
-            return 1;
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            _exit(run_node(&b, argv[1], i));
         }
     }
-    uv_run(&b.loop, UV_RUN_DEFAULT);
-    report(&b);
-    env_uv_free(b.env);
-    uv_run(&b.loop, UV_RUN_NOWAIT);
+    int status = 1;
+    (void)waitpid(-1, &status, 0); /* whoever led is through, or something is wrong */
+    for (unsigned i = 0; i < NODES; i++) {
+        (void)kill(pids[i], SIGKILL);
+        (void)waitpid(pids[i], NULL, 0);
+    }
     mem_free(b.latency_ns);
-    return 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

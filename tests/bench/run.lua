@@ -111,6 +111,17 @@ local function raft_round()
     end)
 end
 
+--- The same without RESP and Lua: our journal, transport and cluster against the library's.
+local function cluster_round()
+    local dir = cluster.directory()
+    lines_of({ "build/release/bench_cluster", dir, "256", tostring(options.seconds) }, function(r)
+        record(("our cluster, %d in flight /s"):format(r.in_flight), r.commits_per_s)
+        record(("our cluster, %d in flight p50 us"):format(r.in_flight), r.p50_us)
+        record(("our cluster, %d in flight p99 us"):format(r.in_flight), r.p99_us)
+    end)
+    os.execute("rm -rf '" .. dir .. "'")
+end
+
 local function etcd_round()
     return lines_of({ "tests/bench/bench_etcd.sh", "build/release/bench_etcd", "--dir", disk, "--seconds",
         tostring(options.seconds) }, function(r)
@@ -139,6 +150,8 @@ machine()
 for round = 1, options.rounds do
     note("round %d of %d: bare libraft", round, options.rounds)
     raft_round()
+    note("round %d: our cluster alone", round)
+    cluster_round()
     if options.etcd then
         note("round %d: etcd", round)
         options.etcd = etcd_round()
@@ -161,6 +174,12 @@ end
 print("\nratios within this run")
 ratio("one client, p50: usher / bare libraft commit (aim <= 1.5)", "1 client p50 us",
     "bare libraft, 1 in flight p50 us")
+for _, n in ipairs { 1, 64, 256 } do
+    ratio(("%d in flight: our cluster / bare libraft, commits (aim >= 1)"):format(n),
+        ("our cluster, %d in flight /s"):format(n), ("bare libraft, %d in flight /s"):format(n))
+    ratio(("%d in flight: our cluster / bare libraft, p99 (aim <= 1)"):format(n),
+        ("our cluster, %d in flight p99 us"):format(n), ("bare libraft, %d in flight p99 us"):format(n))
+end
 ratio("64 clients: usher / etcd (aim >= 10)", "64 clients /s", "etcd, 64 clients /s")
 ratio("one client: usher / etcd", "1 client /s", "etcd, 1 clients /s")
 local pipelined = median("8 x 64 pipelined /s")
