@@ -20,24 +20,46 @@ static int setup_users(void **state)
     return 0;
 }
 
-/* A node with the command `leave N`, of a profile's own script, which calls exit(N). */
-static int setup_leave(void **state)
+static int setup_script(void **state, const char *text)
 {
-    static const char text[] =
-        "return command { name = 'leave', help = 'Leaves.', access = 'public',\n"
-        "    args = { { 'status', 'int', 'A status.' } },\n"
-        "    run = function(ctx, req) exit(req.status) end }\n";
     char path[] = "/tmp/usher-test-XXXXXX";
     const char *const files[] = { path, NULL };
     int fd = mkstemp(path);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     (void)close(fd);
     struct resp_world *w = mem_zalloc(sizeof *w);
     world_start_files(w, false, true, files);
     (void)unlink(path);
     *state = w;
     return 0;
+}
+
+/* A node with the command `leave N`, of a profile's own script, which calls exit(N). */
+static int setup_leave(void **state)
+{
+    return setup_script(state,
+                        "return command { name = 'leave', help = 'Leaves.', access = 'public',\n"
+                        "    args = { { 'status', 'int', 'A status.' } },\n"
+                        "    run = function(ctx, req) exit(req.status) end }\n");
+}
+
+/* Node commands that say what they do: a little, without end, and more than fits. */
+static int setup_talk(void **state)
+{
+    return setup_script(
+        state,
+        "local function rows(n) return function(ctx)\n"
+        "    ctx:columns { 'i' } ctx:progress 'at it'\n"
+        "    for i = 1, n do ctx:row { i = i, text = ('x'):rep(200) } end\n"
+        "    return 'said' end end\n"
+        "return { command { name = 'say', access = 'public', args = {}, run = rows(2) },\n"
+        "  command { name = 'flood', access = 'public', args = {}, run = rows(20000) },\n"
+        "  command { name = 'rule', access = 'admin', args = {}, run = rows(1) },\n"
+        "  command { name = 'whether', access = 'public', args = {},\n"
+        "    run = function(ctx) return tostring(ctx.streams) end },\n"
+        "  command { name = 'forever', access = 'public', args = {},\n"
+        "    run = function(ctx) while true do ctx:progress 'on' sleep '10ms' end end } }\n");
 }
 
 static int teardown(void **state)
@@ -232,13 +254,175 @@ static void test_exit(void **state)
     buf_free(&got);
 }
 
+/* USHER.CALL sends what a node command says in front of its answer, which is the same as
+ * without; plain RESP gets the answer alone, and the command knows which it is. */
+static void test_call(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got =
+        world_talk(w, SIZED("USHER.CALL say\r\nSAY\r\nUSHER.CALL whether\r\nWHETHER\r\n"
+                            "USHER.CALL\r\nUSHER.CALL nosuch\r\nUSHER.AGAIN say\r\n"));
+    const char *text = (char *)got.data;
+    const char *columns = strstr(text, "*2\r\n$7\r\ncolumns\r\n$5\r\n[\"i\"]\r\n");
+    const char *progress = strstr(text, "*2\r\n$8\r\nprogress\r\n$5\r\nat it\r\n");
+    const char *row = strstr(text, "*2\r\n$3\r\nrow\r\n"),
+               *said = strstr(text, "$6\r\n\"said\"\r\n");
+    assert_true(columns == text && progress > columns && row > progress && said > row);
+    assert_int_equal(count(&got, "$3\r\nrow\r\n"), 2);
+    assert_int_equal(count(&got, "$6\r\n\"said\"\r\n"), 2);
+    assert_non_null(strstr(text, "$6\r\n\"true\"\r\n$7\r\n\"false\"\r\n"));
+    assert_non_null(strstr(text, "-BADARG no command"));
+    assert_non_null(strstr(text, "-NOTFOUND "));
+    assert_non_null(strstr(text, "-UNKNOWN the connection broke while `say` ran"));
+    buf_free(&got);
+}
+
+static void wait_alone(struct resp_world *w)
+{
+    world_deadline(w, 5000);
+    bool alone = false;
+    while (!alone && !w->late) {
+        struct buf got = world_talk(w, SIZED("PS\r\n"));
+        alone = count(&got, "forever") == 0;
+        buf_free(&got);
+    }
+    assert_true(alone);
+}
+
+/* A command without an end ends with the connection that called it, also when the statement
+ * that called it is killed, and its session goes on. */
+static void test_call_ends(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = world_connect(w);
+    world_write(w, fd, SIZED("USHER.CALL forever\r\n"));
+    read_until(w, fd, &got, "progress", 3);
+    (void)close(fd);
+    wait_alone(w);
+    buf_clear(&got);
+    fd = session(w);
+    world_write(w, fd, SIZED("USHER.LINE forever\r\n"));
+    read_until(w, fd, &got, "progress", 3);
+    world_write(w, fd, SIZED("USHER.KILL\r\n"));
+    read_until(w, fd, &got, "interrupted", 1);
+    wait_alone(w);
+    world_write(w, fd, SIZED("USHER.LINE \"= 6 * 7\"\r\n"));
+    read_until(w, fd, &got, "$2\r\n42\r\n", 1);
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* What a slow reader has not taken holds the command back; nothing of it is lost. */
+static void test_call_flow(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = world_connect(w);
+    world_write(w, fd, SIZED("USHER.CALL flood\r\n"));
+    int64_t blocks = mem_test_live();
+    for (int i = 0; i < 3000; i++) {
+        world_step(w);
+    }
+    assert_true(mem_test_live() < blocks + 1000);
+    read_until(w, fd, &got, "\"said\"", 1);
+    assert_int_equal(count(&got, "$3\r\nrow\r\n"), 20000);
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* Each command has its own level: who may not run it may not call it either, and the rest of
+ * the console stays closed. */
+static void test_call_access(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = world_talk(w, SIZED("USHER.CALL help\r\nUSHER.CALL ps\r\nUSHER.PROMPT\r\n"
+                                         "USHER.COMPLETE h\r\nAUTH app pw\r\nUSHER.CALL ps\r\n"));
+    assert_int_equal(got.data[0], '$');
+    assert_int_equal(count(&got, "-NOAUTH "), 3);
+    assert_int_equal(count(&got, "-NOPERM "), 1);
+    buf_free(&got);
+}
+
+/* A line that is sent again is not run twice unless it is a command with its id. */
+static void test_again(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd,
+                SIZED("USHER.LINE \"x = 1\" id-1 again\r\nUSHER.LINE help id-2 again\r\n"
+                      "USHER.LINE \"= x\" id-3\r\n"));
+    read_until(w, fd, &got, "done", 3);
+    assert_int_equal(count(&got, "UNKNOWN the connection broke while this ran"), 2);
+    assert_int_equal(count(&got, "$1\r\n1\r\n"), 0); /* x was not set */
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* Completion knows commands, and the Lua names of the session that asks. */
+static void test_complete(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd,
+                SIZED("USHER.LINE \"treasure = { gold = 1 }\"\r\nUSHER.COMPLETE forev\r\n"
+                      "USHER.COMPLETE \"= trea\"\r\nUSHER.COMPLETE \"= treasure.\"\r\n"
+                      "USHER.COMPLETE \"= nothing.at.all.\"\r\n"));
+    read_until(w, fd, &got, "done", 5);
+    const char *text = (char *)got.data;
+    assert_non_null(strstr(text, "{\"from\":0,\"items\":[{\"help\":\"\",\"text\":\"forever\"}]"));
+    assert_non_null(strstr(text, "{\"from\":2,\"items\":[{\"help\":\"table\",\"open\":true,"
+                                 "\"text\":\"treasure\"}]}"));
+    assert_non_null(strstr(text, "{\"from\":11,\"items\":[{\"help\":\"1\",\"open\":true,"
+                                 "\"text\":\"gold\"}]}"));
+    assert_non_null(strstr(text, "\"items\":[]}"));
+    buf_free(&got);
+    (void)close(fd);
+}
+
+/* A misspelt command is told its nearest, a name that is nothing is not taken for nil, and Lua
+ * that is wrong stays a Lua error. */
+static void test_guess(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = session(w);
+    world_write(w, fd,
+                SIZED("USHER.LINE \"forver 1 2\"\r\nUSHER.LINE sya\r\n"
+                      "USHER.LINE \"x = = 1\"\r\nUSHER.LINE nil\r\n"));
+    read_until(w, fd, &got, "done", 4);
+    const char *text = (char *)got.data;
+    assert_non_null(strstr(text, "NOTFOUND there is no command `forver`; did you mean `forever`?"));
+    assert_non_null(
+        strstr(text, "NOTFOUND there is no command or variable `sya`; did you mean `say`?"));
+    assert_non_null(strstr(text, "BADARG console:1:"));
+    assert_int_equal(count(&got, "done\r\n:0\r\n"), 1);
+    buf_free(&got);
+    (void)close(fd);
+}
+
 int main(void)
 {
 #define WITH(test, up) cmocka_unit_test_setup_teardown(test, up, teardown)
     const struct CMUnitTest tests[] = {
-        WITH(test_lines, setup), WITH(test_status, setup),       WITH(test_run, setup),
-        WITH(test_kill, setup),  WITH(test_flow_control, setup), WITH(test_gone, setup),
-        WITH(test_reset, setup), WITH(test_access, setup_users), WITH(test_exit, setup_leave),
+        WITH(test_lines, setup),
+        WITH(test_status, setup),
+        WITH(test_run, setup),
+        WITH(test_kill, setup),
+        WITH(test_flow_control, setup),
+        WITH(test_gone, setup),
+        WITH(test_reset, setup),
+        WITH(test_access, setup_users),
+        WITH(test_exit, setup_leave),
+        WITH(test_call, setup_talk),
+        WITH(test_call_ends, setup_talk),
+        WITH(test_call_flow, setup_talk),
+        WITH(test_call_access, setup_users),
+        WITH(test_again, setup_talk),
+        WITH(test_complete, setup_talk),
+        WITH(test_guess, setup_talk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
