@@ -129,30 +129,38 @@ describe("an orderly stop", function()
         c:ready()
     end)
 
-    it("answers what it has read before it closes, and closes without a reset", function()
-        local i = c:follower()
-        local client = assert(c:connect(i))
-        for k = 1, 50 do assert(client:send("set", "drain", k)) end
-        assert(client:receive())
-        c.nodes[i].process:terminate()
-        local answers = 1
-        local last
-        while true do
-            local reply, why = client:receive(10)
-            if not reply then
-                last = why
-                break
+    it("answers what it had read when it was told to stop, though the answer takes a while", function()
+        -- The leader is held until the stop has begun, so the answer can only come during it. On a
+        -- machine so busy that the stop's time runs out meanwhile, once more.
+        local reply, why
+        for try = 1, 5 do
+            local leader = c:leader()
+            local i = leader % c.n + 1
+            local client, other = assert(c:connect(i, 20)), assert(c:connect(i, 20))
+            c:pause(leader)
+            assert(client:send("set", "drain", try))
+            assert(other:call("whoami")) -- by now it was read
+            local said = #c.nodes[i].process:output()
+            c.nodes[i].process:terminate()
+            process.wait_for("the stop begins", 10, function()
+                return c.nodes[i].process:output():find("SIGTERM: stopping", said + 1, true)
+            end)
+            c:resume(leader)
+            reply, why = client:receive(20)
+            assert.are.equal(0, c.nodes[i].process:wait(15))
+            local _, last = client:receive(1)
+            assert.are.equal("closed", last)
+            client:close()
+            other:close()
+            c:start(i)
+            c:ready()
+            if reply then
+                assert.are.equal(try, json.decode(reply).value)
+                assert.are.equal(try, c:must(i, "get", "drain").value)
+                return
             end
-            answers = answers + 1
         end
-        assert.are.equal("closed", last)
-        assert.are.equal(0, c.nodes[i].process:wait(15))
-        assert.is_true(answers >= 1)
-        local kept = c:must(i % c.n + 1, "get", "drain").value
-        assert.is_true(kept >= answers, ("%d answers, but the value is %d"):format(answers, kept))
-        client:close()
-        c:start(i)
-        c:ready()
+        error("no answer during five stops: " .. tostring(why))
     end)
 
     it("does not wait for a client that neither reads nor closes", function()
