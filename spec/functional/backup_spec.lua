@@ -101,6 +101,9 @@ describe("a backup", function()
         local facts = c:must(2, "backup", "night.usher")
         assert.truthy(facts.file:find("/backups/night.usher$"), facts.file)
         assert.are.equal(facts.bytes, #read(facts.file))
+        status, out, err = c:run("console", "-c", [[= usher.backup{file="lua.usher"}.bytes]])
+        assert.are.equal(0, status, err)
+        assert.is_true(tonumber(out) > 512, out)
         local reply, why = c:call(2, "backup", "night.usher")
         assert.is_nil(reply)
         assert.truthy(why:find("^CONFLICT"), why)
@@ -232,6 +235,62 @@ describe("a backup", function()
         end
         for seat in pairs(taken) do assert.truthy(done[seat] or lanes[1].next > 0, seat) end
         new:close()
+    end)
+
+    it("needs access admin, over the stream and by the command", function()
+        local guarded = cluster.new { n = 1, start = false,
+            profile = [[users = { app = { password = "a", access = "client" },
+                root = { password = "r", access = "admin" } }]] }
+        guarded:start(1)
+        local file = guarded.dir .. "/guarded.usher"
+        local function run(user, password)
+            return process.run({ cluster.usher, "backup", file, "--user", user, "--at", guarded.nodes[1].address },
+                { env = { USHER_PASSWORD = password } })
+        end
+        process.wait_for("the node serves", 20, function() return (run("root", "r")) == 0 end)
+        os.remove(file)
+        local status, _, err = run("app", "a")
+        assert.are.equal(1, status)
+        assert.truthy(err:find("^NOPERM a backup needs access `admin`"), err)
+        assert.is_false(exists(file) or exists(file .. ".part"))
+        local client = assert(guarded:connect(1))
+        local reply, why = client:call("USHER.BACKUP")
+        assert.is_nil(reply)
+        assert.truthy(why:find("^NOAUTH"), why)
+        reply, why = client:call("backup", "x.usher")
+        assert.is_nil(reply)
+        assert.truthy(why:find("^NOAUTH"), why)
+        client:close()
+        guarded:close()
+    end)
+
+    it("is given up without harm when its taker goes away or never reads", function()
+        local client = assert(c:connect(1))
+        for k = 1, 60 do
+            assert(client:call("set", "big" .. k, json.encode(("x"):rep(60000))))
+        end
+        client:close()
+        local away, lazy = assert(c:connect(1)), assert(c:connect(1))
+        assert(away:send("USHER.BACKUP"))
+        assert.are.equal("data", assert(away:receive(20))[1])
+        away:close()
+        assert(lazy:send("USHER.BACKUP")) -- and reads nothing yet
+        for k = 1, 20 do assert.truthy(c:call(1, "get", "big" .. k)) end
+        local bytes, pieces = 0, 0
+        while true do
+            local frame = assert(lazy:receive(20))
+            if frame[1] == "done" then
+                assert.are.equal(0, frame[2])
+                assert.are.equal(bytes, json.decode(frame[4]).bytes)
+                break
+            end
+            bytes, pieces = bytes + #frame[2], pieces + 1
+        end
+        assert.is_true(bytes > 60 * 60000 and pieces > 8)
+        lazy:close()
+        local file = c.dir .. "/big.usher"
+        local status, _, err = c:run("backup", file)
+        assert.are.equal(0, status, err)
     end)
 
     it("by `snapshot` tells the entry and its size", function()

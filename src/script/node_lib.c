@@ -2,6 +2,7 @@
  * files get it; scripts reach the same through the commands, under their access levels. */
 #include <string.h>
 
+#include "cluster/feature.h"
 #include "policy/lua_json.h"
 #include "script/script_impl.h"
 
@@ -77,6 +78,7 @@ static int node_status(lua_State *L)
     set_integer(L, "snapshot", s.snapshot_index);
     set_integer(L, "log_bytes", s.log_bytes);
     set_integer(L, "in_flight", s.entries_in_flight);
+    set_integer(L, "feature_level", cluster_feature_level(cluster_of(L)));
     set_integer(L, "uptime_ms", own->env->ops->mono_ms(own->env) - own->started_ms);
     lua_pushboolean(L, s.ready);
     lua_setfield(L, -2, "ready");
