@@ -253,7 +253,8 @@ void policy_answer_again(struct policy *p, struct store *s, const struct call *c
     struct error e;
     error_clear(&e);
     bool shown = false;
-    if (vm_run(p, has_again, p->budget, &e) == 0 && p->found_again) {
+    /* A result that names orders is about them, whatever the command says otherwise. */
+    if (r->order.len == 0 && vm_run(p, has_again, p->budget, &e) == 0 && p->found_again) {
         shown = vm_run(p, entry, budget_for(p, call), &e) == 0 && out->code == 0;
     }
     if (!shown) {

@@ -620,7 +620,7 @@ static void test_usages(void **state)
         "orders [--customer C] [--event E] [--status S] [--since T] [--limit N] [--after ORDER]",
         "release ORDER [SEAT...]",
         "remove-event EVENT [--cancel-orders]",
-        "seats EVENT [--full]",
+        "seats EVENT [--full] [--customer C]",
         "set KEY [VALUE]",
         "set-event EVENT [--attributes J] [--rules R] [--chart C]",
         "split ORDER SEAT...",

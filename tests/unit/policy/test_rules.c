@@ -120,6 +120,16 @@ static void test_swap(void **state)
          { "y = book 1 bob A3 A4", "{}" }, { "swap $x A2 $y A3", "{}" });
 }
 
+/* A repeated request gets the order when the wait was served at once, else its place. */
+static void test_wait_again(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 [{'row':'A','seats':2}]", "{}" },
+         { "wait 1 ann 2", "{'status':'held','customer':'ann'}" },
+         { "again", "{'status':'held','customer':'ann'}" }, { "wait 1 bob 1", "{'place':1}" },
+         { "again", "{'place':1,'customer':'bob','order':'(absent)'}" });
+}
+
 /* The same rule judges `best`: it never picks what it would refuse. */
 static void test_best_obeys(void **state)
 {
@@ -212,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_no_orphans),
         cmocka_unit_test(test_no_orphans_strict),
         cmocka_unit_test(test_no_orphans_feasible),
+        cmocka_unit_test(test_wait_again),
         cmocka_unit_test(test_best_obeys),
         cmocka_unit_test(test_swap),
         cmocka_unit_test(test_own_rules),
