@@ -12,7 +12,8 @@
  *      anchored at the snapshot are told to the core as "rejected 0, last 0"
  *   R3 (trap 11) no term far beyond our own reaches the core
  *   R4 entries below what the log still holds never reach the core: it has forgotten their
- *      terms and would append them at the end */
+ *      terms and would append them at the end
+ *   R5 (trap 13) a learner votes: the candidate's log may hold its promotion, and need it */
 #define LOG_MODULE "cluster"
 
 #include <string.h>
@@ -111,11 +112,35 @@ static void learn_commit(struct cluster *c, const struct raft_append_entries *a)
     }
 }
 
+/* Sets this node's own role as the core sees it, if it is `from`. */
+static bool play_role(struct cluster *c, int from, int to)
+{
+    for (unsigned i = 0; i < c->raft.configuration.n; i++) {
+        struct raft_server *s = &c->raft.configuration.servers[i];
+        if (s->id == c->raft.id && s->role == from) {
+            s->role = to;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* R5. Who counts a vote is the candidate's business, by its configuration. A learner's core
+ * never forgets its leader either (it does not campaign), so silence is noticed here. */
 static int deliver(struct cluster *c, struct raft_message *m)
 {
     struct raft_event event = { .type = RAFT_RECEIVE };
     event.receive.message = m;
-    return driver_step(c, &event);
+    bool played = m->type == RAFT_REQUEST_VOTE && play_role(c, RAFT_STANDBY, RAFT_VOTER);
+    if (played && c->raft.state == RAFT_FOLLOWER &&
+        now_ms(c) - c->raft.election_timer_start > c->election_ms) {
+        c->raft.follower_state.current_leader.id = 0;
+    }
+    int rv = driver_step(c, &event);
+    if (played) {
+        (void)play_role(c, RAFT_VOTER, RAFT_STANDBY);
+    }
+    return rv;
 }
 
 static void deliver_parts(struct cluster *c, struct raft_message *m)

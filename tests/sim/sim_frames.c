@@ -118,10 +118,27 @@ struct held {
     uint8_t data[];
 };
 
+/* With SIM_TRACE: who gets what, and its first bytes. */
+static void show(const struct tap *t, const struct transport_peer *peer, unsigned message,
+                 const uint8_t *data, size_t len)
+{
+    const struct node *n = (const struct node *)t->env;
+    const char *name = frames_message_name(message);
+    (void)fprintf(stderr, "%12.6f %s <- %s %s", (double)n->sim->now_ns / 1e6, n->host->address,
+                  peer->address, name != NULL ? name : "?");
+    for (size_t i = 0; i < len && i < 64; i++) {
+        (void)fprintf(stderr, "%s%02x", i % 8 == 2 ? " " : "", data[i]);
+    }
+    (void)fputc('\n', stderr);
+}
+
 static void give(struct tap *t, const struct transport_peer *peer, enum transport_channel ch,
                  const uint8_t *data, size_t len)
 {
     unsigned message = message_of(ch, data, len);
+    if (sim_of(t->env)->print) {
+        show(t, peer, message, data, len);
+    }
     if (sim_point(t->env, sim_message_point(message, true, false))) {
         return;
     }

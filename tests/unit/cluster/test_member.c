@@ -659,6 +659,37 @@ static void test_join_by_snapshot(void **state)
     }
 }
 
+/* A lone voter dies with the promotion of its second voter on its own disk only: the learner
+ * does not know that it is one, and still its vote is needed (ENGINE trap 13; found by the
+ * simulator). */
+static void test_promoted_unknowingly(void **state)
+{
+    (void)state;
+    unsigned met = 0;
+    for (uint64_t seed = 60; seed < 70; seed++) {
+        struct world *w = house(seed, 1, 2);
+        struct node *a = &w->nodes[0], *b = &w->nodes[1];
+        node_start(b);
+        struct asking add = want(a, CHANGE_ADD, "b:1", "");
+        while (voters_count(a->c) < 2 && add.st.stage != STAGE_DONE) {
+            (void)poll_done(&add);
+            assert_true(sim_step(w->sim));
+        }
+        sim_isolate(w->sim, b->address); /* it does not hear of it */
+        sim_run(w->sim, 20);             /* on a's disk by now */
+        node_crash(a, SIM_KILL);
+        sim_heal(w->sim);
+        node_start(a);
+        met += voters_count(b->c) == 1;
+        b->outside = false;
+        world_propose(w, 3);
+        assert_int_equal(voters(w), 2);
+        world_check(w);
+        world_free(w);
+    }
+    assert_true(met > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -681,6 +712,7 @@ int main(void)
         cmocka_unit_test(test_one_way_cut),
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_join_by_snapshot),
+        cmocka_unit_test(test_promoted_unknowingly),
     };
     return (cmocka_set_test_filter(getenv("TEST")),
             cmocka_run_group_tests_name("member", tests, NULL, NULL));
