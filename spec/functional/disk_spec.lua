@@ -38,7 +38,7 @@ end
 
 --- Every running node has seen that its disk is well again (it looks once a second).
 local function healed()
-    process.wait_for("the disks are well again", 30, function()
+    process.wait_for("the disks are well again", 60, function()
         for i = 1, 3 do
             local words = c.nodes[i].process:output()
             local full = math.max((words:match(".*()new requests are refused") or 0),
@@ -49,7 +49,7 @@ local function healed()
     end)
 end
 
-local function soon(what, check) return process.wait_for(what, 30, check) end
+local function soon(what, check) return process.wait_for(what, 90, check) end
 
 describe("a failing disk", function()
     setup(function()

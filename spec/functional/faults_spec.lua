@@ -96,13 +96,13 @@ describe("a cluster", function()
 
         -- It refuses to run, says what is damaged, and offers the command.
         c:start(i)
-        assert.equal(1, c.nodes[i].process:wait(20))
+        assert.equal(1, c.nodes[i].process:wait(60))
         local words = c.nodes[i].process:output()
         assert.matches("log%-0000000000000001 at offset %d+: a record is damaged that was durable", words)
         assert.matches("usher node %-%-id N %-%-rebuild", words)
 
         c:start(i, "--rebuild")
-        process.wait_for("the node is a voter again and has caught up", 60, function()
+        process.wait_for("the node is a voter again and has caught up", 120, function()
             local nodes = c:running(i) and c:json(i, "nodes")
             for _, member in ipairs(nodes or {}) do
                 if member.address == address and member.role == "voter" and member.reachable then
@@ -132,7 +132,7 @@ describe("a cluster", function()
         -- The cluster stands without another node now: the rebuilt one counts.
         local gone = i % 3 + 1
         c:kill(gone)
-        process.wait_for("two of three serve", 30, function()
+        process.wait_for("two of three serve", 90, function()
             local seat = seat_name(next_seat)
             next_seat = next_seat + 1
             return c:json(i, "book", "1", "bob", seat, "--request", "r-" .. seat)

@@ -271,6 +271,7 @@ struct cluster {
     uint64_t founder_id;
     struct buf founding_config;
     struct log_limit founding_log, said_log;
+    struct log_limit refused_log; /* receive.c */
     char founding_said[ERROR_MESSAGE_BYTES];
 
     /* clock.c */

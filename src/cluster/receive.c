@@ -23,7 +23,9 @@
 #include "cluster/message.h"
 
 /* A term grows by one per election. Four billion elections ahead of us is damage. */
-#define TERM_JUMP_MAX (UINT64_C(1) << 32)
+#define TERM_JUMP_MAX    (UINT64_C(1) << 32)
+/* A peer that sends nonsense sends a lot of it. */
+#define REFUSED_EVERY_MS 10000
 
 static uint64_t message_term(const struct raft_message *m)
 {
@@ -73,9 +75,11 @@ static bool vote_result_fits(const struct cluster *c, const struct raft_request_
 static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p)
 {
     if (message_term(m) > raft_current_term(&c->raft) + TERM_JUMP_MAX) {
-        log_warn("%s sent a message of term %llu, far beyond %llu: dropped", p->address,
-                 (unsigned long long)message_term(m),
-                 (unsigned long long)raft_current_term(&c->raft));
+        if (log_allowed(&c->refused_log, now_ms(c), REFUSED_EVERY_MS)) {
+            log_warn("%s sent a message of term %llu, far beyond %llu: dropped", p->address,
+                     (unsigned long long)message_term(m),
+                     (unsigned long long)raft_current_term(&c->raft));
+        }
         return false;
     }
     switch (m->type) {
@@ -185,7 +189,9 @@ void receive_raft(struct cluster *c, const struct transport_peer *from, const ui
         return;
     }
     if (message_decode(data, len, &m, &e) != 0) {
-        log_warn("%s sent a message that was refused: %s", from->address, e.message);
+        if (log_allowed(&c->refused_log, now_ms(c), REFUSED_EVERY_MS)) {
+            log_warn("%s sent a message that was refused: %s", from->address, e.message);
+        }
         return;
     }
     m.server_id = from->node_id;
