@@ -2,7 +2,8 @@
  *
  * Invariants: K1 a command is sent again only with the request id of its first try.
  * K2 codes that leave the outcome open or say "not now" (UNKNOWN, NOQUORUM, NOTREADY,
- * BUSY) are tried again until the deadline, everything else is final. */
+ * BUSY) are tried again until the deadline (NOQUORUM for CLIENT_QUORUM_MS), everything else is
+ * final. A node command's answer always is. */
 #include "console/client.h"
 
 #include <errno.h>
@@ -270,9 +271,10 @@ void client_make_id(char out[CLIENT_ID_BYTES])
     }
 }
 
-bool client_worth_retrying(int code)
+bool client_worth_retrying(int code, uint64_t begun_ms)
 {
-    return code == ERR_UNKNOWN || code == ERR_NOQUORUM || code == ERR_NOTREADY || code == ERR_BUSY;
+    return code == ERR_UNKNOWN || code == ERR_NOTREADY || code == ERR_BUSY ||
+           (code == ERR_NOQUORUM && client_now_ms() - begun_ms < CLIENT_QUORUM_MS);
 }
 
 /* One try on the present connection. ERR_IO: the connection broke. */
@@ -333,14 +335,14 @@ int client_call(struct client *c, size_t argc, const struct span *argv, struct b
     size_t *lens;
     client_make_id(id);
     size_t total = client_words(argc, argv, id, &texts, &lens);
-    uint64_t deadline = client_now_ms() + c->timeout_ms;
+    uint64_t begun = client_now_ms(), deadline = begun + c->timeout_ms;
     int code;
     while (true) {
         code = c->redis != NULL ? 0 : client_connect_any(c, e);
         if (code == 0) {
             code = try_once(c, total, texts, lens, deadline, json, e);
         }
-        bool again = code == ERR_IO || client_worth_retrying(code);
+        bool again = code == ERR_IO || client_worth_retrying(code, begun);
         if (code == 0 || !again || client_now_ms() + CLIENT_RETRY_MS >= deadline) {
             break;
         }

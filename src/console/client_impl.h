@@ -6,6 +6,8 @@
 
 #include "console/client.h"
 
+/* Without a quorum nothing is decided; an election is over sooner than this. */
+#define CLIENT_QUORUM_MS 3000
 /* Pause between two rounds over all addresses. */
 #define CLIENT_RETRY_MS 50
 /* What an id made by client_make_id() takes, with its NUL. */
@@ -35,7 +37,8 @@ void client_next_address(struct client *c);
 int client_connect_any(struct client *c, struct error *e);
 /* Moves an error line "CODE message; hint" into e; returns the code. */
 int client_take_error(const char *line, size_t len, struct error *e);
-bool client_worth_retrying(int code);
+/* Whether a command that began at begun_ms is tried again after this error. */
+bool client_worth_retrying(int code, uint64_t begun_ms);
 /* The words with `--request id` in second place (unless they hold one): freed by the caller,
  * both arrays. */
 size_t client_words(size_t argc, const struct span *argv, const char *id, const char ***texts,

@@ -93,6 +93,9 @@ static bool set_aside(struct client *c, const redisReply *r)
     return true;
 }
 
+/* A node command: it has waited as long as it wants to, what it says is final. */
+#define NODE_COMMAND "node"
+
 struct wait {
     const struct client_hooks *hooks; /* may be NULL */
     unsigned seen;                    /* interrupts dealt with */
@@ -306,23 +309,21 @@ int client_run(struct client *c, struct span name, struct span text, size_t argc
  */
 
 /* Reads frames until the answer itself. ERR_IO: the connection broke. */
-static int read_answer(struct client *c, const struct client_hooks *hooks, uint64_t deadline,
+static int read_answer(struct client *c, const struct client_hooks *hooks, bool *final,
                        struct buf *json, struct error *e)
 {
-    struct wait w = { .hooks = hooks, .deadline_ms = deadline };
+    struct wait w = { .hooks = hooks };
     while (true) {
         redisReply *r = next_reply(c, &w, e);
         if (r == NULL) {
-            if (c->redis != NULL) { /* the deadline: nobody reads this answer any more */
-                client_disconnect(c);
-            }
+            *final = false;
             return e->code;
         }
         int code = -1;
         if (r->type == REDIS_REPLY_ERROR) {
             code = client_take_error(r->str, r->len, e);
         } else if (r->type == REDIS_REPLY_ARRAY) {
-            w.deadline_ms = 0; /* it works, and says so */
+            *final = *final || span_is(element(r, 0), NODE_COMMAND);
             hooks->output(hooks->arg, element(r, 0), element(r, 1), element(r, 2));
         } else {
             buf_put(json, r->str, r->str != NULL ? r->len : 0);
@@ -345,8 +346,8 @@ int client_stream(struct client *c, size_t argc, const struct span *argv,
     size_t total = client_words(argc, argv, id, &texts, &lens);
     memmove(texts + 1, texts, total * sizeof *texts);
     memmove(lens + 1, lens, total * sizeof *lens);
-    bool sent = false;
-    uint64_t deadline = client_now_ms() + c->timeout_ms;
+    bool sent = false, final = false;
+    uint64_t begun = client_now_ms(), deadline = begun + c->timeout_ms;
     int code;
     while (true) {
         error_clear(e);
@@ -356,10 +357,10 @@ int client_stream(struct client *c, size_t argc, const struct span *argv,
             texts[0] = sent ? "USHER.AGAIN" : "USHER.CALL";
             lens[0] = strlen(texts[0]);
             code = send_words(c, total + 1, texts, lens, e);
-            code = code != 0 ? code : read_answer(c, hooks, 0, json, e);
+            code = code != 0 ? code : read_answer(c, hooks, &final, json, e);
             sent = sent || code == ERR_IO;
         }
-        bool again = code == ERR_IO || client_worth_retrying(code);
+        bool again = code == ERR_IO || (!final && client_worth_retrying(code, begun));
         if (code == 0 || !again || given_up(hooks) ||
             client_now_ms() + CLIENT_RETRY_MS >= deadline) {
             break;

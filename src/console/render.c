@@ -269,7 +269,7 @@ void render_frame(struct render *r, struct span kind, struct span text, struct s
         struct job job = { r, kind, text, columns };
         job.columns = span_make((const char *)r->columns.data, r->columns.len);
         print_job(r, &job, "");
-    } else {
+    } else if (span_is(kind, "out")) {
         end_progress(r);
         (void)fwrite(text.data, 1, text.len, r->out);
         (void)fflush(r->out);

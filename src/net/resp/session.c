@@ -162,6 +162,7 @@ static void call(struct conn *c, struct slot *x, bool again)
     }
     verb_submit(c, x, 1);
     if (streams) {
+        on_frame(&x->request, "node", span_of("")); /* it is one: what it answers is final */
         x->request.output = on_frame;
         x->request.room = has_room;
     }

@@ -267,7 +267,8 @@ static void test_call(void **state)
     const char *progress = strstr(text, "*2\r\n$8\r\nprogress\r\n$5\r\nat it\r\n");
     const char *row = strstr(text, "*2\r\n$3\r\nrow\r\n"),
                *said = strstr(text, "$6\r\n\"said\"\r\n");
-    assert_true(columns == text && progress > columns && row > progress && said > row);
+    assert_memory_equal(text, "*2\r\n$4\r\nnode\r\n$0\r\n\r\n", 20);
+    assert_true(columns == text + 20 && progress > columns && row > progress && said > row);
     assert_int_equal(count(&got, "$3\r\nrow\r\n"), 2);
     assert_int_equal(count(&got, "$6\r\n\"said\"\r\n"), 2);
     assert_non_null(strstr(text, "$6\r\n\"true\"\r\n$7\r\n\"false\"\r\n"));
@@ -338,7 +339,7 @@ static void test_call_access(void **state)
     struct resp_world *w = *state;
     struct buf got = world_talk(w, SIZED("USHER.CALL help\r\nUSHER.CALL ps\r\nUSHER.PROMPT\r\n"
                                          "USHER.COMPLETE h\r\nAUTH app pw\r\nUSHER.CALL ps\r\n"));
-    assert_int_equal(got.data[0], '$');
+    assert_memory_equal(got.data, "*2\r\n$4\r\nnode", 12);
     assert_int_equal(count(&got, "-NOAUTH "), 3);
     assert_int_equal(count(&got, "-NOPERM "), 1);
     buf_free(&got);
