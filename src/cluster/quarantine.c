@@ -81,9 +81,9 @@ void quarantine_enter(struct cluster *c, const char *why)
     }
     c->quarantined = true;
     snprintf(c->quarantine_text, sizeof c->quarantine_text,
-             "%s; it serves nothing and votes for nobody. Rebuild it: stop it, remove its data "
-             "directory %s, then run `usher replace-node %s %s` and start it again",
-             why, c->dir, c->address, c->address);
+             "%s; it serves nothing and votes for nobody. Rebuild it from the others: stop it, and "
+             "start it again with --rebuild (its files in %s are moved aside)",
+             why, c->dir);
     c->ready = false;
     propose_undo(c);
     snapshot_abandon(c);

@@ -113,7 +113,7 @@ static void put_others(struct buf *b, const struct journal_inspection *in)
     if (in->others.len == 0) {
         return;
     }
-    json_put_key(b, "unknown_files");
+    json_put_key(b, "other_files");
     buf_put(b, "[", 1);
     for (size_t at = 0; at < in->others.len;) {
         struct span name = span_of((const char *)in->others.data + at);
@@ -145,7 +145,7 @@ static const char columns[] =
     "\"vote_copies\",\"segments\",\"entries\",\"first_index\",\"last_index\",\"last_term\","
     "\"log_bytes\",\"torn_bytes\",\"snapshots\",\"index\",\"digest\",\"charts\",\"events\","
     "\"seats\",\"orders_live\",\"orders_ended\",\"kv\",\"results\",\"unfinished\","
-    "\"unknown_files\",\"result\",\"damage\"]";
+    "\"other_files\",\"result\",\"damage\"]";
 
 static int report(const char *dir, const char *format, const struct journal_inspection *in,
                   const struct cluster_inspection *state)
