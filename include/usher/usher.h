@@ -82,7 +82,7 @@ int usher_turn(struct usher_node *node);
 
 /* Whether it runs: 0 also when it ended by itself (disk error, ...), see usher_error(). */
 int usher_running(struct usher_node *node);
-/* Why it ended by itself, "" if it did not; valid until usher_stop. */
+/* Why it ended by itself, once it does not run; "" if it did not. Valid until usher_stop. */
 const char *usher_error(struct usher_node *node);
 
 /* Hands leadership over, answers what was begun, closes, frees: within about 5 s. Blocks. Not

@@ -4,7 +4,7 @@
  *   caller's turns -> usher_call: into a queue, a wake-up, service_submit() on the loop -> answer
  *   -> usher_stop: the same orderly stop as SIGTERM, then everything is freed
  *
- *   states: NEW -> RUNNING -> ENDED; usher_stop frees in each
+ *   states: NEW -> RUNNING -> ENDING (takes no calls) -> ENDED; usher_stop frees in each
  *
  * How it fails: calls that the queue holds when the node ends get NOTREADY; requests under way
  * get what the service says to everybody at a stop (UNKNOWN or NOTREADY).
@@ -45,7 +45,7 @@ struct waiting_call {
     void *arg;
 };
 
-enum life { LIFE_NEW, LIFE_RUNNING, LIFE_ENDED };
+enum life { LIFE_NEW, LIFE_RUNNING, LIFE_ENDING, LIFE_ENDED };
 
 struct usher_node {
     struct config config;
@@ -292,7 +292,7 @@ struct usher_node *usher_new(const struct usher_options *o, char *error, size_t 
 static void close_calls(struct usher_node *u)
 {
     lock(u);
-    u->life = LIFE_ENDED;
+    u->life = LIFE_ENDING;
     unlock(u);
     for (struct waiting_call *w = take_calls(u), *next; w != NULL; w = next) {
         struct error e;
@@ -313,6 +313,7 @@ static void end(struct usher_node *u)
     if (code != 0) {
         say(&e, u->error, sizeof u->error);
     }
+    u->life = LIFE_ENDED;
     unlock(u);
 }
 
@@ -389,7 +390,7 @@ int usher_turn(struct usher_node *u)
 int usher_running(struct usher_node *u)
 {
     lock(u);
-    int runs = u->life == LIFE_RUNNING;
+    int runs = u->life == LIFE_RUNNING || u->life == LIFE_ENDING;
     unlock(u);
     return runs;
 }
