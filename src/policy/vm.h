@@ -87,7 +87,7 @@ struct policy {
     struct loading *loading; /* policy.c */
     bool found_again;
     bool no_memory; /* the cap was hit since policy_exhausted() was asked */
-    size_t id_len; /* of ids[0] during expiry */
+    size_t id_len;  /* of ids[0] during expiry */
 
     /* The call being evaluated. */
     uint64_t epoch;      /* grows with every call */
@@ -209,7 +209,7 @@ int tx_single(lua_State *L);     /* single.c */
 int tx_within(lua_State *L);
 int tx_with_codes(lua_State *L); /* rules.c */
 int tx_codes(lua_State *L);
-int event_table(lua_State *L);   /* object_group.c */
+int event_table(lua_State *L); /* object_group.c */
 int event_sections(lua_State *L);
 
 /* ---- Places (places.c) ----------------------------------------------------------- */

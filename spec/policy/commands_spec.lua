@@ -1,0 +1,42 @@
+-- The default behaviour is a bundle like any other: it can be read, copied and changed.
+local test = require "usher.test"
+
+local function read(path)
+    local file = assert(io.open(path))
+    local text = file:read("a")
+    file:close()
+    return text
+end
+
+describe("the default behaviour", function()
+    it("is what its own files say when they are a bundle", function()
+        local copy = test.house { policy = read "lua/policy/default/policy.lua", rows = { "A: ...." } }
+        local order = copy:grants("hold 1 ann A1 A2", { status = "held", price = 0 })
+        assert.equal(copy.now + 600000, order.expires_at)
+    end)
+
+    it("can be changed command by command", function()
+        local h = test.house { rows = { "A: ...." }, policy = [[
+            return policy { name = "loud", commands = { command {
+                name = "book", group = "orders", kind = "transaction", access = "client",
+                summary = "Book for a friend", example = "book 1 ann A1",
+                args = { { "event", "event" }, { "customer", "customer" }, { "seats", "seat", many = true } },
+                run = function(tx, req)
+                    return tx:take { customer = "friend-of-" .. req.customer, seats = req.seats }
+                end } } }]] }
+        h:grants("book 1 ann A1", { customer = "friend-of-ann" })
+        h:grants("hold 1 ann A2", { customer = "ann" }) -- the others are as they were
+    end)
+
+    it("swaps, splits and moves in a house that is sold out", function()
+        local h = test.house { rows = { "A: ....", "B: .." } }
+        h:play "o = book 1 ann A1 A2 B1\np = book 1 bob A3 A4 B2"
+        h:grants "swap $o B1 $p A3" -- both sit together afterwards
+        assert.equal(h:order("o").order, h:seat("A3").order)
+        local parts = h:grants "split $o A1"
+        assert.equal(2, #parts.orders)
+        assert.equal(0, h:count "free")
+        h:grants "swap $o A2 $p A4"
+        assert.equal(0, h:count "free")
+    end)
+end)
