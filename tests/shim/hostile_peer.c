@@ -249,6 +249,7 @@ int main(int argc, char **argv)
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     env_uv_free(env);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&loop);
     for (size_t i = next; i < frames_count; i++) {
         buf_free(&frames[i].bytes);
     }
