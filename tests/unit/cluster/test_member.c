@@ -246,25 +246,72 @@ static void test_joiner_dies(void **state)
     }
 }
 
-/* Whoever asked goes away: the new node is dropped again, nobody else waits for long. */
+/* d:1 is a learner in the leader's configuration. */
+static bool learns(void *arg)
+{
+    struct world *w = arg;
+    struct node *l = world_leader(w);
+    const struct raft_server *s = l != NULL ? conf_by_address(l->c, "d:1") : NULL;
+    return s != NULL && s->role == RAFT_STANDBY;
+}
+
+/* Asks for d:1 and lets it die the moment it is a learner. */
+static struct asking dead_learner(struct world *w)
+{
+    struct node *d = &w->nodes[3];
+    node_start(d);
+    sim_run(w->sim, 1500);
+    struct asking a = want(follower(w), CHANGE_ADD, "d:1", "");
+    for (unsigned i = 0; i < 20000 && !learns(w); i++) {
+        (void)poll_done(&a);
+        sim_step(w->sim);
+    }
+    assert_true(learns(w));
+    node_crash(d, SIM_KILL);
+    return a;
+}
+
+/* A learner that never catches up is dropped when its time is over, and not before. */
+static void test_learner_never_catches_up(void **state)
+{
+    (void)state;
+    struct world *w = house(25, 3, 4);
+    struct asking a = dead_learner(w);
+    uint64_t began = sim_now(w->sim);
+    assert_int_equal(finish(&a), ERR_LIMIT);
+    assert_in_range(sim_now(w->sim) - began, 50000, 65000);
+    assert_int_equal(voters(w), 3);
+    world_propose(w, 3);
+    world_check(w);
+    world_free(w);
+}
+
+/* Whoever asked goes away: the new node is dropped again at once, and the next change taken. */
 static void test_cancel(void **state)
 {
     (void)state;
     struct world *w = house(26, 3, 4);
-    struct node *d = &w->nodes[3];
-    node_start(d);
-    struct asking a = want(follower(w), CHANGE_ADD, "d:1", "");
-    for (unsigned i = 0; i < 4000 && a.st.stage < STAGE_LOGGING; i++) {
-        (void)poll_done(&a);
-        sim_run(w->sim, 1);
-    }
-    node_crash(d, SIM_KILL); /* it will not catch up */
-    sim_run(w->sim, 8000);   /* and nobody asks any more */
-    if (voters(w) == 3) {
-        assert_int_equal(change(follower(w), CHANGE_REMOVE, "c:1", ""), 0);
-        w->nodes[2].outside = true;
-        assert_int_equal(voters(w), 2);
-    }
+    (void)dead_learner(w);
+    sim_run(w->sim, 6000); /* and nobody asks any more */
+    assert_int_equal(voters(w), 3);
+    assert_int_equal(change(follower(w), CHANGE_REMOVE, "c:1", ""), 0);
+    w->nodes[2].outside = true;
+    assert_int_equal(voters(w), 2);
+    world_free(w);
+}
+
+/* A learner that no operation is about is dropped by whoever leads. */
+static void test_learner_without_operation(void **state)
+{
+    (void)state;
+    struct world *w = house(27, 3, 4);
+    struct node *l = world_leader(w);
+    assert_true(conf_submit(l->c, 4711, "d:1", RAFT_STANDBY));
+    assert_true(learns(w));
+    sim_run(w->sim, 2000);
+    assert_false(learns(w));
+    assert_int_equal(voters(w), 3);
+    world_check(w);
     world_free(w);
 }
 
@@ -278,8 +325,11 @@ static void test_remove(void **state)
         struct world *w = house(seed, 5, 5);
         struct node *gone = seed % 2 == 0 ? world_leader(w) : follower(w);
         struct node *by = seed % 3 == 0 ? gone : follower(w);
+        uint64_t term = gone == world_leader(w) ? node_status(gone).term : 0;
         assert_int_equal(change(by, CHANGE_REMOVE, gone->address, ""), 0);
         gone->outside = true;
+        struct cluster *c = world_wait_leader(w)->c; /* a leader has handed over first */
+        assert_true(log_cache_term(&c->log, c->raft.configuration_committed_index) > term);
         sim_run(w->sim, 3000);
         assert_int_equal(gone->role, ROLE_REMOVED);
         assert_true(gone->fatal && !gone->fatal_stop);
@@ -520,6 +570,7 @@ static void test_leader_dies(void **state)
 static void test_two_at_once(void **state)
 {
     (void)state;
+    int seen = 0;
     for (uint64_t seed = 70; seed < 75; seed++) {
         struct world *w = house(seed, 3, 5);
         node_start(&w->nodes[3]);
@@ -534,11 +585,13 @@ static void test_two_at_once(void **state)
         }
         assert_int_equal(a.st.code, 0);
         assert_int_equal(b.st.code, 0);
+        seen |= a.seen | b.seen;
         w->nodes[3].outside = w->nodes[4].outside = false;
         assert_int_equal(voters(w), 5);
         world_check(w);
         world_free(w);
     }
+    assert_true((seen & 1 << STAGE_WAITING) != 0);
 }
 
 /* A majority is lost: NOQUORUM soon, and all is well again when it comes back. */
@@ -698,7 +751,9 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_add_of_another_cluster),
         cmocka_unit_test(test_joiner_dies),
+        cmocka_unit_test(test_learner_never_catches_up),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_learner_without_operation),
         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_down_to_one),
         cmocka_unit_test(test_remove_would_lose_quorum),
