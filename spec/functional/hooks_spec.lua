@@ -33,7 +33,9 @@ local function note(file)
 end
 on("commit", note("each"), { where = "each" })
 on("commit", note("mine"), { where = "leader" })
-for _, name in ipairs { "leader", "start", "stop", "snapshot", "restore", "policy", "member" } do on(name, note(name)) end
+for _, name in ipairs { "leader", "start", "stop", "snapshot", "restore", "policy", "member" } do
+    on(name, note(name))
+end
 every("50ms", function() append("ticks", "{}\n") sleep("120ms") append("ticks", "{}\n") end)
 every("50ms", function() append("led", "{}\n") end, { where = "leader" })
 on("commit", function(entry)
@@ -48,7 +50,10 @@ return {
     command {
         name = "greet", kind = "node", access = "public", summary = "Greets", example = "greet ann",
         args = { { "who", "string", complete = function() return { "ann", "anton", "bob" } end } },
-        run = function(ctx, req) answer = answer + 1 return { hello = req.who, n = answer, by = ctx.user.access } end,
+        run = function(ctx, req)
+            answer = answer + 1
+            return { hello = req.who, n = answer, by = ctx.user.access }
+        end,
     },
 }
 ]==]
@@ -60,7 +65,9 @@ describe("node scripts", function()
         local dir = cluster.directory()
         hooks = dir .. "/hooks.lua"
         cluster.write(hooks, HOOKS)
-        c = cluster.new { profile = ("scripts = { %q, %q }, script_file_bytes = 1048576"):format(hooks, dir .. "/extra.lua"),
+        c = cluster.new { profile = ("scripts = { %q, %q }, script_file_bytes = 1048576, snapshot_bytes = 65536, " ..
+            "script_memory_bytes = 16 << 20")
+            :format(hooks, dir .. "/extra.lua"),
             start = false }
         c.extra = dir .. "/extra.lua"
         cluster.write(c.extra, "local x = 1 +\n")
@@ -99,7 +106,9 @@ describe("node scripts", function()
         local order = c:must(1, "hold", "1", "ann", "A1", "A2", "--request", "hooked-1")
         for i = 1, 3 do
             local entry = eventually("node " .. i .. " was told", function()
-                return find(lines(c, i, "each"), function(e) return e.changes[1] and e.changes[1].order == order.order end)
+                return find(lines(c, i, "each"), function(e)
+                    return e.changes[1] and e.changes[1].order == order.order
+                end)
             end)
             assert.equal(order.index, entry.index)
             assert.truthy(entry.term > 0 and entry.time > 1.6e12)
@@ -176,6 +185,19 @@ describe("node scripts", function()
         end)
     end)
 
+    it("tells the policy that becomes active, with who and when", function()
+        local status, out, err = c:run("policy", "deploy", "lua/policy/upgrade")
+        assert.equal(0, status, out .. err)
+        for i = 1, 3 do
+            local told = eventually("node " .. i .. " was told", function()
+                return find(lines(c, i, "policy"), function(p) return p.version >= 1 end)
+            end)
+            assert.equal(64, #told.hash)
+            assert.truthy(told.time > 1.6e12)
+            assert.equal(0, told.previous)
+        end
+    end)
+
     it("gives the doctor its checks, a broken one as an error", function()
         local list = c:must(1, "doctor")
         local text = json.encode(list)
@@ -216,7 +238,10 @@ describe("node scripts", function()
         cluster.write(c.extra, [[
             local first = true
             on("commit", function(entry)
-                if first then first = false sleep("3s") end
+                if first then
+                    first = false
+                    while not usher.call("get", "go") do sleep("50ms") end
+                end
                 if entry.missed then append("missed", json.encode { missed = entry.missed } .. "\n") end
             end)]])
         c:must(1, "scripts", "reload")
@@ -227,7 +252,7 @@ describe("node scripts", function()
         local row = eventually("the queue ran over", function()
             return find(c:must(1, "scripts", "hooks"), function(h) return h.missed > 100 end)
         end)
-        c:must(1, "set", "k", '"now"')
+        c:must(1, "set", "go", "true")
         eventually("it was told how many it missed", function()
             if #lines(c, 1, "missed") == 0 then c:must(1, "set", "k", '"again"') end
             return find(lines(c, 1, "missed"), function(m) return m.missed >= row.missed end)
@@ -291,10 +316,30 @@ describe("node scripts", function()
         end)
         local seen = {}
         for n, entry in ipairs(lines(c, node, "each")) do
-            assert.is_nil(seen[entry.index], ("entry %d told twice (line %d of %d before)"):format(entry.index, n, before))
+            assert.is_nil(seen[entry.index],
+                ("entry %d told twice (line %d of %d before)"):format(entry.index, n, before))
             seen[entry.index] = true
         end
         assert.equal(2, #lines(c, node, "start"))
+    end)
+
+    it("tells a node that fell behind that its state was replaced, and up to where", function()
+        local node = c:follower()
+        c:stop(node)
+        local other = node % 3 + 1
+        local text = json.encode(("x"):rep(4000))
+        local client = c:connect(other)
+        for i = 1, 60 do assert(client:call("set", "fill" .. i % 5, text)) end
+        client:close()
+        for i = 1, 3 do if i ~= node then c:must(i, "snapshot") end end
+        local last = c:must(other, "set", "fill", text).index
+        c:start(node)
+        c:ready()
+        local told = eventually("the restore was told", function() return lines(c, node, "restore")[1] end)
+        assert.truthy(told.index > 50 and told.index <= last)
+        for _, entry in ipairs(lines(c, node, "each")) do
+            assert.is_true(entry.index > told.index or entry.index < told.index - 20)
+        end
     end)
 
     it("tells the new leader, which runs the leader's hooks and timers after a failover", function()
@@ -319,5 +364,17 @@ describe("node scripts", function()
                 return find(lines(c, i, "each"), function(e) return e.index == order.index end)
             end)
         end
+    end)
+
+    it("tells who joins and leaves", function()
+        local leader = c:leader()
+        local gone = leader % 3 + 1
+        local status, out, err = c:run("remove-node", c.nodes[gone].address, "--yes")
+        assert.equal(0, status, out .. err)
+        local told = eventually("the leader was told", function()
+            return find(lines(c, leader, "member"), function(m) return m.change == "removed" end)
+        end)
+        assert.equal(c.nodes[gone].address, told.address)
+        assert.equal(2, told.voters)
     end)
 end)

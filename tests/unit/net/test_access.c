@@ -137,6 +137,28 @@ static int no_leaks(void **state)
     return 0;
 }
 
+/* A hash that access_hash made lets its password in; an unknown name is as slow as a known one. */
+static void test_made_hash(void **state)
+{
+    (void)state;
+    struct error e;
+    char hash[ACCESS_HASH_BYTES], again[ACCESS_HASH_BYTES];
+    struct policy_user u = { { "", 0 }, 0, NULL };
+    struct access *a = access_new();
+    assert_int_equal(access_hash(span_of("pw"), 1000, hash, &e), 0);
+    assert_int_equal(access_hash(span_of("pw"), 1000, again, &e), 0);
+    assert_string_not_equal(hash, again);
+    assert_int_equal(access_hash(span_of(""), 1000, again, &e), ERR_BADARG);
+    assert_int_equal(check(a, "eve", "pw", &u), ACCESS_WRONG);
+    assert_int_equal(access_add(a, "ann", hash, ACCESS_CLIENT, NULL, &e), 0);
+    assert_int_equal(check(a, "ann", "pw", &u), ACCESS_SLOW);
+    assert_true(access_check_slow(a, span_of("ann"), span_of("pw")));
+    assert_false(access_check_slow(a, span_of("ann"), span_of("PW")));
+    assert_int_equal(check(a, "eve", "pw", &u), ACCESS_SLOW);
+    assert_false(access_check_slow(a, span_of("eve"), span_of("pw")));
+    access_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +166,7 @@ int main(void)
         cmocka_unit_test_teardown(test_plain, no_leaks),
         cmocka_unit_test_teardown(test_hash, no_leaks),
         cmocka_unit_test_teardown(test_bad_users, no_leaks),
+        cmocka_unit_test_teardown(test_made_hash, no_leaks),
         cmocka_unit_test(test_sniff),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
