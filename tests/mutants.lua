@@ -302,4 +302,61 @@ return {
         to = "    lua_pop(L, 2);\n",
         test = "test_sandbox", case = "test_string_metatable", seconds = 120,
     },
+
+    -- ---- Membership ----------------------------------------------------------------
+    {
+        name = "last-voter-removed", breaks = "the last voter can never be removed",
+        file = "src/cluster/member_judge.c",
+        from = "if (voters == 1) {", to = "if (voters == 0) {",
+        test = "test_member", case = "test_down_to_one",
+    },
+    {
+        name = "quorum-removed", breaks = "a removal never leaves fewer reachable voters than are needed",
+        file = "src/cluster/member_judge.c",
+        from = "if (left < quorum && !force) {", to = "if (false && left < quorum && !force) {",
+        test = "test_member", case = "test_remove_would_lose_quorum",
+    },
+    {
+        name = "address-not-asked", breaks = "nothing is logged before the new node has answered",
+        file = "src/cluster/member_judge.c",
+        from = "rv = rv != 0 ? rv : probe_new(c, address, &op->node_id, st);",
+        to = "rv = rv != 0 ? rv : (probe_new(c, address, &op->node_id, st), 0);",
+        test = "test_member", case = "test_add_nobody",
+    },
+    {
+        name = "no-deadline", breaks = "a learner that never catches up is dropped when its time is over",
+        file = "src/cluster/member_run.c",
+        from = "return member_time(c) > op->deadline_ms;", to = "return false && member_time(c) > op->deadline_ms;",
+        test = "test_member", case = "test_learner_never_catches_up",
+    },
+    {
+        name = "learner-kept", breaks = "a learner that no operation is about is dropped",
+        file = "src/cluster/member_run.c",
+        from = "        drop_learners(c);", to = "        ;",
+        test = "test_member", case = "test_learner_without_operation",
+    },
+    {
+        name = "leader-removes-itself", breaks = "a leader hands over before it is removed",
+        file = "src/cluster/member_run.c",
+        from = "} else if (s->id == c->raft.id) {\n        if", to = "} else if (false) {\n        if",
+        test = "test_member", case = "test_remove",
+    },
+    {
+        name = "removed-not-told", breaks = "who was removed is told",
+        file = "src/cluster/member_told.c",
+        from = "if (peer_send(c, p, &b)) {", to = "buf_free(&b);\n    if (false) {",
+        test = "test_member", case = "test_remove",
+    },
+    {
+        name = "two-changes", breaks = "one change of the membership at a time",
+        file = "src/cluster/member_judge.c",
+        from = "    if (op.step != MEMBER_IDLE) {\n        wait_for_other(&op, st);\n        return;\n    }\n", to = "",
+        test = "test_member", case = "test_two_at_once",
+    },
+    {
+        name = "newer-identity-refused", breaks = "who was away hears members that were replaced meanwhile",
+        file = "src/cluster/peers.c",
+        from = "            peer->cluster_id == 0) {", to = "            true) {",
+        test = "test_member", case = "test_away_while_others_were_replaced",
+    },
 }
