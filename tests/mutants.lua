@@ -143,7 +143,8 @@ return {
     {
         name = "wiped-disk-admitted", breaks = "a known address with another node id gets no link",
         file = "src/cluster/peers.c",
-        from = "if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id) {",
+        from = "if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id &&\n" ..
+            "            peer->cluster_id == 0) {",
         to = "if (s->id == 0) {",
         test = "test_founding", case = "test_wiped_disk", seconds = 600,
     },
