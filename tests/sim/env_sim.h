@@ -161,6 +161,10 @@ unsigned sim_message_point(unsigned message, bool receive, bool after);
 const char *sim_file_point_name(unsigned point, char out[64]);
 /* The n-th time from now that this node comes by the point it crashes there; n 0: never. */
 void sim_crash_at(struct env *env, unsigned point, uint64_t n, enum sim_crash how);
+/* Whether one is still to come. */
+bool sim_crash_armed(const struct env *env);
+/* What the world itself does to a disk is no point of the code. */
+void sim_points_off(struct sim *sim, bool off);
 /* The node comes by: true when it has crashed. */
 bool sim_point(struct env *env, unsigned point);
 uint64_t sim_point_passed(const struct sim *sim, unsigned point);

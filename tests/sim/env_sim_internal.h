@@ -80,6 +80,7 @@ struct sim {
     void (*turn_cb)(void *arg);
     void *turn_arg;
     uint64_t counts[SIM_COUNTS];
+    bool points_off;
     uint64_t points_passed[SIM_POINTS], points_crashed[SIM_POINTS];
 };
 

@@ -74,11 +74,18 @@ void sim_crash_at(struct env *env, unsigned point, uint64_t n, enum sim_crash ho
     h->point_how = how;
 }
 
+bool sim_crash_armed(const struct env *env)
+{
+    return ((const struct node *)env)->host->point_in > 0;
+}
+
+void sim_points_off(struct sim *sim, bool off) { sim->points_off = off; }
+
 bool sim_point(struct env *env, unsigned point)
 {
     struct node *n = (struct node *)env;
     struct host *h = n->host;
-    if (n->ghost) {
+    if (n->ghost || n->sim->points_off) {
         return false;
     }
     n->sim->points_passed[point]++;

@@ -47,7 +47,7 @@ struct plan plan_of(uint64_t seed)
     p.clocks = PICK(0, 1) != 0;
     p.hours = PICK(0, 0, 0, 1) != 0;
     p.network = PICK(0, 1, 1) != 0;
-    p.points = PICK(0, 1, 1) != 0;
+    p.points = PICK(0, 1, 1, 1) != 0;
     p.members = PICK(0, 0, 1) != 0;
     p.steps *= p.members ? 2 : 1;
     p.quiet_ms = seed % 50 == 49 ? 3600000 : 0;
@@ -60,26 +60,41 @@ struct plan plan_of(uint64_t seed)
 /* What happens once in a node's life is rarely met by chance: the first lives look for it. */
 static unsigned early_point(struct sim *sim)
 {
-    static const enum sim_file files[] = { FILE_IDENTITY, FILE_VOTE, FILE_MARK, FILE_LOG };
+    static const enum sim_file files[] = { FILE_LOCK, FILE_IDENTITY, FILE_IDENTITY,
+                                           FILE_VOTE, FILE_MARK,     FILE_LOG };
     if (sim_rand(sim, 2) == 0) {
         return sim_message_point(7 + (unsigned)sim_rand(sim, 4), sim_rand(sim, 2) == 0,
                                  sim_rand(sim, 2) == 0);
     }
-    return sim_file_point(files[sim_rand(sim, 4)], (enum sim_act)sim_rand(sim, SIM_ACTS),
+    return sim_file_point(files[sim_rand(sim, 6)], (enum sim_act)sim_rand(sim, SIM_ACTS),
                           (enum sim_phase)sim_rand(sim, SIM_PHASES));
+}
+
+/* Of some that the code has come by in this run the one that it came by least: what is done
+ * all the time is met often enough. */
+static unsigned late_point(struct sim *sim)
+{
+    unsigned best = SIM_POINTS;
+    for (int i = 0, tries = 0; i < 4 && tries < 2000; tries++) {
+        unsigned point = (unsigned)sim_rand(sim, SIM_POINTS);
+        uint64_t passed = sim_point_passed(sim, point);
+        i += passed > 0;
+        if (passed > 0 && (best == SIM_POINTS || passed < sim_point_passed(sim, best))) {
+            best = point;
+        }
+        if (i == 1 && sim_rand(sim, 2) == 0) {
+            break; /* and half of the time any */
+        }
+    }
+    return best;
 }
 
 /* For the life that begins, or for the one that is running. */
 static void arm_point(struct sim_node *n, bool early)
 {
     struct sim *sim = n->w->sim;
-    char name[64];
-    do {
-        n->arm_point = early                   ? early_point(sim)
-                       : sim_rand(sim, 3) != 0 ? (unsigned)sim_rand(sim, SIM_FILE_POINTS)
-                                               : (unsigned)sim_rand(sim, SIM_POINTS);
-    } while (frames_point_name(n->arm_point, name) == NULL);
-    n->arm_nth = 1 + (sim_rand(sim, 2) == 0 ? 0 : sim_rand(sim, 12));
+    n->arm_point = early ? early_point(sim) : late_point(sim);
+    n->arm_nth = n->arm_point == SIM_POINTS ? 0 : 1 + sim_rand(sim, 2) * sim_rand(sim, 6);
     n->arm_how = sim_rand(sim, 2) == 0 ? SIM_KILL : SIM_POWER_LOSS;
     if (n->running) {
         sim_crash_at(n->env, n->arm_point, n->arm_nth, n->arm_how);
@@ -95,7 +110,7 @@ void faults_start(struct faults *f, struct sim_node *n)
         n->rotten = f->rotten = false;
     }
     if (f->p->points && sim_rand(f->w->sim, 2) == 0) {
-        arm_point(n, first || sim_rand(f->w->sim, 4) == 0);
+        arm_point(n, first);
     }
     world_start(n);
 }
@@ -285,6 +300,13 @@ void faults_turn(struct faults *f)
 {
     struct sim_world *w = f->w;
     world_bury_failed(w);
+    struct sim_node *n = world_random(w);
+    if (f->p->points && n->running && !n->paused && !sim_is_ghost(n->env) &&
+        !sim_crash_armed(n->env) && sim_rand(w->sim, 8) == 0) {
+        arm_point(n, false);
+    } else if (f->p->points && !n->running && n->env != NULL && sim_rand(w->sim, 20) == 0) {
+        faults_start(f, n); /* who crashes often has to rise often */
+    }
     if (f->flap[0] != NULL && sim_rand(w->sim, 3) == 0) {
         f->flap_open = !f->flap_open;
         sim_block(w->sim, f->flap[0]->address, f->flap[1]->address, !f->flap_open);
@@ -298,7 +320,7 @@ void faults_turn(struct faults *f)
         members_turn(&f->members, sim_rand(w->sim, 30) == 0);
     }
     if (world_running(w) == 0) {
-        struct sim_node *n = &w->nodes[sim_rand(w->sim, w->founders)];
+        n = &w->nodes[sim_rand(w->sim, w->founders)];
         world_resume(n);
         if (!n->running) {
             faults_start(f, n);

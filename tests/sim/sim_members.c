@@ -38,6 +38,7 @@ static void wipe(struct sim_node *n)
     ASSERT(names != NULL);
     world_crash(n, SIM_KILL);
     n->rotten = n->full = n->unwell = false;
+    sim_points_off(n->w->sim, true);
     n->env = sim_env(n->w->sim, n->address);
     sim_set_disk_rates(n->env, &none);
     sim_set_disk_bytes(n->env, UINT64_C(1) << 40);
@@ -51,6 +52,7 @@ static void wipe(struct sim_node *n)
     }
     mem_free(names);
     sim_crash(n->env, SIM_KILL);
+    sim_points_off(n->w->sim, false);
     /* Its profile names the whole cluster: an empty node must not found one of its own. */
     for (unsigned i = 0; i < n->w->count; i++) {
         n->list[i] = n->w->nodes[i].address;

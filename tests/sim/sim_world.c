@@ -75,8 +75,15 @@ static void on_committed(void *arg, uint64_t index, uint64_t term, struct span e
 static void on_restored(void *arg, struct store *store)
 {
     struct sim_node *n = arg;
+    struct cluster_status s;
     (void)store;
+    cluster_status(n->cluster, &s);
     sim_count(n->w->sim, SIM_N_INSTALL);
+    if (s.snapshot_index <= n->installed) {
+        world_violation(n->w, "%s installs the snapshot of entry %llu again", n->address,
+                        (unsigned long long)s.snapshot_index);
+    }
+    n->installed = s.snapshot_index;
 }
 
 static void on_accept(void *arg, struct env_stream *stream)
@@ -153,7 +160,7 @@ void world_start(struct sim_node *n)
     struct error e = { 0 };
     n->env = sim_env(n->w->sim, n->address);
     sim_crash_at(n->env, n->arm_point, n->arm_nth, n->arm_how);
-    n->arm_nth = 0;
+    n->arm_nth = n->installed = 0;
     n->stopped = n->paused = n->fatal = n->unwell = false;
     n->faults_before = sim_disk_faults(n->env);
     n->registry = registry_new();

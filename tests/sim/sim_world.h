@@ -33,6 +33,7 @@ struct sim_node {
     unsigned arm_point; /* where its next life crashes, the arm_nth time */
     uint64_t arm_nth;
     enum sim_crash arm_how;
+    uint64_t installed; /* index of the snapshot that this life has installed last */
     struct error why;
 };
 
