@@ -1,6 +1,7 @@
 --- Who may do what, over every command and every surface; passwords and their hashes.
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
+local terminal = require "spec.support.terminal"
 local json = require "cjson"
 
 --- The lowest level that may use each command (docs/lua.md, 2). A command that is not here fails the
@@ -176,6 +177,26 @@ describe("access", function()
         status, _, err = usher({ "desk", "wrong" }, { "whoami" })
         assert.equal(1, status)
         assert.truthy(err:find("^NOAUTH wrong user name or password"), err)
+    end)
+
+    it("asks for the password at a terminal without showing it", function()
+        local screen = terminal.start({ cluster.usher, "--user", "desk", "whoami" },
+            { dir = c.dir, env = { USHER_ADDR = c:addresses() } })
+        screen:wait("password of desk:")
+        screen:line("desk-secret")
+        screen:wait("[ended 0]")
+        assert.is_nil(screen:screen(true):find("secret", 1, true), screen:screen(true))
+        assert.truthy(screen:screen(true):find("operator", 1, true), screen:screen(true))
+        screen:close()
+        screen = terminal.start({ cluster.usher, "config", "password" }, { dir = c.dir })
+        screen:wait("new password:")
+        screen:line("one-secret")
+        screen:wait("once more:")
+        screen:line("other-secret")
+        screen:wait("[ended 1]")
+        assert.truthy(screen:screen(true):find("the two passwords differ", 1, true), screen:screen(true))
+        assert.is_nil(screen:screen(true):find("secret", 1, true), screen:screen(true))
+        screen:close()
     end)
 
     it("says the same of an unknown user and a wrong password, and ends after five", function()

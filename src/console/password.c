@@ -50,13 +50,12 @@ static int ask(const char *prompt, char line[LINE_BYTES], struct error *e)
         hidden.c_lflag &= ~(tcflag_t)(ECHO | ISIG); /* Ctrl-C may not leave the echo off */
         (void)tcsetattr(fd, TCSAFLUSH, &hidden);
     }
-    (void)fprintf(terminal, "%s", prompt);
-    (void)fflush(terminal);
+    (void)dprintf(fd, "%s", prompt);
     int code = read_line(terminal, "the terminal", line, e);
     if (quiet) {
         (void)tcsetattr(fd, TCSAFLUSH, &shown);
     }
-    (void)fprintf(terminal, "\n");
+    (void)dprintf(fd, "\n");
     (void)fclose(terminal);
     if (code == 0 && strchr(line, 3) != NULL) { /* Ctrl-C */
         code = error_set(e, ERR_CANCELED, "interrupted");
