@@ -88,6 +88,10 @@
 #define SANDBOX_CPU_MS_MAX             5000
 /* Values that unpack, byte and the like may put on the stack at once. */
 #define SANDBOX_UNPACK_MAX             10000
+/* CPU time of one transaction that clients may ask for: half of the default election timeout, so
+ * that even the worst policy does not cost the leader its office on a machine that is not
+ * overloaded. Operators' commands (a chart of a million seats) end at SANDBOX_CPU_MS_MAX. */
+#define POLICY_CPU_MS_MAX              250
 /* Default budget and memory of the policy VM: a booking takes about 300 instructions. */
 #define POLICY_INSTRUCTIONS            10000000ull
 #define POLICY_MEMORY_BYTES            (256u * 1024 * 1024)

@@ -49,6 +49,13 @@ static int renew(struct policy *p, struct error *e)
     return 0;
 }
 
+/* What clients may ask for must not stop the node for long; operators bring whole houses. */
+static uint64_t cpu_ms_max(const struct policy *p)
+{
+    bool operators = p->call != NULL && p->call->def->access > ACCESS_CLIENT;
+    return p->in_call && !operators ? POLICY_CPU_MS_MAX : 0;
+}
+
 /* Runs a C function in the coroutine under a budget. 0, or an error that says what went
  * wrong; the function itself reports refusals by other means. */
 int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e)
@@ -60,6 +67,7 @@ int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e)
     int results = 0;
     lua_settop(co, 0);
     lua_pushcfunction(co, f);
+    p->sb.cpu_ms_max = cpu_ms_max(p);
     sandbox_arm(&p->sb, co, budget);
     int status = lua_resume(co, p->sb.L, 0, &results);
     p->no_memory = p->no_memory || p->sb.no_memory;
@@ -68,8 +76,10 @@ int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e)
         return 0;
     }
     if (p->sb.over) {
-        (void)error_set(e, ERR_INTERNAL, "ran over its budget of %llu instructions at %s",
-                        (unsigned long long)budget,
+        bool slow = p->sb.spent <= budget && p->sb.cpu_ms_max != 0;
+        (void)error_set(e, ERR_INTERNAL, "ran over its budget of %llu %s at %s",
+                        (unsigned long long)(slow ? p->sb.cpu_ms_max : budget),
+                        slow ? "ms of computing" : "instructions",
                         p->sb.where[0] != 0 ? p->sb.where : "its start");
         error_hint(e, "the policy or command loops, or does too much at once");
     } else {
@@ -110,7 +120,9 @@ static int load_finish(lua_State *L, int status, lua_KContext k)
         return 0;
     }
     const char *why = "an error without a text";
-    if (lua_type(L, -1) == LUA_TSTRING) {
+    if (status == LUA_ERRMEM) {
+        why = "policy.lua: it ran out of memory while it was loaded";
+    } else if (lua_type(L, -1) == LUA_TSTRING) {
         why = lua_tostring(L, -1);
     } else if (lua_type(L, -1) == LUA_TTABLE) {
         lua_pushliteral(L, "message");

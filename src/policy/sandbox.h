@@ -30,6 +30,8 @@ struct sandbox {
     uint64_t spent, budget; /* instructions, of the current run */
     uint64_t cpu_start_ns;  /* 0: not asked for yet */
     uint64_t cpu_now_ns;    /* at the last look at the budget */
+    uint64_t cpu_ms_max;    /* of one run; 0: SANDBOX_CPU_MS_MAX */
+    uint64_t looked;        /* `spent` at the last look */
     uint64_t slice;         /* instructions after which a run yields to be resumed; 0: none */
     uint64_t slice_ns;      /* ... or this much CPU time */
     bool sliced;            /* the last yield was the end of a slice */
