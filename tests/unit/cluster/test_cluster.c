@@ -299,7 +299,7 @@ static void test_tampered_follower(void **state)
     assert_true(sim_run_until(w->sim, 2000, has_quarantined, bad));
     assert_true(bad->fatal);
     assert_false(bad->fatal_stop);
-    assert_non_null(strstr(bad->error.message, "replace-node"));
+    assert_non_null(strstr(bad->error.message, "--rebuild"));
     assert_int_equal(cluster_local_ready(bad->c, &e), ERR_NOTREADY);
     world_propose(w, 10);
     world_check(w);
