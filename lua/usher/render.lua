@@ -142,7 +142,8 @@ local function pairs_table(context, value, wanted)
         end
     end
     for _, name in ipairs(columns) do widest = math.max(widest, width_of(name)) end
-    if not context.piped then widest = math.max(widest, 4) end
+    local follow = not context.piped and next_of(value)
+    if follow then widest = math.max(widest, 4) end
     local free = value.order and value.price == 0 -- nothing to say of money
     for _, name in ipairs(columns) do
         local text = cell(context, name, value[name])
@@ -150,7 +151,6 @@ local function pairs_table(context, value, wanted)
             lines[#lines + 1] = pad(name, widest) .. "  " .. text
         end
     end
-    local follow = not context.piped and next_of(value)
     if follow then lines[#lines + 1] = pad("next", widest) .. "  " .. follow end
     return table.concat(lines, "\n")
 end

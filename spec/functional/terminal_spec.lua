@@ -18,7 +18,14 @@ describe("the console in a terminal", function()
         c:must(1, "add-event", "matinee", "hall")
     end)
     teardown(function() c:close() end)
-    before_each(function() state = uv.cwd() .. "/" .. cluster.directory() end)
+    before_each(function()
+        for i = 1, 3 do -- whatever an earlier test left
+            if c.nodes[i].paused then c:resume(i) end
+            if not c:running(i) then c:start(i) end
+        end
+        c:ready()
+        state = uv.cwd() .. "/" .. cluster.directory()
+    end)
     after_each(function()
         if t then t:close() end
         t = nil

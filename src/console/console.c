@@ -32,8 +32,8 @@ static void print_output(void *arg, struct span kind, struct span text, struct s
 static void say_what_it_waits_for(void *arg, unsigned n)
 {
     const struct console *c = arg;
-    size_t len = strcspn(c->running.len > 0 ? c->running.data : "", "\n");
-    len = len < c->running.len ? len : c->running.len;
+    const char *end = memchr(c->running.data, '\n', c->running.len);
+    size_t len = end != NULL ? (size_t)(end - c->running.data) : c->running.len;
     (void)n;
     (void)fprintf(stderr,
                   "\r\33[Kwaiting for %s to end `%.*s`: it was told to, and has not answered. "

@@ -575,7 +575,8 @@ static void set_up(struct terminal *t)
     (void)el_set(t->el, EL_SIGNAL, 0);
     (void)el_set(t->el, EL_HIST, history, t->past);
     (void)el_set(t->el, EL_GETCFN, read_key);
-    (void)el_set(t->el, EL_ADDFN, "usher-complete", "Completes from the node", on_tab);
+    /* Wide: libedit keeps copies of narrow names for ever. */
+    (void)el_wset(t->el, EL_ADDFN, L"usher-complete", L"Completes from the node", on_tab);
     (void)el_set(t->el, EL_BIND, "^I", "usher-complete", NULL);
     (void)el_set(t->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     (void)size_changed(t);
