@@ -53,7 +53,8 @@ describe("the console in a terminal", function()
     local function run(line)
         local before = prompts()
         t:line(line)
-        process.wait_for("another prompt after " .. line, 20, function() return prompts() > before end)
+        local ok = process.poll(20, function() return prompts() > before end)
+        if not ok then error(("no other prompt after %s\n%s"):format(line, t:screen()), 2) end
         idle()
         return t:screen(true)
     end

@@ -19,6 +19,7 @@
 #include "console/client_impl.h"
 
 #define COMPLETE_MS 1500
+#define SESSION_MS  10000
 
 /* ---- Writing and reading --------------------------------------------------------------------- */
 
@@ -120,6 +121,7 @@ static bool heed(struct client *c, struct wait *w, struct error *e)
             error_set(e, ERR_CANCELED, "given up waiting for %s; what was sent may still happen",
                       client_address(c));
             client_disconnect(c);
+            client_next_address(c);
             return false;
         }
     }
@@ -180,18 +182,20 @@ static redisReply *next_reply(struct client *c, struct wait *w, struct error *e)
 /* ---- Sessions and statements --------------------------------------------------------------------
  */
 
-int client_session(struct client *c, struct error *e)
+/* A node that takes connections but does not answer is left for the next address. */
+static int open_session(struct client *c, uint64_t patience_ms, struct error *e)
 {
     (void)client_idle(c, false);
     int code = c->redis != NULL ? 0 : client_connect_any(c, e);
     if (code != 0 || c->session) {
         return code;
     }
-    struct wait w = { .deadline_ms = client_now_ms() + c->timeout_ms };
+    struct wait w = { .deadline_ms = client_now_ms() + patience_ms };
     code = send_word(c, "USHER.SESSION", e);
     redisReply *r = code == 0 ? next_reply(c, &w, e) : NULL;
     if (r == NULL) {
         client_disconnect(c);
+        client_next_address(c);
         return e->code != 0 ? e->code : ERR_IO;
     }
     code = r->type == REDIS_REPLY_ERROR ? client_take_error(r->str, r->len, e) : 0;
@@ -200,6 +204,8 @@ int client_session(struct client *c, struct error *e)
     c->sessions += code == 0;
     return code;
 }
+
+int client_session(struct client *c, struct error *e) { return open_session(c, SESSION_MS, e); }
 
 unsigned client_sessions(const struct client *c) { return c->sessions; }
 
@@ -383,7 +389,7 @@ int client_fd(const struct client *c) { return c->redis != NULL ? c->redis->fd :
 bool client_reconnect(struct client *c, struct error *e)
 {
     error_clear(e);
-    return client_session(c, e) == 0;
+    return open_session(c, COMPLETE_MS, e) == 0;
 }
 
 bool client_idle(struct client *c, bool ask)
