@@ -182,6 +182,7 @@ describe("access", function()
     it("asks for the password at a terminal without showing it", function()
         local screen = terminal.start({ cluster.usher, "--user", "desk", "whoami" },
             { dir = c.dir, env = { USHER_ADDR = c:addresses() } })
+        finally(function() screen:close() end) -- also when something is not as expected
         screen:wait("password of desk:")
         screen:line("desk-secret")
         screen:wait("[ended 0]")
@@ -196,7 +197,6 @@ describe("access", function()
         screen:wait("[ended 1]")
         assert.truthy(screen:screen(true):find("the two passwords differ", 1, true), screen:screen(true))
         assert.is_nil(screen:screen(true):find("secret", 1, true), screen:screen(true))
-        screen:close()
     end)
 
     it("says the same of an unknown user and a wrong password, and ends after five", function()
