@@ -4,28 +4,17 @@
 return {
     known = {
         -- docs/engine.md, traps 1 and 2
-        "change-not-first", "sole-voter-keeps-term", "left-alone-keeps-term",
+        "change-not-first", "sole-voter-keeps-term",
         -- journal
-        "log-not-synced", "vote-not-synced", "segment-name-not-synced", "failed-sync-ignored",
+        "log-not-synced", "vote-not-synced", "segment-name-not-synced",
         -- cluster
         "vote-after-message", "cut-append-vouches", "read-without-round", "speculation-kept",
         "ready-too-early", "majority-founds",
         -- service
-        "answer-before-commit", "refusal-on-speculation", "forwarded-anew", "local-read-speculates",
+        "answer-before-commit", "refusal-on-speculation", "local-read-speculates",
         -- store
-        "undo-record-dropped", "undo-in-wrong-order", "confirmed-late", "seat-sold-twice",
-        "results-not-in-snapshot", "snapshot-of-speculation", "snapshot-without-barrier",
-    },
-    {
-        name = "snapshot-resent", breaks = "a follower that gets a snapshot is left in peace (engine, trap 3)",
-        file = "src/cluster/receive.c",
-        from = "if (m->append_entries_result.rejected > 0 && p->send != NULL) { /* R2 */",
-        to = "if (m->append_entries_result.rejected > 0 && p->send == NULL && p->up && !p->up) {",
-    },
-    {
-        name = "read-stale-after-pause", breaks = "a read is answered at or after the commit index at its arrival",
-        file = "src/cluster/reads.c",
-        from = "w->index = c->ready ? c->commit : w->last_index;", to = "w->index = w->round = 0;",
+        "undo-in-wrong-order", "seat-sold-twice",
+        "results-not-in-snapshot", "snapshot-of-speculation",
     },
     {
         name = "request-id-forgotten", breaks = "a request id has one effect",
