@@ -297,11 +297,8 @@ function M.prompt(status, profile, silent)
     return ("%s(%s)@%s> "):format(status.node, role, profile ~= "" and profile or status.profile or "usher")
 end
 
---- Continuation lines end where the prompt ends.
-function M.more(prompt)
-    local width = utf8.len(prompt) or #prompt
-    return width > 24 and "...> " or (" "):rep(math.max(0, width - 5)) .. "...> "
-end
+--- In front of the lines that go on with a statement: the same width for every role.
+function M.more() return "...> " end
 
 -- ---- Completion lists -----------------------------------------------------------------------
 
