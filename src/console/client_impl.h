@@ -9,9 +9,9 @@
 /* Without a quorum nothing is decided; an election is over sooner than this. */
 #define CLIENT_QUORUM_MS 3000
 /* Pause between two rounds over all addresses. */
-#define CLIENT_RETRY_MS 50
+#define CLIENT_RETRY_MS  50
 /* What an id made by client_make_id() takes, with its NUL. */
-#define CLIENT_ID_BYTES 33
+#define CLIENT_ID_BYTES  33
 
 struct client {
     char **addresses;
