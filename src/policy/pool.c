@@ -18,7 +18,7 @@
 #define CLASS_BYTES   16
 #define CLASSES       32 /* up to 512 bytes */
 #define CHUNK_BYTES   (64 * 1024)
-#define BYTES_PER_INS 64 /* allocated bytes that cost one instruction */
+#define BYTES_PER_INS 32 /* allocated bytes that cost one instruction */
 
 struct chunk {
     struct chunk *next;

@@ -211,7 +211,10 @@ static int tx_policy_put(lua_State *L)
     }
     lua_pushcfunction(L, try_bundle);
     lua_pushvalue(L, -2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    int status = lua_pcall(L, 1, 0, 0);
+    if (status == LUA_ERRMEM) {
+        vm_refusef(L, ERR_BADARG, "policy.lua: it ran out of memory while it was loaded");
+    } else if (status != LUA_OK) {
         size_t len;
         const char *why = sandbox_tostring(L, -1, &len);
         vm_refusef(L, ERR_BADARG, "%.*s", (int)len, why);

@@ -167,11 +167,11 @@ local function crowded(house)
 end
 
 -- Plays one house until it is full, its length is over, or something breaks.
-local function play_house(house, options, random, total)
+local function play_house(house, options, random, total, most)
     house_of.fill(house)
     local crowd = customers.new(house, random, options)
     local steps, full = {}, 0
-    for number = 1, options.length do
+    for number = 1, math.min(options.length, most - total.steps) do
         local line = crowd:step()
         steps[number] = { number = number, line = line }
         local ok, order, why = play_step(house, line)
@@ -222,7 +222,7 @@ function M.run(options)
     local most = options.steps or (options.customers and math.huge or 20000)
     while total.steps < most and total.customers < (options.customers or math.huge) do
         total.houses = total.houses + 1
-        local why, steps = play_house(house, run, random, total)
+        local why, steps = play_house(house, run, random, total, most)
         if why then
             local small = shrink(house, steps, options.holds, 2000)
             local again = replay(house, small, options.holds) or why
