@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cluster/feature.h"
 #include "service/rehearse_record.h"
 #include "service/service_impl.h"
 
@@ -322,7 +323,8 @@ static bool batch_one(struct service *s)
     b.now = group_new(s, GROUP_ROUND);
     buf_clear(&s->entry);
     (void)buf_reserve(&s->entry, s->entry_bytes); /* as the last one: it was given away */
-    entry_begin(&s->entry, b.time_ms, cluster_batch_digest(s->cluster), ENTRY_VERSION);
+    entry_begin(&s->entry, b.time_ms, cluster_batch_digest(s->cluster),
+                cluster_feature_level(s->cluster));
     b.transactions = upkeep_run(s, b.index, b.time_ms);
     batch_fill(s, &b);
     batch_end(s, &b);
