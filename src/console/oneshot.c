@@ -103,8 +103,7 @@ static bool confirmed(struct render *render, struct arguments *args)
         char answer[16] = "";
         (void)printf("%.*s", (int)question.len, (char *)question.data);
         (void)fflush(stdout);
-        go = fgets(answer, sizeof answer, stdin) != NULL &&
-             (answer[0] == 'y' || answer[0] == 'Y');
+        go = fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
     }
     buf_free(&words);
     buf_free(&question);

@@ -138,7 +138,7 @@ int snapshot_open(struct env *env, const char *dir, uint64_t index, uint64_t ter
                   struct error *e)
 {
     int rc = reader_open(env, dir, index, term, out, meta, e);
-    if (rc == 0) {
+    if (rc == 0 && *out != NULL) {
         *bytes = (*out)->trailer.bytes;
     }
     return rc;

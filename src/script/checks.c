@@ -153,6 +153,7 @@ static struct probe *probe_new(lua_State *L, size_t count, bool checks)
         mem_free(questions);
         mem_free(a);
         luaL_error(L, "out of memory");
+        return NULL; /* never: the analyser does not know it */
     }
     *p = (struct probe){
         .s = s, .await = a, .questions = questions, .room = count, .checks = checks

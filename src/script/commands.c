@@ -25,6 +25,7 @@ void command_keep(lua_State *L, const char *file)
     if (defs == NULL) {
         command_def_free(def);
         luaL_error(L, "%s: out of memory", file);
+        return; /* never: the analyser does not know it */
     }
     vm->defs = defs;
     vm->defs[vm->defs_count++] = def; /* freed with the vm, whatever happens now */

@@ -248,24 +248,15 @@ static int node_read(lua_State *L)
 int script_push_node(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "status", node_status },
-        { "policy", node_policy },
-        { "rehearse", node_rehearse },
-        { "counts", node_counts },
-        { "config", node_config },
-        { "commands", node_commands },
-        { "tasks", node_tasks },
-        { "kill", node_kill },
-        { "snapshot", node_snapshot },
-        { "snapshot_bytes", node_snapshot_bytes },
-        { "backup", node_backup },
-        { "transfer", node_transfer },
-        { "read", node_read },
-        { "scripts", node_scripts },
-        { "reload", node_reload },
-        { "checks", node_checks },
-        { "complete", node_complete },
-        { NULL, NULL },
+        { "status", node_status },     { "policy", node_policy },
+        { "rehearse", node_rehearse }, { "counts", node_counts },
+        { "config", node_config },     { "commands", node_commands },
+        { "tasks", node_tasks },       { "kill", node_kill },
+        { "snapshot", node_snapshot }, { "snapshot_bytes", node_snapshot_bytes },
+        { "backup", node_backup },     { "transfer", node_transfer },
+        { "read", node_read },         { "scripts", node_scripts },
+        { "reload", node_reload },     { "checks", node_checks },
+        { "complete", node_complete }, { NULL, NULL },
     };
     luaL_newlib(L, functions);
     script_add_node_member(L);

@@ -31,7 +31,7 @@ struct service_options {
      * service_answer, which must still come. */
     void (*node_cancel)(void *arg, struct request *r);
     void *arg;
-    struct span first_policy; /* bundle for a new cluster, may be empty; copied */
+    struct span first_policy;      /* bundle for a new cluster, may be empty; copied */
     const char *first_policy_path; /* where it was read, for messages; copied, may be NULL */
     const char *dir; /* of the node: refusals are recorded there; NULL: they are not */
 };
