@@ -168,7 +168,8 @@ static int add_module(struct files *f, const char *module, size_t len, struct er
 {
     char name[256], path[4096];
     struct stat s;
-    if (module == NULL || len == 0 || len + 5 > sizeof name || (len > 6 && memcmp(module, "usher.", 6) == 0)) {
+    if (module == NULL || len == 0 || len + 5 > sizeof name ||
+        (len > 6 && memcmp(module, "usher.", 6) == 0)) {
         return 0;
     }
     for (size_t i = 0; i < len; i++) {
