@@ -277,11 +277,20 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
 
 /* ---- Timer ------------------------------------------------------------------------------ */
 
+/* When the core wants its next RAFT_TIMEOUT. A leader's comes once a heartbeat, never sooner
+ * (trap 14): it takes a follower that has sent nothing since the last one for unreachable,
+ * and sends it new entries only with its next heartbeat. */
+static uint64_t timeout_at(const struct cluster *c)
+{
+    uint64_t at = raft_timeout(&c->raft), least = c->leader_timeout_ms + c->heartbeat_ms;
+    return raft_state(&c->raft) == RAFT_LEADER && at < least ? least : at;
+}
+
 /* The timer is only moved when the deadline comes nearer; when it fires too early it is
  * armed again. Heartbeats would otherwise restart it hundreds of times a second. */
 static void arm(struct cluster *c)
 {
-    uint64_t now = now_ms(c), at = raft_timeout(&c->raft);
+    uint64_t now = now_ms(c), at = timeout_at(c);
     if (at <= now) {
         at = now + 1;
     }
@@ -324,9 +333,12 @@ void driver_on_timer(void *arg)
         return; /* who was removed asks for no votes; a leader's entries arm the timer again */
     }
     uint64_t now = now_ms(c);
-    if (raft_timeout(&c->raft) > now) {
+    if (timeout_at(c) > now) {
         arm(c);
         return;
+    }
+    if (raft_state(&c->raft) == RAFT_LEADER) {
+        c->leader_timeout_ms = now;
     }
     if (raft_state(&c->raft) == RAFT_FOLLOWER && driver_sole_voter(c) && c->appends == NULL &&
         !c->installing) {

@@ -181,6 +181,7 @@ struct cluster {
     bool step_rejected;         /* the last step answered with a rejection */
     struct env_timer *raft_timer, *tick_timer, *more_timer;
     uint64_t raft_timer_at;
+    uint64_t leader_timeout_ms; /* the core's last RAFT_TIMEOUT as leader, 0: none */
     struct env_defer kick;
     unsigned state_seen; /* raft.state at the last look */
     uint64_t term_seen;
