@@ -146,7 +146,7 @@ describe("scripts", function()
         loop:kill()
         loop:wait(10)
         client:close()
-        io.write(("(p99 of a write: %.1f ms alone, %.1f ms beside an endless loop) "):format(alone, beside))
+        io.write(("# (p99 of a write: %.1f ms alone, %.1f ms beside an endless loop)\n"):format(alone, beside))
         assert.truthy(beside < 20 * alone + 200, ("%.1f ms alone, %.1f ms beside"):format(alone, beside))
     end)
 
