@@ -283,7 +283,7 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
 static uint64_t timeout_at(const struct cluster *c)
 {
     uint64_t at = raft_timeout(&c->raft), least = c->leader_timeout_ms + c->heartbeat_ms;
-    return raft_state(&c->raft) == RAFT_LEADER && at < least ? least : at;
+    return c->raft.state == RAFT_LEADER && at < least ? least : at;
 }
 
 /* The timer is only moved when the deadline comes nearer; when it fires too early it is
@@ -337,7 +337,7 @@ void driver_on_timer(void *arg)
         arm(c);
         return;
     }
-    if (raft_state(&c->raft) == RAFT_LEADER) {
+    if (c->raft.state == RAFT_LEADER) {
         c->leader_timeout_ms = now;
     }
     if (raft_state(&c->raft) == RAFT_FOLLOWER && driver_sole_voter(c) && c->appends == NULL &&
