@@ -13,7 +13,9 @@
  *   R3 (trap 11) no term far beyond our own reaches the core
  *   R4 entries below what the log still holds never reach the core: it has forgotten their
  *      terms and would append them at the end
- *   R5 (trap 13) a learner votes: the candidate's log may hold its promotion, and need it */
+ *   R5 (trap 13) a learner votes: the candidate's log may hold its promotion, and need it
+ *   R6 (trap 15) a rejection of what the follower has acknowledged since is told to the core
+ *      as "rejected 0, last 0": it is late, and would make the core start below the match */
 #define LOG_MODULE "cluster"
 
 #include <string.h>
@@ -72,6 +74,16 @@ static bool vote_result_fits(const struct cluster *c, const struct raft_request_
     return c->raft.state == RAFT_CANDIDATE && r->pre_vote == c->raft.candidate_state.in_pre_vote;
 }
 
+/* A rejection that must not move the core's idea of what the follower has: R2, R6. */
+static bool rejection_is_void(const struct cluster *c, const struct peer *p, uint64_t follower_id,
+                              uint64_t rejected)
+{
+    raft_index match = 0;
+    return p->send != NULL ||
+           (c->raft.state == RAFT_LEADER && raft_match_index(&c->raft, follower_id, &match) == 0 &&
+            rejected <= match);
+}
+
 static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p)
 {
     if (message_term(m) > raft_current_term(&c->raft) + TERM_JUMP_MAX) {
@@ -94,7 +106,8 @@ static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p
         }
         return true;
     case RAFT_APPEND_ENTRIES_RESULT:
-        if (m->append_entries_result.rejected > 0 && p->send != NULL) { /* R2 */
+        if (m->append_entries_result.rejected > 0 &&
+            rejection_is_void(c, p, m->server_id, m->append_entries_result.rejected)) {
             m->append_entries_result.rejected = 0;
             m->append_entries_result.last_log_index = 0;
         }

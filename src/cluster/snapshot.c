@@ -252,12 +252,12 @@ static int begin(struct cluster *c)
 void snapshot_abandon(struct cluster *c)
 {
     struct snap_own *s = c->own_snapshot;
+    answer_waiters(c, ERR_CANCELED);
     if (s == NULL) {
         return;
     }
     c->own_snapshot = NULL;
     abandon(s);
-    answer_waiters(c, ERR_CANCELED);
     if (!s->writing) {
         own_free(s); /* else by the callback that is out */
     }

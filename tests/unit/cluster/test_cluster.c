@@ -498,6 +498,27 @@ static void test_waiting_for_an_index(void **state)
     world_free(w);
 }
 
+static void on_canceled(void *arg, int status)
+{
+    assert_int_equal(status, ERR_CANCELED);
+    (*(int *)arg)++;
+}
+
+/* A snapshot that was asked for and not begun is answered when the node stops. */
+static void test_stop_before_a_snapshot_begins(void **state)
+{
+    (void)state;
+    struct world *w = world_new(44, 3);
+    int answers = 0;
+    world_start(w);
+    world_propose(w, 3);
+    struct node *l = world_wait_leader(w), *n = &w->nodes[l == &w->nodes[0]];
+    cluster_snapshot(n->c, on_canceled, &answers);
+    node_stop(n);
+    assert_int_equal(answers, 1);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_waiting_for_an_index),
+        cmocka_unit_test(test_stop_before_a_snapshot_begins),
     };
     return (cmocka_set_test_filter(getenv("TEST")),
             cmocka_run_group_tests_name("cluster", tests, NULL, NULL));

@@ -3,6 +3,7 @@
 #include "unit/cluster/world.h"
 
 #include "cluster/internal.h"
+#include "cluster/message.h"
 
 static bool votes_on_disk(const struct cluster *c) { return c->votes_durable == c->votes_asked; }
 
@@ -324,6 +325,47 @@ static void test_slow_snapshot_is_sent_once(void **state)
     world_free(w);
 }
 
+/* What `from` would send to `to` to refuse an entry, at once and whatever is on the way. */
+static void hand_rejection(struct node *from, struct node *to, uint64_t rejected)
+{
+    struct raft_message m = { .type = RAFT_APPEND_ENTRIES_RESULT };
+    struct transport_peer peer = { .node_id = from->c->raft.id,
+                                   .cluster_id = node_status(from).cluster_id };
+    struct buf frame = BUF_INIT;
+    (void)snprintf(peer.address, sizeof peer.address, "%s", from->address);
+    m.append_entries_result.version = 1;
+    m.append_entries_result.term = node_status(to).term;
+    m.append_entries_result.rejected = rejected;
+    m.append_entries_result.last_log_index = rejected - 1;
+    assert_int_equal(message_encode(&m, &frame), 0);
+    receive_raft(to->c, &peer, frame.data, frame.len);
+    buf_free(&frame);
+}
+
+/* ENGINE trap 15: a rejection that arrives after the follower has acknowledged that very entry,
+ * and while the leader probes, does not stop replication (found by the simulator). */
+static void test_late_rejection(void **state)
+{
+    (void)state;
+    struct world *w = world_new(43, 3);
+    world_start(w);
+    world_propose(w, 5);
+    world_check(w);
+    struct node *l = world_wait_leader(w), *away = &w->nodes[l == &w->nodes[0]];
+    raft_index match = 0;
+    assert_int_equal(raft_match_index(&l->c->raft, away->c->raft.id, &match), 0);
+    assert_int_equal(match, node_status(l).last);
+    sim_isolate(w->sim, away->address);
+    away->outside = true;
+    sim_run(w->sim, 12000); /* it is probed, and its link given up with all that was on the way */
+    hand_rejection(away, l, match);
+    world_propose(w, 2);
+    sim_heal(w->sim);
+    away->outside = false;
+    world_check(w);
+    world_free(w);
+}
+
 /* An entry that was not made for the open batch never gets into the log. */
 static void test_wrong_entry(void **state)
 {
@@ -402,6 +444,7 @@ int main(void)
         cmocka_unit_test(test_told_commits),
         cmocka_unit_test(test_cut_appends_do_not_count),
         cmocka_unit_test(test_slow_snapshot_is_sent_once),
+        cmocka_unit_test(test_late_rejection),
         cmocka_unit_test(test_wrong_entry),
         cmocka_unit_test(test_older_log_with_higher_term),
     };
