@@ -32,7 +32,7 @@ struct env_job {
     void *arg;
     bool urgent;          /* others wait for it: it may have a thread of its own */
     struct env_job *next; /* the implementation's own */
-    void *impl[16];
+    void *impl[17];
 };
 
 /* Something to run once at the end of this turn of the loop, after all that arrived in

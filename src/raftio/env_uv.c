@@ -155,6 +155,7 @@ static void turn_end(struct env_uv *u)
         }
     }
     uv_unref((uv_handle_t *)&u->prepare);
+    env_uv_jobs_idle(u);
 }
 
 static void on_prepare(uv_prepare_t *h) { turn_end(h->data); }

@@ -22,6 +22,9 @@ struct env_uv {
     char *read_buffer;        /* READ_BYTES; filled and consumed within one callback */
     /* env_uv_job.c */
     struct env_job *jobs_head, **jobs_tail; /* to be started at the end of the turn */
+    size_t jobs_out;                        /* asked for and not done */
+    void (*idle)(void *arg);                /* NULL: nobody waits for jobs_out to become 0 */
+    void *idle_arg;
     enum { THREAD_NONE, THREAD_RUNS, THREAD_FAILED } thread_state;
     pthread_t thread;
     int wake_fd;
@@ -36,6 +39,7 @@ int env_uv_jobs_open(struct env_uv *u); /* 0 or libuv's error */
 void env_uv_jobs_close(struct env_uv *u);
 void env_uv_job(struct env *env, struct env_job *job);
 void env_uv_jobs_start(struct env_uv *u);
+void env_uv_jobs_idle(struct env_uv *u); /* at the end of a turn: tells who waits for none */
 
 /* env_uv_stream.c */
 /* Sends what was written to the streams; may call drained, which may do anything. */

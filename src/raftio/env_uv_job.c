@@ -14,7 +14,8 @@
  *
  * Invariants
  *   1 todo and done are each set by one side and taken by the other, with release/acquire
- *   2 the async handle holds the loop alive exactly while the thread has a job */
+ *   2 the async handle holds the loop alive exactly while the thread has a job
+ *   3 jobs_out counts a job from env_uv_job until just before its done() */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,8 +25,21 @@
 #include "base/assert.h"
 #include "raftio/env_uv_impl.h"
 
-_Static_assert(sizeof(uv_work_t) <= sizeof((struct env_job *)0)->impl,
-               "env_job.impl holds a uv_work_t");
+/* What env_job.impl holds while the pool has the job. */
+struct pool_work {
+    uv_work_t uv; /* data: the job */
+    struct env_uv *u;
+};
+
+_Static_assert(sizeof(struct pool_work) <= sizeof((struct env_job *)0)->impl,
+               "env_job.impl holds a pool_work");
+
+static void finish(struct env_uv *u, struct env_job *job)
+{
+    ASSERT(u->jobs_out > 0);
+    u->jobs_out--;
+    job->done(job);
+}
 
 /* ---- The pool ------------------------------------------------------------- */
 
@@ -38,15 +52,15 @@ static void pool_run(uv_work_t *work)
 static void pool_done(uv_work_t *work, int status)
 {
     ASSERT(status == 0); /* jobs are never cancelled */
-    struct env_job *job = work->data;
-    job->done(job);
+    finish(((struct pool_work *)(void *)work)->u, work->data);
 }
 
 static void pool_start(struct env_uv *u, struct env_job *job)
 {
-    uv_work_t *work = (uv_work_t *)(void *)job->impl;
-    work->data = job;
-    int rc = uv_queue_work(u->loop, work, pool_run, pool_done);
+    struct pool_work *work = (struct pool_work *)(void *)job->impl;
+    work->u = u;
+    work->uv.data = job;
+    int rc = uv_queue_work(u->loop, &work->uv, pool_run, pool_done);
     ASSERT(rc == 0);
 }
 
@@ -90,7 +104,7 @@ static void on_async(uv_async_t *h)
     if (job != NULL) {
         u->thread_busy = false;
         uv_unref((uv_handle_t *)&u->async);
-        job->done(job);
+        finish(u, job);
     }
 }
 
@@ -135,7 +149,7 @@ int env_uv_jobs_open(struct env_uv *u)
 
 void env_uv_jobs_close(struct env_uv *u)
 {
-    ASSERT(u->jobs_head == NULL && !u->thread_busy);
+    ASSERT(u->jobs_out == 0);
     if (u->thread_state == THREAD_RUNS) {
         atomic_store_explicit(&u->thread_stop, true, memory_order_release);
         wake(u);
@@ -156,6 +170,7 @@ void env_uv_job(struct env *env, struct env_job *job)
     job->next = NULL;
     *u->jobs_tail = job;
     u->jobs_tail = &job->next;
+    u->jobs_out++;
 }
 
 void env_uv_jobs_start(struct env_uv *u)
@@ -174,5 +189,25 @@ void env_uv_jobs_start(struct env_uv *u)
         } else {
             pool_start(u, job);
         }
+    }
+}
+
+/* ---- None left ---------------------------------------------------------------- */
+
+void env_uv_when_idle(struct env *env, void (*cb)(void *arg), void *arg)
+{
+    struct env_uv *u = (struct env_uv *)env;
+    ASSERT(u->idle == NULL);
+    u->idle = cb;
+    u->idle_arg = arg;
+    uv_ref((uv_handle_t *)&u->prepare); /* a loop with nothing else to do has a turn all the same */
+}
+
+void env_uv_jobs_idle(struct env_uv *u)
+{
+    void (*cb)(void *arg) = u->idle;
+    if (cb != NULL && u->jobs_out == 0) {
+        u->idle = NULL;
+        cb(u->idle_arg);
     }
 }

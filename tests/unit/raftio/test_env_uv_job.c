@@ -125,12 +125,39 @@ static void test_starts_behind_the_sends(void **state)
     (void)close(fds[1]);
 }
 
+static void set_flag(void *arg) { *(bool *)arg = true; }
+
+/* Who waits for idleness is called at once without jobs, else after the last of them. */
+static void test_idle(void **state)
+{
+    struct fixture *f = *state;
+    bool idle = false;
+    env_uv_when_idle(f->env, set_flag, &idle);
+    assert_false(idle);
+    run_until(f, &idle);
+    sem_t gate;
+    atomic_int ran = 0;
+    assert_int_equal(sem_init(&gate, 0, 0), 0);
+    struct work slow = { .f = f, .gate = &gate, .ran = &ran }, urgent = { .f = f, .ran = &ran };
+    idle = false;
+    start(&slow, false);
+    start(&urgent, true);
+    env_uv_when_idle(f->env, set_flag, &idle);
+    run_until(f, &urgent.done);
+    assert_false(idle);
+    assert_int_equal(sem_post(&gate), 0);
+    run_until(f, &idle);
+    assert_true(slow.done);
+    (void)sem_destroy(&gate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_urgent_passes_a_full_pool, setup, teardown),
         cmocka_unit_test_setup_teardown(test_urgent_twice_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_starts_behind_the_sends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
