@@ -378,3 +378,32 @@ describe("node scripts", function()
         assert.equal(2, told.voters)
     end)
 end)
+
+describe("a node that stops while its scripts write", function()
+    local APPENDS = [[
+        for i = 1, 8 do
+            on("start", function() while true do append("busy" .. i, ("x"):rep(1 << 16)) end end)
+        end
+        on("stop", function() append("stopped", "yes") end)
+    ]]
+
+    it("finishes what is on its way to the disk, and leaks nothing", function()
+        local dir = cluster.directory()
+        cluster.write(dir .. "/busy.lua", APPENDS)
+        local c = cluster.new { n = 1, profile = ("scripts = { %q }"):format(dir .. "/busy.lua") }
+        finally(function()
+            c:close() -- a sanitizer that spoke fails here
+            os.execute("rm -rf '" .. dir .. "'")
+        end)
+        local files = ("%s/default/%s/files/"):format(c.dir, c.nodes[1].address)
+        for _ = 1, 3 do
+            process.wait_for("the scripts write", 20, function() return #read(files .. "busy8") > 0 end)
+            assert.equal(0, c:stop(1))
+            assert.equal("yes", read(files .. "stopped"))
+            for i = 1, 8 do assert.equal(0, #read(files .. "busy" .. i) % (1 << 16)) end
+            os.execute(("rm -rf '%s'"):format(files))
+            c:start(1)
+            c:ready()
+        end
+    end)
+end)

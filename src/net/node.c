@@ -7,7 +7,8 @@
  *
  *   nobody new is accepted -> leadership is handed over while the scripts' `stop` hooks run ->
  *   clients' connections: what was read is answered (by the new leader), then they end ->
- *   what is left of them is cut -> the journal is closed by the cluster -> freed
+ *   what is left of them is cut -> scripts end -> the journal is closed by the cluster ->
+ *   the last jobs on workers end -> freed
  *
  * A node that cannot go on (disk error) goes the same way with the error in hand, without the
  * handover. A second signal, or STOP_MS, ends the process at once: nothing acknowledged
@@ -51,7 +52,7 @@ struct node {
     uv_timer_t deadline, drain;
     struct error failed; /* why the node cannot go on; code 0: it was asked to stop */
     unsigned stop_waits; /* for hooks and handover */
-    bool stopping, closing, ended, loop_ready;
+    bool stopping, closing, settled, ended, loop_ready;
 };
 
 /* ---- Stopping ------------------------------------------------------------------------- */
@@ -62,18 +63,33 @@ static void end(struct node *n)
     uv_stop(&n->loop);
 }
 
+static void jobs_ended(void *arg)
+{
+    struct node *n = arg;
+    n->settled = true;
+    end(n);
+}
+
+/* Files that scripts or the service were writing are finished: a job has its owner's memory. */
 static void cluster_stopped(void *arg)
 {
     struct node *n = arg;
     n->cluster = NULL;
-    end(n);
+    service_detach(n->service);
+    env_uv_when_idle(n->env, jobs_ended, n);
+}
+
+static void scripts_halted(void *arg)
+{
+    struct node *n = arg;
+    cluster_stop(n->cluster, cluster_stopped, n);
 }
 
 static void listener_closed(void *arg)
 {
     struct node *n = arg;
     n->listener = NULL;
-    cluster_stop(n->cluster, cluster_stopped, n);
+    scripts_halt(n->scripts, scripts_halted, n);
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -448,6 +464,6 @@ int node_finish(struct node *n, struct error *e)
     if (code != 0 && e != NULL) {
         *e = n->failed;
     }
-    node_free(n, n->cluster == NULL);
+    node_free(n, n->settled);
     return code;
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -55,17 +56,7 @@ static void op_free(struct file_op *op)
 
 void file_queue_free(struct file_queue *q)
 {
-    if (q->busy) {
-        return; /* the process ends with a job on a worker, which still reads all this */
-    }
-    while (q->head != NULL) {
-        struct file_op *next = q->head->next;
-        if (q->head->await != NULL) {
-            await_free(q->head->await);
-        }
-        op_free(q->head);
-        q->head = next;
-    }
+    ASSERT(q->head == NULL);
     mem_free(q);
 }
 
@@ -260,7 +251,9 @@ int host_append(lua_State *L)
     }
     struct await *a = await_new(task_current(L));
     if (a == NULL || !put_op(s->out, name.data, false, text, a)) {
-        mem_free(a);
+        if (a != NULL) {
+            await_free(a);
+        }
         return luaL_error(L, "out of memory");
     }
     return await_yield(L, a, append_done);

@@ -289,6 +289,16 @@ void scripts_stop(struct scripts *s, void (*cb)(void *arg), void *arg)
     }
 }
 
+void scripts_halt(struct scripts *s, void (*cb)(void *arg), void *arg)
+{
+    keep_place(s);
+    s->env->ops->timer_stop(s->tick);
+    s->halting = true;
+    s->halted = cb;
+    s->halted_arg = arg;
+    tasks_kill_all(s);
+}
+
 void hooks_tick(struct scripts *s)
 {
     if (s->stopped != NULL) {

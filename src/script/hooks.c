@@ -74,6 +74,9 @@ static void start_runner(struct handler *h)
 
 void handler_give(struct handler *h, struct payload *p)
 {
+    if (h->vm->scripts->halting) {
+        return;
+    }
     struct item *it = h->queued < HOOK_QUEUE_MAX && h->queued_bytes < HOOK_QUEUE_BYTES_MAX
                           ? mem_zalloc(sizeof *it)
                           : NULL;
@@ -195,6 +198,9 @@ static void handler_done(void *arg, int status, const struct error *e, struct sp
     struct handler *h = arg;
     (void)traceback;
     h->task = NULL;
+    if (h->vm->scripts->halting) {
+        return;
+    }
     finish_item(h);
     if (status != 0 && e != NULL && !h->vm->retired) {
         note_failure(h, e->message);
@@ -354,6 +360,9 @@ static void on_every(void *arg)
 {
     struct handler *h = arg;
     struct scripts *s = h->vm->scripts;
+    if (s->halting) {
+        return;
+    }
     s->env->ops->timer_start(h->timer, h->period_ms);
     if (h->vm->retired || (h->leader_only && !hooks_leading(s))) {
         return;

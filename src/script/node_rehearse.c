@@ -178,6 +178,7 @@ static void on_pulse(void *arg)
     struct run *r = arg;
     if (r->await->task == NULL) {
         atomic_store(&r->stop, true);
+        r->probe_until_ms = 0; /* step() ends it, when the gathering is over */
     }
     if (!r->probed && r->env->ops->mono_ms(r->env) >= r->probe_until_ms) {
         r->probed = true;
@@ -253,6 +254,14 @@ static void begin(struct run *r)
 static void on_slice(void *arg)
 {
     struct run *r = arg;
+    if (r->await->task == NULL) { /* given up: the cluster may be gone */
+        fail(r, ERR_CANCELED, "nobody waits for the rehearsal");
+        return;
+    }
+    if (r->beginnings == 0) {
+        begin(r);
+        return;
+    }
     int rc = cluster_replay_copy(r->c, &r->from, &r->at, SLICE_BYTES, &r->entries);
     if (rc == ERR_NOTFOUND && r->beginnings < BEGINNINGS_MAX) {
         begin(r);
@@ -272,7 +281,7 @@ static void step(struct run *r)
         r->working = true;
         r->started_ns = r->env->ops->mono_ns(r->env);
         r->env->ops->timer_start(r->pulse, PROBE_EVERY_MS);
-        begin(r);
+        r->env->ops->timer_start(r->slice, 0);
     }
 }
 

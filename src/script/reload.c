@@ -7,6 +7,7 @@
  * next reload begins anew.
  *
  * R1 all scripts are swapped, or none */
+#include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "script/files_impl.h"
@@ -44,10 +45,8 @@ void reload_free(struct scripts *s)
 {
     struct reload *r = s->reload;
     s->reload = NULL;
-    if (r != NULL && r->busy) {
-        return; /* the process ends with a job on a worker */
-    }
     if (r != NULL) {
+        ASSERT(!r->busy);
         reload_drop(r);
     }
 }

@@ -29,7 +29,7 @@ struct scripts_options {
     uint64_t instructions_max; /* of one script; 0: the default */
 };
 int scripts_new(const struct scripts_options *o, struct scripts **out, struct error *e);
-void scripts_free(struct scripts *s);
+void scripts_free(struct scripts *s); /* once no job of its env is out */
 /* The way to the service and the cluster, once both exist (before any task runs). */
 void scripts_attach(struct scripts *s, const struct request_sink *sink, struct cluster *cluster);
 /* What the service calls for node commands; arg is the struct scripts. */
@@ -61,6 +61,10 @@ void scripts_event(struct scripts *s, const char *hook, struct span json);
 /* `stop`: its handlers run, at most HOOK_STOP_MS, and what append() took is written; then cb,
  * maybe from inside. */
 void scripts_stop(struct scripts *s, void (*cb)(void *arg), void *arg);
+/* After it: every script and statement ends where it stands and no more begin; then cb, maybe
+ * from inside, after which the cluster is not used any more. What a handler had not done is
+ * told again at the next start. Jobs on workers may still come back. */
+void scripts_halt(struct scripts *s, void (*cb)(void *arg), void *arg);
 
 /* A task's output. kind: "out" (printed text), "value" (JSON of an echoed or returned
  * value, `columns` a JSON list or empty), "progress". done comes last, exactly once. */

@@ -156,6 +156,9 @@ struct scripts {
     void (*stopped)(void *arg);
     void *stopped_arg;
     uint64_t stop_deadline_ms;
+    bool halting;
+    void (*halted)(void *arg); /* NULL: called, or not halting */
+    void *halted_arg;
 };
 
 /* vm.c */
@@ -187,7 +190,7 @@ void files_free(struct scripts *s);
 int node_scripts(lua_State *L);
 int node_reload(lua_State *L);
 int node_rehearse(lua_State *L); /* node_rehearse.c */
-void reload_free(struct scripts *s);
+void reload_free(struct scripts *s); /* no job of it is out */
 
 /* session.c: [-0, +1] a table of globals that falls back to the shared ones. MAY_RAISE */
 void push_script_globals(lua_State *L);
@@ -204,6 +207,7 @@ struct task *task_current(lua_State *L); /* of a running C function */
 const char *task_state_name(int state);
 struct env_timer *script_turn_timer(struct scripts *s);
 void script_turn_soon(struct scripts *s);
+void tasks_kill_all(struct scripts *s); /* then s->halted, once there is none */
 /* Starts runtime function `name` as a task of vm with the function at registry reference
  * `fn` and, where it is not empty, `text` as its arguments. NULL: out of memory. */
 struct task *task_call(struct vm *vm, const char *task_name, const char *name, int fn,
@@ -227,8 +231,7 @@ void push_handlers(lua_State *L, const struct vm *vm, const char *hook);
 
 /* append.c */
 struct file_queue *file_queue_new(struct scripts *s, const char *dir, uint64_t rotate_bytes);
-/* Leaks what a worker still uses. */
-void file_queue_free(struct file_queue *q);
+void file_queue_free(struct file_queue *q); /* idle */
 bool file_queue_idle(const struct file_queue *q);
 /* Replaces a file of the data directory; cb may be NULL. */
 void file_queue_replace(struct file_queue *q, const char *name, struct span text);

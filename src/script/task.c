@@ -58,7 +58,7 @@ struct task *task_new(struct vm *vm, struct session *session, const char *name,
                       const struct policy_user *user)
 {
     struct scripts *s = vm->scripts;
-    struct task *t = room_for_task(s) ? mem_zalloc(sizeof *t) : NULL;
+    struct task *t = !s->halting && room_for_task(s) ? mem_zalloc(sizeof *t) : NULL;
     if (t == NULL) {
         return NULL;
     }
@@ -302,6 +302,23 @@ static void run_slice(struct task *t)
     settle(t, rc, results);
 }
 
+static void halted_if_done(struct scripts *s)
+{
+    void (*cb)(void *arg) = s->halted;
+    if (cb != NULL && s->tasks == NULL) {
+        s->halted = NULL;
+        cb(s->halted_arg);
+    }
+}
+
+void tasks_kill_all(struct scripts *s)
+{
+    for (struct task *t = s->tasks; t != NULL; t = t->next) {
+        task_kill(t, "the node is stopping");
+    }
+    halted_if_done(s);
+}
+
 /* One slice for each task that was ready when the turn began, within the turn's time. */
 static void on_turn(void *arg)
 {
@@ -325,6 +342,7 @@ static void on_turn(void *arg)
     if (s->queue_head != NULL) {
         s->env->ops->timer_start(s->turn, 1);
     }
+    halted_if_done(s);
 }
 
 struct env_timer *script_turn_timer(struct scripts *s)

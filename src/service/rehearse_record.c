@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "cluster/cluster.h"
@@ -115,11 +116,21 @@ static void wishes_free(struct wish *w)
     }
 }
 
+void recorder_end(struct recorder *r)
+{
+    if (r != NULL) {
+        r->env->ops->timer_stop(r->timer);
+        on_deadline(r);
+        on_timer(r);
+    }
+}
+
 void recorder_free(struct recorder *r)
 {
-    if (r == NULL || r->busy) {
-        return; /* busy: the process ends with a job on a worker, which still reads all this */
+    if (r == NULL) {
+        return;
     }
+    ASSERT(!r->busy);
     if (r->timer != NULL) {
         r->env->ops->timer_free(r->timer);
     }
@@ -232,7 +243,9 @@ static void serve(struct recorder *r, const struct wish *w)
     buf_put_u8(&b, FRAME_REFUSALS);
     buf_put_varint(&b, w->number);
     buf_put_bytes(&b, r->bytes.data, r->bytes.len);
-    (void)cluster_send(r->s->cluster, w->address, &b);
+    if (r->s->cluster != NULL) { /* NULL: the node is stopping */
+        (void)cluster_send(r->s->cluster, w->address, &b);
+    }
     buf_free(&b);
 }
 

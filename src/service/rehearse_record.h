@@ -11,7 +11,9 @@ struct transport_peer;
 
 /* `dir` NULL: nothing is kept (then NULL is returned, and is fine everywhere below). */
 struct recorder *recorder_new(struct service *s, struct env *env, const char *dir);
-void recorder_free(struct recorder *r);
+/* Nothing begins by itself any more; what was noted goes to the disk with one last job. */
+void recorder_end(struct recorder *r);
+void recorder_free(struct recorder *r); /* once that job is done */
 /* Copies it; never blocks, never fails: what does not fit is not recorded. */
 void recorder_note(struct recorder *r, const struct refusal *one);
 /* What all nodes that answer within two seconds have, as records one after the other. */

@@ -363,6 +363,16 @@ void service_attach(struct service *s, struct cluster *c)
     service_wake(s);
 }
 
+void service_detach(struct service *s)
+{
+    s->cluster = NULL;
+    s->env->ops->undefer(s->env, &s->turn);
+    s->env->ops->timer_stop(s->tick);
+    s->env->ops->timer_stop(s->upkeep);
+    s->env->ops->timer_stop(s->resume);
+    recorder_end(s->recorder);
+}
+
 /* Every item is answered. The scripts are gone by now: nobody frees an item meanwhile. */
 static void close_items(struct service *s)
 {

@@ -40,6 +40,8 @@ struct service_options {
  * cluster and the scripts are gone: by then every read and wait given to the cluster has
  * come back, and no node command will answer any more. */
 int service_new(const struct service_options *o, struct service **out, struct error *e);
+/* The cluster is gone: nothing more begins by itself. Jobs on workers may still come back. */
+void service_detach(struct service *s);
 void service_free(struct service *s); /* answers UNKNOWN or NOTREADY to what still waits */
 /* Before the loop runs; also where the store's policy is loaded. */
 void service_attach(struct service *s, struct cluster *c);
