@@ -141,6 +141,12 @@ return {
         test = "test_founding", case = "test_late_third_node", seconds = 600,
     },
     {
+        name = "late-rejection-believed", breaks = "a rejection of what was acknowledged since is void",
+        file = "src/cluster/receive.c",
+        from = "            rejected <= match);", to = "            match == UINT64_MAX);",
+        test = "test_cluster_order", case = "test_late_rejection",
+    },
+    {
         name = "wiped-disk-admitted", breaks = "a known address with another node id gets no link",
         file = "src/cluster/peers.c",
         from = "if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id &&\n" ..
