@@ -12,18 +12,8 @@ local mutants = dofile("tests/mutants.lua")
 local COPY = "build/mutate"
 local BUILD_SECONDS, TEST_SECONDS = 900, 180
 
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local text = file:read("a")
-    file:close()
-    return text
-end
-
-local function write(path, text)
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
-end
+local text_files = require "spec.support.files"
+local read, write = text_files.read, text_files.write
 
 local function bash(script)
     local status, out, err = process.run({ "/bin/bash", "-euc", script }, { seconds = BUILD_SECONDS })

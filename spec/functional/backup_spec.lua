@@ -3,12 +3,7 @@ local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 local json = require "cjson"
 
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local bytes = file:read("a")
-    file:close()
-    return bytes
-end
+local read = require("spec.support.files").read
 
 local function exists(path)
     local file = io.open(path, "rb")

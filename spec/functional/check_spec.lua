@@ -26,12 +26,7 @@ local function start(path, dir)
     return running
 end
 
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local bytes = file:read("a")
-    file:close()
-    return bytes
-end
+local read = require("spec.support.files").read
 
 --- Flips one bit of the byte at `offset`.
 local function flip(path, offset)

@@ -3,12 +3,7 @@
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 
-local function read(path)
-    local file = assert(io.open(path))
-    local text = file:read("a")
-    file:close()
-    return text
-end
+local read = require("spec.support.files").read
 
 --- { command, expected } pairs of the blocks marked `console`.
 local function examples(text)

@@ -1,12 +1,7 @@
 -- The default behaviour is a bundle like any other: it can be read, copied and changed.
 local test = require "usher.test"
 
-local function read(path)
-    local file = assert(io.open(path))
-    local text = file:read("a")
-    file:close()
-    return text
-end
+local read = require("spec.support.files").read
 
 describe("the default behaviour", function()
     it("is what its own files say when they are a bundle", function()

@@ -28,11 +28,7 @@ function M.free_port()
     return math.tointeger(tonumber(port))
 end
 
-local function write(path, text)
-    local file = assert(io.open(path, "w"))
-    file:write(text)
-    file:close()
-end
+local write = require("spec.support.files").write
 M.write = write
 
 --- Makes a cluster of `n` nodes; `profile` is Lua text put into the profile's table.

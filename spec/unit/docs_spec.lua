@@ -1,12 +1,7 @@
 -- docs/rules.md is made from the annotations, and those name what is there.
 local docs = dofile ".ci/docs.lua"
 
-local function read(path)
-    local file = assert(io.open(path))
-    local text = file:read("a")
-    file:close()
-    return text
-end
+local read = require("spec.support.files").read
 
 describe("the policy reference", function()
     it("is the page that ./dev docs makes now", function()

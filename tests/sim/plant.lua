@@ -13,18 +13,8 @@ for _, word in ipairs(arg) do
     if word == "--head" then head = true elseif word ~= "--sim" then only[word] = true end
 end
 
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local text = file:read("a")
-    file:close()
-    return text
-end
-
-local function write(path, text)
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
-end
+local text_files = require "spec.support.files"
+local read, write = text_files.read, text_files.write
 
 local function bash(script)
     local status, out, err = process.run({ "/bin/bash", "-euc", script }, { seconds = BUILD_SECONDS })
