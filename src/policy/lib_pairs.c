@@ -64,41 +64,7 @@ static bool is_list(lua_State *L, int t, lua_Integer *count)
     return list;
 }
 
-/* Merges the sorted halves [low, mid) and [mid, high) of the list at `from` into `to`. */
-static void merge(lua_State *L, int from, int to, lua_Integer low, lua_Integer mid,
-                  lua_Integer high)
-{
-    lua_Integer a = low, b = mid;
-    for (lua_Integer k = low; k < high; k++) {
-        bool left = a < mid;
-        if (a < mid && b < high) {
-            lua_rawgeti(L, from, a);
-            lua_rawgeti(L, from, b);
-            left = compare_keys(L, -2, -1) <= 0;
-            lua_pop(L, 2);
-        }
-        lua_rawgeti(L, from, left ? a++ : b++);
-        lua_rawseti(L, to, k);
-    }
-}
-
-/* Sorts the list of n keys on top, bottom up. [-1, +1] */
-static void sort_keys(lua_State *L, lua_Integer n)
-{
-    lua_createtable(L, (int)n, 0);
-    int from = lua_absindex(L, -2), to = from + 1;
-    for (lua_Integer width = 1; width < n; width *= 2) {
-        for (lua_Integer low = 1; low <= n; low += 2 * width) {
-            lua_Integer mid = low + width <= n + 1 ? low + width : n + 1;
-            lua_Integer high = low + 2 * width <= n + 1 ? low + 2 * width : n + 1;
-            merge(L, from, to, low, mid, high);
-        }
-        lua_pushvalue(L, from);
-        lua_copy(L, to, from);
-        lua_replace(L, to);
-    }
-    lua_settop(L, from);
-}
+static bool key_less(lua_State *L) { return compare_keys(L, -2, -1) < 0; }
 
 /* Pushes the sorted list of the keys of the table at `t`. [-0, +1] */
 static void push_keys(lua_State *L, int t, lua_Integer n)
@@ -112,7 +78,7 @@ static void push_keys(lua_State *L, int t, lua_Integer n)
         lua_pushvalue(L, -1);
         lua_rawseti(L, list, ++i);
     }
-    sort_keys(L, n);
+    sandbox_merge_sort(L, n, key_less, false);
 }
 
 static unsigned log2_of(uint64_t n)

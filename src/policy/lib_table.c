@@ -150,26 +150,11 @@ static int t_move(lua_State *L)
     return 1;
 }
 
-/* ---- sort: [1] table, [2] comparison or nil, [3] scratch ---------------------- */
+/* ---- sort: [1] table, [2] comparison or nil, [3] and [4] scratch ---------------- */
 
-static bool less(lua_State *L, int a, int b)
-{
-    a = lua_absindex(L, a);
-    b = lua_absindex(L, b);
-    if (lua_isnil(L, 2)) {
-        return lua_compare(L, a, b, LUA_OPLT) != 0;
-    }
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, a);
-    lua_pushvalue(L, b);
-    lua_call(L, 2, 1);
-    bool result = lua_toboolean(L, -1) != 0;
-    lua_pop(L, 1);
-    return result;
-}
-
+/* Merges the sorted halves [low, mid) and [mid, high) of the list at `from` into `to`. */
 static void merge(lua_State *L, int from, int to, lua_Integer low, lua_Integer mid,
-                  lua_Integer high)
+                  lua_Integer high, sandbox_less less)
 {
     lua_Integer a = low, b = mid;
     for (lua_Integer k = low; k < high; k++) {
@@ -177,12 +162,47 @@ static void merge(lua_State *L, int from, int to, lua_Integer low, lua_Integer m
         if (a < mid && b < high) {
             lua_rawgeti(L, from, b);
             lua_rawgeti(L, from, a);
-            left = !less(L, -2, -1); /* the right one only when it is truly less */
+            left = !less(L); /* the right one only when it is truly less */
             lua_pop(L, 2);
         }
         lua_rawgeti(L, from, left ? a++ : b++);
         lua_rawseti(L, to, k);
     }
+}
+
+void sandbox_merge_sort(lua_State *L, lua_Integer n, sandbox_less less, bool charge)
+{
+    int from = lua_gettop(L), to = from + 1;
+    lua_createtable(L, (int)n, 0);
+    for (lua_Integer width = 1; width < n; width *= 2) {
+        if (charge) {
+            sandbox_charge(L, (uint64_t)n);
+        }
+        for (lua_Integer low = 1; low <= n; low += 2 * width) {
+            lua_Integer mid = low + width <= n + 1 ? low + width : n + 1;
+            lua_Integer high = low + 2 * width <= n + 1 ? low + 2 * width : n + 1;
+            merge(L, from, to, low, mid, high, less);
+        }
+        lua_pushvalue(L, from);
+        lua_copy(L, to, from);
+        lua_replace(L, to);
+    }
+    lua_settop(L, from);
+}
+
+/* By the comparison at 2, or `<`. */
+static bool value_less(lua_State *L)
+{
+    if (lua_isnil(L, 2)) {
+        return lua_compare(L, -2, -1, LUA_OPLT) != 0;
+    }
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -3);
+    lua_pushvalue(L, -3);
+    lua_call(L, 2, 1);
+    bool result = lua_toboolean(L, -1) != 0;
+    lua_pop(L, 1);
+    return result;
 }
 
 int sandbox_sort(lua_State *L)
@@ -193,23 +213,12 @@ int sandbox_sort(lua_State *L)
     }
     luaL_argcheck(L, n < INT32_MAX, 1, "array too big");
     lua_settop(L, 2);
-    lua_createtable(L, (int)n, 0); /* 3: sorted runs */
-    lua_createtable(L, (int)n, 0); /* 4: where they are merged to */
+    lua_createtable(L, (int)n, 0); /* 3: a copy: a comparison may look at the table */
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, 1, i);
         lua_rawseti(L, 3, i);
     }
-    for (lua_Integer width = 1; width < n; width *= 2) {
-        sandbox_charge(L, (uint64_t)n);
-        for (lua_Integer low = 1; low <= n; low += 2 * width) {
-            lua_Integer mid = low + width <= n + 1 ? low + width : n + 1;
-            lua_Integer high = low + 2 * width <= n + 1 ? low + 2 * width : n + 1;
-            merge(L, 3, 4, low, mid, high);
-        }
-        lua_pushvalue(L, 3);
-        lua_copy(L, 4, 3);
-        lua_replace(L, 4);
-    }
+    sandbox_merge_sort(L, n, value_less, true);
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, 3, i);
         lua_rawseti(L, 1, i);

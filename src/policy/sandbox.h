@@ -76,6 +76,11 @@ void sandbox_string_lib(lua_State *L);
 void sandbox_table_lib(lua_State *L);
 int sandbox_random(lua_State *L); /* math.random */
 int sandbox_sort(lua_State *L);   /* table.sort */
+/* Of the two values on top: is the lower one less? [-0, +0] MAY_RAISE */
+typedef bool (*sandbox_less)(lua_State *L);
+/* Sorts the list 1..n on top, stably; with `charge` each pass costs n instructions.
+ * [-1, +1] MAY_RAISE */
+void sandbox_merge_sort(lua_State *L, lua_Integer n, sandbox_less less, bool charge);
 int sandbox_pairs(lua_State *L);
 int sandbox_next(lua_State *L);
 

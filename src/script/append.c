@@ -218,22 +218,8 @@ static bool name_allowed(struct span name)
 /* -> true | nil, message, code */
 static int append_done(lua_State *L, int status, lua_KContext context)
 {
-    struct task *t = task_current(L);
-    struct await *a = t->await;
     (void)status, (void)context;
-    int code = a->code;
-    struct error e = a->error;
-    t->await = NULL;
-    await_free(a);
-    lua_settop(L, 0);
-    if (code == 0) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    lua_pushnil(L);
-    lua_pushstring(L, e.message[0] != 0 ? e.message : error_text(code));
-    lua_pushstring(L, error_wire(code));
-    return 3;
+    return await_true(L, await_end(L));
 }
 
 /* append(file, text) */

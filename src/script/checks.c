@@ -183,26 +183,8 @@ static void ask(struct probe *p, struct vm *vm, const char *what, const char *fu
 /* -> decoded answer | nil, message, code */
 static int probe_done(lua_State *L, int status, lua_KContext context)
 {
-    struct task *t = task_current(L);
-    struct await *a = t->await;
     (void)status, (void)context;
-    t->await = NULL;
-    lua_settop(L, 0);
-    if (a->code != 0) {
-        struct error e = a->error;
-        await_free(a);
-        lua_pushnil(L);
-        lua_pushstring(L, e.message);
-        lua_pushstring(L, error_wire(e.code));
-        return 3;
-    }
-    lua_pushlstring(L, a->json.len > 0 ? (const char *)a->json.data : "[]",
-                    a->json.len > 0 ? a->json.len : 2);
-    await_free(a);
-    struct span text = { NULL, 0 };
-    text.data = lua_tolstring(L, 1, &text.len);
-    lua_json_decode(L, text);
-    return 1;
+    return await_json(L, await_end(L), "[]");
 }
 
 static int wait_for(lua_State *L, struct probe *p)

@@ -56,6 +56,55 @@ void await_ready(struct await *a)
     }
 }
 
+struct await *await_end(lua_State *L)
+{
+    struct task *t = task_current(L);
+    struct await *a = t->await;
+    t->await = NULL;
+    lua_settop(L, 0);
+    return a;
+}
+
+int await_error(lua_State *L, struct await *a)
+{
+    struct error e = a->error;
+    int code = a->code;
+    await_free(a);
+    lua_pushnil(L);
+    lua_pushstring(L, e.message[0] != 0 ? e.message : error_text(code));
+    lua_pushstring(L, error_wire(code));
+    if (e.hint[0] == 0) {
+        return 3;
+    }
+    lua_pushstring(L, e.hint);
+    return 4;
+}
+
+int await_true(lua_State *L, struct await *a)
+{
+    if (a->code != 0) {
+        return await_error(L, a);
+    }
+    await_free(a);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+int await_json(lua_State *L, struct await *a, const char *none)
+{
+    if (a->code != 0) {
+        return await_error(L, a);
+    }
+    /* The text moves to the Lua side first: decoding may raise. */
+    lua_pushlstring(L, a->json.len > 0 ? (const char *)a->json.data : none,
+                    a->json.len > 0 ? a->json.len : strlen(none));
+    await_free(a);
+    struct span text = { NULL, 0 };
+    text.data = lua_tolstring(L, 1, &text.len);
+    lua_json_decode(L, text);
+    return 1;
+}
+
 /* ---- host.call -------------------------------------------------------------------------- */
 
 static void on_answer(struct request *r, int code, const struct error *e, struct span fields,
@@ -141,21 +190,6 @@ static bool worth_again(struct task *t, struct await *a)
     return false;
 }
 
-static int call_error(lua_State *L, struct await *a)
-{
-    struct error e = a->error;
-    int code = a->code;
-    await_free(a);
-    lua_pushnil(L);
-    lua_pushstring(L, e.message[0] != 0 ? e.message : error_text(code));
-    lua_pushstring(L, error_wire(code));
-    if (e.hint[0] == 0) {
-        return 3;
-    }
-    lua_pushstring(L, e.hint);
-    return 4;
-}
-
 static int call_done(lua_State *L, int status, lua_KContext context)
 {
     struct task *t = task_current(L);
@@ -166,21 +200,12 @@ static int call_done(lua_State *L, int status, lua_KContext context)
         t->vm->scripts->env->ops->timer_start(t->timer, CALL_PAUSE_MS);
         return lua_yieldk(L, 0, 0, call_again);
     }
-    bool raw = a->raw;
-    t->await = NULL;
-    lua_settop(L, 0);
-    if (a->code != 0) {
-        return call_error(L, a);
+    bool raw = a->raw, failed = a->code != 0;
+    int values = await_json(L, await_end(L), "null"); /* the text stays below the value */
+    if (!failed) {
+        note_index(L, t);
     }
-    /* The text moves to the Lua side first: decoding may raise. */
-    lua_pushlstring(L, a->json.len > 0 ? (const char *)a->json.data : "null",
-                    a->json.len > 0 ? a->json.len : 4);
-    await_free(a);
-    struct span text = { NULL, 0 };
-    text.data = lua_tolstring(L, 1, &text.len);
-    lua_json_decode(L, text);
-    note_index(L, t);
-    return raw ? 2 : 1;
+    return raw && !failed ? 2 : values;
 }
 
 /* Gives a command that writes a request id, unless it has one. */

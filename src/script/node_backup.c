@@ -79,30 +79,8 @@ static void on_snapshot(void *arg, int status)
 /* -> the answer | nil, message, code, hint */
 static int finish(lua_State *L, int status, lua_KContext context)
 {
-    struct task *t = task_current(L);
-    struct await *a = t->await;
     (void)status, (void)context;
-    t->await = NULL;
-    lua_settop(L, 0);
-    if (a->code == 0) {
-        /* Into the vm's own memory first: decoding may raise. */
-        struct buf *scratch = &t->vm->scratch;
-        buf_clear(scratch);
-        buf_put(scratch, a->json.data, a->json.len);
-        await_free(a);
-        lua_json_decode(L, span_make((const char *)scratch->data, scratch->len));
-        return 1;
-    }
-    char message[ERROR_MESSAGE_BYTES], hint[ERROR_HINT_BYTES];
-    int code = a->error.code;
-    (void)snprintf(message, sizeof message, "%s", a->error.message);
-    (void)snprintf(hint, sizeof hint, "%s", a->error.hint);
-    await_free(a);
-    lua_pushnil(L);
-    lua_pushstring(L, message);
-    lua_pushstring(L, error_wire(code));
-    lua_pushstring(L, hint);
-    return 4;
+    return await_json(L, await_end(L), "null");
 }
 
 /* node.backup(name, local): into backups/NAME of this node's data directory */

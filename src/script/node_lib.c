@@ -200,21 +200,8 @@ static void on_cluster(void *arg, int status)
 /* -> true | nil, message, code */
 static int cluster_done(lua_State *L, int status, lua_KContext context)
 {
-    struct task *t = task_current(L);
-    struct await *a = t->await;
-    int code = a->code;
     (void)status, (void)context;
-    t->await = NULL;
-    await_free(a);
-    lua_settop(L, 0);
-    if (code == 0) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    lua_pushnil(L);
-    lua_pushstring(L, error_text(code));
-    lua_pushstring(L, error_wire(code));
-    return 3;
+    return await_true(L, await_end(L));
 }
 
 static struct await *cluster_await(lua_State *L)

@@ -392,26 +392,8 @@ static uint64_t read_number(lua_State *L, const char *name)
 /* -> the report | nil, message, code, hint */
 static int report(lua_State *L, int status, lua_KContext context)
 {
-    struct task *t = task_current(L);
-    struct await *a = t->await;
     (void)status, (void)context;
-    t->await = NULL;
-    lua_settop(L, 0);
-    if (a->code != 0) {
-        struct error e = a->error;
-        await_free(a);
-        lua_pushnil(L);
-        lua_pushstring(L, e.message);
-        lua_pushstring(L, error_wire(e.code));
-        lua_pushstring(L, e.hint);
-        return 4;
-    }
-    struct buf *scratch = &t->vm->scratch; /* of the vm: decoding may raise */
-    buf_clear(scratch);
-    buf_put(scratch, a->json.data, a->json.len);
-    await_free(a);
-    lua_json_decode(L, span_make((const char *)scratch->data, scratch->len));
-    return 1;
+    return await_json(L, await_end(L), "null");
 }
 
 static struct run *run_new(lua_State *L)

@@ -264,6 +264,14 @@ struct await *await_new(struct task *t);
 void await_free(struct await *a);
 /* What it waited for has come. */
 void await_ready(struct await *a);
+/* For continuations: [-all, +0] takes the wait that has ended from its task. The three below
+ * free it and return how many values they left (MAY_RAISE, after they have freed it). */
+struct await *await_end(lua_State *L);
+int await_error(lua_State *L, struct await *a); /* nil, message, code[, hint] */
+int await_true(lua_State *L, struct await *a);  /* true, or as await_error */
+/* The text, and on top of it what it decodes to (one value is returned), or as await_error.
+ * `none` stands for an answer without text. */
+int await_json(lua_State *L, struct await *a, const char *none);
 
 /* words.c: splits a command line into words as a shell would: blanks separate, '...' and
  * "..." quote, \ escapes, and a word that starts with { or [ goes to its matching end
