@@ -27,6 +27,7 @@
 #include "net/access.h"
 #include "net/listener.h"
 #include "net/machine.h"
+#include "net/profile.h"
 #include "net/script_events.h"
 #include "policy/bundle_files.h"
 #include "raftio/env_uv.h"
@@ -222,25 +223,6 @@ static int start_loop(struct node *n, struct error *e)
     return env_uv_new(&n->loop, &n->env, e);
 }
 
-static int start_access(struct node *n, struct error *e)
-{
-    const struct config *config = n->o->config;
-    n->access = access_new();
-    if (n->access == NULL) {
-        return error_set(e, ERR_NOMEM, "out of memory");
-    }
-    for (size_t i = 0; i < config->users_count; i++) {
-        const struct config_user *user = &config->users[i];
-        int code = access_add(n->access, user->name, user->password, user->access,
-                              (const char *const *)user->roles, e);
-        if (code != 0) {
-            error_prefix(e, "%s: %s.users.%s", config->file, config->profile, user->name);
-            return code;
-        }
-    }
-    return 0;
-}
-
 static int start_lua(struct node *n, struct error *e)
 {
     const struct config *config = n->o->config;
@@ -427,7 +409,7 @@ int node_start(const struct node_options *o, struct node **out, struct error *e)
         raise_file_limit();
     }
     int code = start_loop(n, e);
-    code = code != 0 ? code : start_access(n, e);
+    code = code != 0 ? code : profile_access(n->o->config, &n->access, e);
     code = code != 0 ? code : start_lua(n, e);
     code = code != 0 ? code : start_service(n, e);
     code = code != 0 ? code : start_listener(n, e);

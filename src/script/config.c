@@ -1,6 +1,6 @@
 /* See config.h. One throwaway Lua state per load: base library parts, string, table,
- * math; text chunks only; an instruction budget, because a config file that loops must
- * not hang the terminal. Every Lua call runs under one pcall. */
+ * math; text chunks only; a budget of instructions and of memory, because a config file that
+ * loops must not hang the terminal or fill the machine. Every Lua call runs under one pcall. */
 #include "script/config.h"
 
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include "policy/command.h"
 
 #define CONFIG_INSTRUCTIONS_MAX 50000000
+#define CONFIG_BYTES_MAX        ((size_t)64 << 20) /* a megabyte is a long list of profiles */
 #define CONFIG_INSTALLED        "/etc/usher/config.lua"
 
 struct load {
@@ -30,6 +31,24 @@ static void over_budget(lua_State *L, lua_Debug *ar)
     (void)ar;
     lua_sethook(L, over_budget, LUA_MASKCOUNT, 1); /* again at once, should a pcall swallow it */
     luaL_error(L, "runs for too long");
+}
+
+/* Counts in *ud, CONFIG_BYTES_MAX at most. */
+static void *config_alloc(void *ud, void *block, size_t old_bytes, size_t bytes)
+{
+    size_t *used = ud;
+    size_t before = block != NULL ? old_bytes : 0;
+    if (bytes > before && bytes - before > CONFIG_BYTES_MAX - *used) {
+        return NULL;
+    }
+    void *out = NULL;
+    if (bytes == 0) {
+        mem_free(block);
+    } else if ((out = mem_realloc(block, bytes)) == NULL) {
+        return bytes <= before ? block : NULL; /* Lua relies on it: shrinking does not fail */
+    }
+    *used = *used - before + bytes;
+    return out;
 }
 
 static int l_getenv(lua_State *L)
@@ -123,6 +142,13 @@ static void json_list(struct buf *b, const char *key, char *const *list)
     buf_put_u8(b, ']');
 }
 
+static void json_given(struct buf *b, const char *key, uint64_t value)
+{
+    if (value != 0) {
+        json_field_int(b, key, (int64_t)value);
+    }
+}
+
 static void put_json(struct config *c)
 {
     struct buf *b = &c->json;
@@ -136,9 +162,16 @@ static void put_json(struct config *c)
     if (c->policy != NULL) {
         json_field_string(b, "policy", span_of(c->policy));
     }
+    if (c->lua != NULL) {
+        json_field_string(b, "lua", span_of(c->lua));
+    }
     json_list(b, "scripts", c->scripts);
     json_field_int(b, "election_timeout_ms",
                    c->election_timeout_ms != 0 ? c->election_timeout_ms : 500);
+    json_given(b, "snapshot_bytes", c->snapshot_bytes);
+    json_given(b, "script_memory_bytes", c->script_memory_bytes);
+    json_given(b, "script_instructions", c->script_instructions);
+    json_given(b, "script_file_bytes", c->script_file_bytes);
     json_field_bool(b, "secret", c->secret != NULL);
     json_put_key(b, "users");
     buf_put_u8(b, '{');
@@ -252,7 +285,8 @@ int config_load(const char *file, const char *profile, struct config *out, struc
     if (path == NULL) {
         return e != NULL ? e->code : ERR_NOTFOUND;
     }
-    lua_State *L = luaL_newstate();
+    size_t used = 0;
+    lua_State *L = lua_newstate(config_alloc, &used);
     if (L == NULL) {
         return error_set(e, ERR_NOMEM, "out of memory");
     }

@@ -41,7 +41,7 @@ struct config {
  * what is wrong and the nearest valid name. */
 int config_load(const char *file, const char *profile, struct config *out, struct error *e);
 void config_free(struct config *c);
-/* True when neither users nor a secret protect the node: it talks to loopback only. */
+/* True unless both users and a secret protect the node: it talks to loopback only. */
 bool config_loopback_only(const struct config *c);
 
 #endif

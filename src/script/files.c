@@ -38,6 +38,8 @@ static const struct embed_file *embedded_of(const char *path)
     return embed_find(name);
 }
 
+bool script_is_shipped(const char *path) { return embedded_of(path) != NULL; }
+
 /* Blocking: at the start, or on a worker. */
 int script_read(struct env *env, const struct script_file *file, struct buf *out, struct error *e)
 {

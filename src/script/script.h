@@ -28,6 +28,8 @@ struct scripts_options {
     size_t memory_max;         /* of one script; 0: the default */
     uint64_t instructions_max; /* of one script; 0: the default */
 };
+/* Whether a path of the profile's `scripts` that is not on disk is one of the program's own. */
+bool script_is_shipped(const char *path);
 int scripts_new(const struct scripts_options *o, struct scripts **out, struct error *e);
 void scripts_free(struct scripts *s); /* once no job of its env is out */
 /* The way to the service and the cluster, once both exist (before any task runs). */
