@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -313,25 +314,6 @@ static void on_sweep(uv_timer_t *t)
 
 /* ---- Binding ------------------------------------------------------------------------------ */
 
-/* "host:port", "[v6]:port", "*:port". */
-static int split_address(const char *address, char *host, size_t cap, char port[8], struct error *e)
-{
-    const char *colon = strrchr(address, ':');
-    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
-    if (colon == NULL || len == 0 || len >= cap || strlen(colon + 1) == 0 ||
-        strlen(colon + 1) > 5) {
-        return error_set(e, ERR_BADARG, "%s is not an address of the form host:port", address);
-    }
-    if (address[0] == '[' && address[len - 1] == ']') {
-        address++;
-        len -= 2;
-    }
-    memcpy(host, address, len);
-    host[len] = 0;
-    (void)snprintf(port, 8, "%.5s", colon + 1);
-    return 0;
-}
-
 static int bind_one(struct listener *l, const struct addrinfo *ai)
 {
     int on = 1;
@@ -368,17 +350,24 @@ static bool ignorable(int rc)
     return rc == EAFNOSUPPORT || rc == EADDRNOTAVAIL || rc == EPROTONOSUPPORT;
 }
 
+/* What to bind for a host, `*` being every address of this machine. */
+static int look_up(const char *host, const char *port, struct addrinfo **list)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+    const char *other = address_fallback(host);
+    int rc = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, port, &hints, list);
+    return rc != 0 && other != NULL ? getaddrinfo(other, port, &hints, list) : rc;
+}
+
 static int bind_all(struct listener *l, struct error *e)
 {
-    char host[ADDRESS_BYTES_MAX + 1], port[8];
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+    char host[ADDRESS_BYTES_MAX + 1], port[ADDRESS_PORT_BYTES];
     struct addrinfo *list = NULL;
     int last = 0;
-    int rc = split_address(l->o.address, host, sizeof host, port, e);
-    if (rc != 0) {
-        return rc;
+    if (address_split(l->o.address, host, sizeof host, port) == 0) {
+        return error_set(e, ERR_BADARG, "%s is not an address of the form host:port", l->o.address);
     }
-    rc = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, port, &hints, &list);
+    int rc = look_up(host, port, &list);
     if (rc != 0) {
         return error_set(e, ERR_BADARG, "cannot listen on %s: %s", l->o.address, gai_strerror(rc));
     }

@@ -245,8 +245,10 @@ static int make_one(struct env *env, char *path, size_t len, struct error *e)
     } else {
         int err = errno;
         struct stat st;
-        if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        if (stat(path, &st) != 0) {
             rc = sys_error(e, "make directory", path, err);
+        } else if (!S_ISDIR(st.st_mode)) {
+            rc = error_set(e, ERR_CONFLICT, "%s is a file, not a directory", path);
         }
     }
     path[len] = saved;

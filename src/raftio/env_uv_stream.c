@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define LOG_MODULE "net"
+#include "base/address.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -301,7 +302,8 @@ struct connecting {
     struct env_stream *stream;  /* of the attempt under way */
     int status;                 /* of the last failure */
     bool looking, attempting;
-    char address[256];
+    char address[256], host[256], port[ADDRESS_PORT_BYTES];
+    bool fallen_back; /* to address_fallback() */
 };
 
 /* Frees c once nothing of libuv points to it any more. */
@@ -402,6 +404,19 @@ static void connect_next(struct connecting *c)
     connect_report(c, c->status, NULL);
 }
 
+static void lookup_done(uv_getaddrinfo_t *req, int rc, struct addrinfo *res);
+
+static int look_up(struct connecting *c, const char *host)
+{
+    struct addrinfo hints = { .ai_family = AF_UNSPEC,
+                              .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_NUMERICSERV };
+    c->lookup.data = c;
+    int rc = uv_getaddrinfo(c->u->loop, &c->lookup, lookup_done, host, c->port, &hints);
+    c->looking = rc == 0;
+    return rc;
+}
+
 static void lookup_done(uv_getaddrinfo_t *req, int rc, struct addrinfo *res)
 {
     struct connecting *c = req->data;
@@ -411,6 +426,14 @@ static void lookup_done(uv_getaddrinfo_t *req, int rc, struct addrinfo *res)
         connect_release(c);
         return;
     }
+    const char *other = c->fallen_back ? NULL : address_fallback(c->host);
+    if (rc != 0 && other != NULL) {
+        c->fallen_back = true;
+        rc = look_up(c, other);
+        if (rc == 0) {
+            return;
+        }
+    }
     if (rc != 0) {
         log_debug("look-up of %s: %s", c->address, uv_strerror(rc));
         connect_report(c, ERR_NOTFOUND, NULL);
@@ -419,36 +442,6 @@ static void lookup_done(uv_getaddrinfo_t *req, int rc, struct addrinfo *res)
     c->now = res;
     c->status = ERR_NOTFOUND;
     connect_next(c);
-}
-
-/* "host:port" or "[v6]:port" -> host and port, both NUL-terminated in `text`. */
-static int split_address(char *text, char **host, char **port)
-{
-    char *colon = strrchr(text, ':');
-    if (colon == NULL || colon == text || colon[1] == 0 || strlen(colon + 1) > 5) {
-        return ERR_BADARG;
-    }
-    unsigned value = 0;
-    for (const char *p = colon + 1; *p != 0; p++) {
-        if (*p < '0' || *p > '9') {
-            return ERR_BADARG;
-        }
-        value = value * 10 + (unsigned)(*p - '0');
-    }
-    if (value == 0 || value > 65535) {
-        return ERR_BADARG;
-    }
-    *colon = 0;
-    *port = colon + 1;
-    *host = text;
-    if (text[0] == '[') {
-        if (colon - text < 3 || colon[-1] != ']') {
-            return ERR_BADARG;
-        }
-        colon[-1] = 0;
-        *host = text + 1;
-    }
-    return 0;
 }
 
 void env_uv_connect(struct env *env, const char *address, env_connect_cb cb, void *arg)
@@ -461,24 +454,17 @@ void env_uv_connect(struct env *env, const char *address, env_connect_cb cb, voi
     c->timer.data = c;
     (void)snprintf(c->address, sizeof c->address, "%s", address);
 
-    char text[sizeof c->address], *host, *port;
-    memcpy(text, c->address, sizeof text);
-    if (strlen(address) >= sizeof text || split_address(text, &host, &port) != 0) {
+    if (address_split(address, c->host, sizeof c->host, c->port) == 0) {
         c->status = ERR_BADARG;
         connect_deadline(c, 0); /* reports from the loop, not from in here */
         return;
     }
-    struct addrinfo hints = { .ai_family = AF_UNSPEC,
-                              .ai_socktype = SOCK_STREAM,
-                              .ai_flags = AI_NUMERICSERV };
-    c->lookup.data = c;
-    rc = uv_getaddrinfo(u->loop, &c->lookup, lookup_done, host, port, &hints);
+    rc = look_up(c, c->host);
     if (rc != 0) {
         log_debug("look-up of %s: %s", c->address, uv_strerror(rc));
         c->status = ERR_NOTFOUND;
         connect_deadline(c, 0);
         return;
     }
-    c->looking = true;
     connect_deadline(c, LOOKUP_TIMEOUT_MS);
 }

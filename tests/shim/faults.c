@@ -1,16 +1,18 @@
-/* A library to be preloaded into a node by specs: makes its disk fail on request.
+/* A library to be preloaded into a node by specs: makes its disk, or its resolver, fail on request.
  *
  * $USHER_FAULTS names a file; each line of it is one fault, in force while it stands there:
  *
  *     OP ERRNO PART      OP: write, sync, allocate or read; ERRNO: EIO or ENOSPC;
  *                        PART: in the path of the file ("log-", "vote", "snapshot", "/")
  *     space BYTES PART   what statvfs() says is free
+ *     resolve NONE NAME  no resolver knows this host
  *
  * An absent or empty file: everything is as without the library. The file is read at each
  * call, with plain system calls, so a spec switches faults on and off while the node runs. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,4 +165,15 @@ int statvfs(const char *path, struct statvfs *out)
         out->f_bavail = strtoul(value, NULL, 10) / out->f_frsize;
     }
     return rc;
+}
+
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                struct addrinfo **list)
+{
+    typedef int (*getaddrinfo_fn)(const char *, const char *, const struct addrinfo *,
+                                  struct addrinfo **);
+    char value[32];
+    NEXT(getaddrinfo_fn, "getaddrinfo");
+    find("resolve", host != NULL ? host : "", value, sizeof value);
+    return value[0] != 0 ? EAI_NONAME : f(host, port, hints, list);
 }
