@@ -19,32 +19,56 @@
 #include "console/rebuild.h"
 #include "console/render.h"
 #include "net/node.h"
+#include "net/profile.h"
 #include "script/config.h"
 
-static const char usage_text[] =
-    "usher node --id N [--config PROFILE] [--file config.lua] [--data DIR] [--no-console] "
-    "[--found] [--rebuild]\n"
-    "usher console [ADDR] [-c COMMAND]... [-w table|json|lua|csv]\n"
-    "usher run SCRIPT.lua [ARG...] [--at ADDR]\n"
-    "usher COMMAND [ARG...] [--at ADDR] [-w FORMAT]   any command, once: usher help lists them\n"
-    "usher demo                    three nodes on localhost, a cinema, a console\n"
-    "usher bench [--help]          load generator\n"
-    "usher config check|show [PROFILE] [--file config.lua]\n"
-    "usher config password         asks for a password, prints its hash for config.lua\n"
-    "usher policy test|check|deploy|diff|rehearse PATH, list, show, rollback   (usher policy "
-    "--help)\n"
-    "usher restore FILE [--data DIR] [--id N] [--config PROFILE]   a new cluster of a backup\n"
-    "usher recover DATADIR [OTHER-DATADIR...] [--yes]   after the loss of a majority\n"
-    "usher check DATADIR [-w table|json|lua|csv]   reads a stopped node's files, changes nothing\n"
-    "usher version\n"
+/* What there is, in the order of `usher --help`; a mistake is answered with its own lines. */
+static const struct usage {
+    const char *word, *text;
+} usages[] = {
+    { "node",
+      "usher node --id N [--config PROFILE] [--file config.lua] [--data DIR] [--no-console] "
+      "[--found] [--rebuild]\n" },
+    { "console", "usher console [ADDR] [-c COMMAND]... [-w table|json|lua|csv]\n" },
+    { "run", "usher run SCRIPT.lua [ARG...] [--at ADDR]\n" },
+    { "", "usher COMMAND [ARG...] [--at ADDR] [-w FORMAT]   any command, once: usher help lists "
+          "them\n" },
+    { "demo", "usher demo [--file config.lua]   three nodes on localhost, a cinema, a console\n" },
+    { "bench", "usher bench [--at ADDR] [--mode M] [--clients N]...   load generator: usher bench "
+               "--help\n" },
+    { "config",
+      "usher config check|show [PROFILE] [--file config.lua]\n"
+      "usher config password         asks for a password, prints its hash for config.lua\n" },
+    { "policy", "usher policy test|check|deploy|diff|rehearse PATH, list, show, rollback   (usher "
+                "policy --help)\n" },
+    { "restore", "usher restore FILE [--data DIR] [--id N] [--config PROFILE]   a new cluster of a "
+                 "backup\n" },
+    { "recover",
+      "usher recover DATADIR [OTHER-DATADIR...] [--yes]   after the loss of a majority\n" },
+    { "check",
+      "usher check DATADIR [-w table|json|lua|csv]   reads a stopped node's files, changes "
+      "nothing\n" },
+    { "version", "usher version\n" },
+};
+
+static const char usage_end[] =
     "\n"
     "ADDR is one address or several with commas; without it $USHER_ADDR, else the nodes of the\n"
     "profile (--config, else default). --user NAME takes the password from $USHER_PASSWORD, from "
     "the\n"
     "file $USHER_PASSWORD_FILE, or asks for it.\n";
 
+static void print_usage(FILE *out)
+{
+    for (size_t i = 0; i < sizeof usages / sizeof usages[0]; i++) {
+        (void)fputs(usages[i].text, out);
+    }
+    (void)fputs(usage_end, out);
+}
+
 /* Options that stand before or after the words; the rest is left in argv order. */
 struct options {
+    const char *word; /* which program */
     const char *at, *profile, *file, *data, *format, *user, *id;
     const char **commands; /* -c, NULL-ended */
     size_t commands_count;
@@ -53,9 +77,16 @@ struct options {
     char **argv;
 };
 
-static int usage_error(const char *text, const char *what)
+/* What is wrong, and how the program `word` is used; any other word is a command. */
+static int usage_error(const char *word, const char *text, const char *what)
 {
-    (void)fprintf(stderr, "usher: %s%s\n\n%s", text, what, usage_text);
+    const char *usage = "";
+    for (size_t i = 0; i < sizeof usages / sizeof usages[0]; i++) {
+        if (strcmp(usages[i].word, word) == 0) {
+            usage = usages[i].text;
+        }
+    }
+    (void)fprintf(stderr, "usher: %s%s; usher --help shows all there is\n%s", text, what, usage);
     return EXIT_USAGE;
 }
 
@@ -87,7 +118,7 @@ static int take_options(struct options *o, int argc, char **argv, const struct o
         } else if (found->flag != NULL) {
             *found->flag = true;
         } else if (i + 1 == argc) {
-            return usage_error(argv[i], " needs a value");
+            return usage_error(o->word, argv[i], " needs a value");
         } else if (found->value == NULL) { /* -c, repeatable */
             o->commands =
                 mem_must_realloc(o->commands, (o->commands_count + 2) * sizeof *o->commands);
@@ -133,7 +164,7 @@ typedef int (*client_main)(const struct console_options *co, int argc, char **ar
 static int console_entry(const struct console_options *co, int argc, char **argv)
 {
     if (argc > 0) {
-        return usage_error("console takes one ADDR, not ", argv[0]);
+        return usage_error("console", "console takes one ADDR, not ", argv[0]);
     }
     return console_main(co);
 }
@@ -177,8 +208,8 @@ static int config_program(struct options *o)
         return password_main();
     }
     if ((!show && strcmp(verb, "check") != 0) || o->argc > 2) {
-        return usage_error("config takes `check` or `show` and at most one profile, or `password`",
-                           "");
+        return usage_error(
+            "config", "config takes `check` or `show` and at most one profile, or `password`", "");
     }
     struct error e;
     struct config config;
@@ -195,6 +226,10 @@ static int config_program(struct options *o)
         render_print(render, span_make((const char *)config.json.data, config.json.len),
                      span_make("", 0));
         render_free(render);
+    } else if (profile_check(&config, &e) != 0) {
+        config_free(&config);
+        render_error(&e, span_make("", 0));
+        return EXIT_REFUSED;
     } else {
         (void)printf("%s is right: profile %s has %zu node%s\n", config.file, config.profile,
                      config.nodes_count, config.nodes_count == 1 ? "" : "s");
@@ -241,7 +276,7 @@ static int node_with_config(const struct options *o, const struct config *config
     const char *address = config->nodes[id];
     int n = node_data_dir(o, config, address, dir, sizeof dir);
     if (n < 0 || (size_t)n >= sizeof dir) {
-        return usage_error("the data directory's path is too long", "");
+        return usage_error("node", "the data directory's path is too long", "");
     }
     struct node_options no = { .config = config,
                                .address = address,
@@ -283,10 +318,11 @@ static int node_program(struct options *o)
     struct config config;
     int64_t id;
     if (o->argc > 0) {
-        return usage_error("node does not take the word ", o->argv[0]);
+        return usage_error("node", "node does not take the word ", o->argv[0]);
     }
     if (o->id == NULL) {
-        return usage_error("node needs --id N, the place of its address in the profile's list", "");
+        return usage_error("node",
+                           "node needs --id N, the place of its address in the profile's list", "");
     }
     if (config_load(o->file, o->profile, &config, &e) != 0) {
         return fail(&e);
@@ -313,7 +349,7 @@ static int restore_program(struct options *o)
     int64_t id = 0;
     char dir[4096];
     if (o->argc != 1 || o->argv[0][0] == '-') {
-        return usage_error("restore takes one FILE", "");
+        return usage_error("restore", "restore takes one FILE", "");
     }
     if (config_load(o->file, o->profile, &config, &e) != 0) {
         return fail(&e);
@@ -328,7 +364,7 @@ static int restore_program(struct options *o)
         const char *address = config.nodes[id];
         int n = node_data_dir(o, &config, address, dir, sizeof dir);
         status = n < 0 || (size_t)n >= sizeof dir
-                     ? usage_error("the data directory's path is too long", "")
+                     ? usage_error("restore", "the data directory's path is too long", "")
                      : restore_main(o->format, o->argv[0], dir, address);
     }
     config_free(&config);
@@ -339,7 +375,7 @@ static int recover_program(struct options *o)
 {
     for (int i = 0; i < o->argc; i++) {
         if (o->argv[i][0] == '-') {
-            return usage_error("recover does not take ", o->argv[i]);
+            return usage_error("recover", "recover does not take ", o->argv[i]);
         }
     }
     const struct recover_options ro = { .dirs = (const char *const *)o->argv,
@@ -415,6 +451,10 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
         o->at = given ? o->argv[0] : o->at;
         return client_program(o, console_entry, o->argc - given, o->argv + given);
     }
+    if (strcmp(word, "bench") == 0) {
+        bool help = o->argc > 0 && strcmp(o->argv[0], "--help") == 0;
+        return help ? bench_main(NULL, 0, NULL) : client_program(o, bench_main, o->argc, o->argv);
+    }
     if (strcmp(word, "run") == 0) {
         return client_program(o, run_main, o->argc, o->argv);
     }
@@ -452,30 +492,30 @@ int main(int argc, char **argv)
 {
     (void)signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not our end */
     if (argc < 2) {
-        (void)fputs(usage_text, stderr);
+        print_usage(stderr);
         return EXIT_USAGE;
     }
     const char *word = argv[1];
     if (strcmp(word, "version") == 0 || strcmp(word, "--version") == 0) {
+        if (argc > 2) {
+            return usage_error("version", "version takes no words", "");
+        }
         (void)printf("usher %s\n", USHER_VERSION);
         return EXIT_DONE;
     }
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        (void)fputs(usage_text, stdout);
+        print_usage(stdout);
         return EXIT_DONE;
     }
     if (strcmp(word, "demo") == 0) {
         return demo_main(argv[0], argc - 2, argv + 2);
     }
-    if (strcmp(word, "bench") == 0) {
-        return bench_main(argc - 2, argv + 2);
-    }
     int before = options_before(argc, argv);
     word = argv[1];
     if (before < 0 || word[0] == '-') {
-        return usage_error("unknown option ", word);
+        return usage_error("", "unknown option ", word);
     }
-    struct options o = { 0 };
+    struct options o = { .word = word };
     int status = dispatch(&o, word, argc - 2, argv + 2);
     mem_free(o.argv);
     mem_free(o.commands);

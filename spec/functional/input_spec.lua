@@ -1,6 +1,7 @@
 --- Bad input of every kind: one clear sentence, exit status 1 or 2, nothing changed.
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
+local json = require "cjson"
 
 local function usher(...) return process.run({ cluster.usher, ... }, { seconds = 20 }) end
 
@@ -51,6 +52,7 @@ describe("bad options and configuration", function()
         refused(status, 1, out, err, "none.lua")
         check("return {", "bad.lua:1")
         check("while true do end", "too long")
+        check("local s = 'x' while true do s = s .. s end", "not enough memory")
         check("return 5", "table of profiles")
         check("os.exit(0)", "os")
     end)
@@ -74,6 +76,34 @@ describe("bad options and configuration", function()
         check('return { a = { extends = "b" }, default = { "a:1" } }', "a.extends", "there is no profile `b`")
     end)
 
+    it("looks at what the profile names: users' hashes, policy, scripts, the folder of Lua files", function()
+        local function checked(keys, ...)
+            check('return { default = { nodes = { "a:1" }, ' .. keys .. ' } }', ...)
+        end
+        checked('users = { app = { password = "pbkdf2-sha256$1$zz$00" } }', "default.users.app", "hash")
+        checked('policy = "no/such.lua"', "default.policy", "no/such.lua")
+        cluster.write(dir .. "/policy.lua", "return policy { name = 'x', rulez = {} }")
+        checked(('policy = %q'):format(dir .. "/policy.lua"), "default.policy", "rulez")
+        checked('scripts = { "lua/hooks/mirror.lua", "no/such.lua" }', "default.scripts[2]", "no/such.lua")
+        checked('lua = "no/such"', "default.lua", "no/such")
+    end)
+
+    it("shows every key of a profile but what is secret", function()
+        local path = dir .. "/long.lua"
+        cluster.write(path, [[return { default = { nodes = { "a:1" }, data = "d", policy = "p", lua = "l",
+            scripts = { "s" }, secret = "hush", users = { app = { password = "hush", access = "admin" } },
+            election_timeout_ms = 700, snapshot_bytes = 70000, script_memory_bytes = 1048577,
+            script_instructions = 1000001, script_file_bytes = 4097 } }]])
+        local status, out, err = usher("config", "show", "--file", path, "-w", "json")
+        assert.equal(0, status, err)
+        assert.is_nil(out:find("hush", 1, true))
+        local shown = json.decode(out)
+        assert.same({ "a:1", "d", "p", "l", "s", true, "admin", 700, 70000, 1048577, 1000001, 4097 },
+            { shown.nodes[1], shown.data, shown.policy, shown.lua, shown.scripts[1], shown.secret,
+              shown.users.app.access, shown.election_timeout_ms, shown.snapshot_bytes, shown.script_memory_bytes,
+              shown.script_instructions, shown.script_file_bytes })
+    end)
+
     it("lets profiles be computed, extended and read the environment", function()
         local path = dir .. "/good.lua"
         cluster.write(path, [[
@@ -91,7 +121,36 @@ describe("bad options and configuration", function()
     it("says that nobody listens, with status 1", function()
         local port = cluster.free_port()
         local status, out, err = usher("status", "--at", "localhost:" .. port)
-        refused(status, 1, out, err, "localhost:" .. port, "usher node")
+        refused(status, 1, out, err, "NOTREADY", "localhost:" .. port, "usher node")
+        status, out, err = usher("help", "--at", "localhost:" .. port)
+        refused(status, 1, out, err, "localhost:" .. port, "usher --help")
+    end)
+
+    it("says in one sentence what a program does not take, and shows its own usage", function()
+        for _, case in ipairs {
+            { "usher node --id N", "node", "--id" }, { "usher node --id N", "node", "now" },
+            { "usher node --id N", "node" }, { "usher console [ADDR]", "console", "localhost:1", "x" },
+            { "usher config check|show", "config", "chek" }, { "usher config check|show", "config", "check", "a", "b" },
+            { "usher restore FILE", "restore" }, { "usher recover DATADIR", "recover", "--now" },
+            { "usher check DATADIR", "check" }, { "usher version", "version", "now" },
+            { "usher run SCRIPT.lua", "run", "--at" }, { "usher bench", "bench", "--now" },
+            { "usher demo", "demo", "now" }, { "usher policy test", "policy" },
+        } do
+            local status, out, err = usher(table.unpack(case, 2))
+            refused(status, 2, out, err, case[1])
+            local _, lines = err:gsub("\n", "")
+            assert.truthy(lines <= 9, err)
+        end
+    end)
+
+    it("says that a data directory is a file, or not ours to make", function()
+        cluster.write(dir .. "/file", "")
+        for _, path in ipairs { dir .. "/file", dir .. "/file/below" } do
+            local status, out, err = usher("node", "--id", "0", "--file", config, "--data", path, "--no-console")
+            refused(status, 1, out, err, "/file is a file, not a directory")
+        end
+        local status, out, err = usher("node", "--id", "0", "--file", config, "--data", "/proc/usher", "--no-console")
+        refused(status, 1, out, err, "/proc/usher")
     end)
 
     it("shows its usage for nothing and for an unknown option", function()

@@ -30,12 +30,13 @@
     X(ERR_NOSPACE, "NOSPACE", 503, "the disk is full")                                             \
     X(ERR_INTERNAL, "INTERNAL", 500, "internal error")                                             \
     /* Below: inside the program only; error_wire() shows them as one of the                       \
-     * codes above (NOMEM, CORRUPT, IO -> INTERNAL, NOTLEADER -> NOTREADY,                         \
-     * CANCELED -> UNKNOWN). */                                                                    \
+     * codes above (NOMEM, CORRUPT, IO -> INTERNAL, NOTLEADER, UNREACHABLE ->                      \
+     * NOTREADY, CANCELED -> UNKNOWN). */                                                          \
     X(ERR_NOMEM, "INTERNAL", 500, "out of memory")                                                 \
     X(ERR_IO, "INTERNAL", 500, "input/output error")                                               \
     X(ERR_CORRUPT, "INTERNAL", 500, "damaged data")                                                \
     X(ERR_NOTLEADER, "NOTREADY", 503, "this node does not lead")                                   \
+    X(ERR_UNREACHABLE, "NOTREADY", 503, "no node can be reached")                                  \
     X(ERR_CANCELED, "UNKNOWN", 504, "canceled")
 
 enum error_code {

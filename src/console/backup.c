@@ -225,7 +225,7 @@ static int take(struct taking *t, struct error *e)
     int rc = 0;
     for (size_t i = 0; i < TRIES_PER_NODE * t->c->count; i++) {
         rc = take_once(t, e);
-        if (rc != ERR_IO && rc != ERR_NOTREADY && rc != ERR_BUSY) {
+        if (!client_is_cut(rc) && rc != ERR_NOTREADY && rc != ERR_BUSY) {
             return rc;
         }
         client_disconnect(t->c);

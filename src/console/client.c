@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -114,25 +115,17 @@ void client_disconnect(struct client *c)
 
 void client_next_address(struct client *c) { c->at = (c->at + 1) % c->count; }
 
-/* Splits "host:port" / "[v6]:port". */
-static bool split_address(const char *address, char *host, size_t cap, int *port)
+/* NULL, or with err set, when the host cannot be reached. */
+static redisContext *dial(const char *host, unsigned port)
 {
-    const char *colon = strrchr(address, ':');
-    if (colon == NULL || sscanf(colon + 1, "%d", port) != 1) {
-        return false;
+    struct timeval limit = { CONNECT_MS / 1000, 0 };
+    const char *other = address_fallback(host);
+    redisContext *redis = redisConnectWithTimeout(host, (int)port, limit);
+    if (redis != NULL && redis->err != 0 && other != NULL) {
+        redisFree(redis);
+        redis = redisConnectWithTimeout(other, (int)port, limit);
     }
-    const char *from = address;
-    size_t len = (size_t)(colon - address);
-    if (len >= 2 && from[0] == '[' && from[len - 1] == ']') {
-        from++;
-        len -= 2;
-    }
-    if (len == 0 || len >= cap) {
-        return false;
-    }
-    memcpy(host, from, len);
-    host[len] = 0;
-    return true;
+    return redis;
 }
 
 int client_take_error(const char *line, size_t len, struct error *e)
@@ -157,16 +150,17 @@ int client_take_error(const char *line, size_t len, struct error *e)
     return code;
 }
 
-static int authenticate(struct client *c, struct error *e)
+static int authenticate(redisContext *redis, const char *address, const char *user,
+                        const char *password, struct error *e)
 {
-    if (c->password == NULL) {
+    if (password == NULL) {
         return 0;
     }
-    redisReply *r = c->user != NULL ? redisCommand(c->redis, "AUTH %s %s", c->user, c->password)
-                                    : redisCommand(c->redis, "AUTH %s", c->password);
+    redisReply *r = user != NULL ? redisCommand(redis, "AUTH %s %s", user, password)
+                                 : redisCommand(redis, "AUTH %s", password);
     int code = 0;
     if (r == NULL) {
-        code = error_set(e, ERR_IO, "%s: %s", c->addresses[c->at], c->redis->errstr);
+        code = error_set(e, ERR_UNREACHABLE, "%s: %s", address, redis->errstr);
     } else if (r->type == REDIS_REPLY_ERROR) {
         code = client_take_error(r->str, r->len, e);
     }
@@ -174,34 +168,39 @@ static int authenticate(struct client *c, struct error *e)
     return code;
 }
 
-static int connect_one(struct client *c, struct error *e)
+int client_dial(const char *address, const char *user, const char *password, redisContext **out,
+                struct error *e)
 {
-    char host[256];
-    int port;
-    const char *address = c->addresses[c->at];
-    if (!split_address(address, host, sizeof host, &port)) {
+    char host[256], text[ADDRESS_PORT_BYTES];
+    unsigned port = address_split(address, host, sizeof host, text);
+    if (port == 0) {
         error_set(e, ERR_BADARG, "`%s` is no address", address);
         error_hint(e, "write host:port, e.g. localhost:6000");
         return ERR_BADARG;
     }
-    struct timeval limit = { CONNECT_MS / 1000, 0 };
-    client_disconnect(c);
-    redisContext *redis = redisConnectWithTimeout(host, port, limit);
+    redisContext *redis = dial(host, port);
     if (redis == NULL || redis->err != 0) {
-        error_set(e, ERR_IO, "cannot reach %s: %s", address,
+        error_set(e, ERR_UNREACHABLE, "cannot reach %s: %s", address,
                   redis != NULL ? redis->errstr : "out of memory");
         error_hint(e, "is the node running? start it with `usher node --id N`");
         if (redis != NULL) {
             redisFree(redis);
         }
-        return ERR_IO;
+        return ERR_UNREACHABLE;
     }
-    c->redis = redis;
-    int code = authenticate(c, e);
+    int code = authenticate(redis, address, user, password, e);
     if (code != 0) {
-        client_disconnect(c);
+        redisFree(redis);
+        return code;
     }
-    return code;
+    *out = redis;
+    return 0;
+}
+
+static int connect_one(struct client *c, struct error *e)
+{
+    client_disconnect(c);
+    return client_dial(c->addresses[c->at], c->user, c->password, &c->redis, e);
 }
 
 int client_connect_any(struct client *c, struct error *e)
@@ -209,13 +208,13 @@ int client_connect_any(struct client *c, struct error *e)
     int code = 0;
     for (size_t i = 0; i < c->count; i++) {
         code = connect_one(c, e);
-        if (code != ERR_IO) {
+        if (code != ERR_UNREACHABLE) {
             return code;
         }
         c->at = (c->at + 1) % c->count;
     }
     if (c->count > 1) {
-        error_set(e, ERR_IO, "none of the %zu nodes can be reached (%s, ...)", c->count,
+        error_set(e, ERR_UNREACHABLE, "none of the %zu nodes can be reached (%s, ...)", c->count,
                   c->addresses[0]);
         error_hint(e, "is the cluster running? start a node with `usher node --id 0`");
     }
@@ -277,6 +276,24 @@ bool client_worth_retrying(int code, uint64_t begun_ms)
            (code == ERR_NOQUORUM && client_now_ms() - begun_ms < CLIENT_QUORUM_MS);
 }
 
+int client_not_known(struct error *e)
+{
+    e->code = ERR_UNKNOWN;
+    error_prefix(e, "whether this was done is not known");
+    return ERR_UNKNOWN;
+}
+
+void client_hint_again(struct error *e, size_t argc, const char **texts, const size_t *lens)
+{
+    for (size_t i = 0; i + 1 < argc; i++) {
+        if (span_is(span_make(texts[i], lens[i]), "--request")) {
+            error_hint(e, "ask again with --request %.*s: it has one effect in all",
+                       (int)lens[i + 1], texts[i + 1]);
+            return;
+        }
+    }
+}
+
 /* One try on the present connection. ERR_IO: the connection broke. */
 static int try_once(struct client *c, size_t argc, const char **argv, const size_t *lens,
                     uint64_t deadline, struct buf *json, struct error *e)
@@ -336,20 +353,26 @@ int client_call(struct client *c, size_t argc, const struct span *argv, struct b
     client_make_id(id);
     size_t total = client_words(argc, argv, id, &texts, &lens);
     uint64_t begun = client_now_ms(), deadline = begun + c->timeout_ms;
+    bool sent = false;
     int code;
     while (true) {
         code = c->redis != NULL ? 0 : client_connect_any(c, e);
         if (code == 0) {
             code = try_once(c, total, texts, lens, deadline, json, e);
+            sent = sent || code == ERR_IO;
         }
-        bool again = code == ERR_IO || client_worth_retrying(code, begun);
+        bool again = client_is_cut(code) || client_worth_retrying(code, begun);
         if (code == 0 || !again || client_now_ms() + CLIENT_RETRY_MS >= deadline) {
             break;
         }
-        if (code == ERR_IO) {
+        if (client_is_cut(code)) {
             client_next_address(c);
         }
         client_pause_ms(CLIENT_RETRY_MS);
+    }
+    if (sent && client_is_cut(code)) {
+        code = client_not_known(e);
+        client_hint_again(e, total, texts, lens);
     }
     mem_free(texts);
     mem_free(lens);

@@ -25,7 +25,8 @@ void client_close(struct client *c);
 const char *client_address(const struct client *c); /* the node it talks to */
 
 /* Runs one command; on 0 `json` is the answer, owned by the caller. Errors of the cluster
- * come back with their code; a connection that cannot be had is ERR_IO. */
+ * come back with their code; ERR_UNREACHABLE: no connection could be had, so nothing was sent;
+ * ERR_UNKNOWN: it was sent and nobody said what became of it. */
 int client_call(struct client *c, size_t argc, const struct span *argv, struct buf *json,
                 struct error *e);
 

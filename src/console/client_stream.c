@@ -272,15 +272,17 @@ int client_line(struct client *c, struct span line, const struct client_hooks *h
                 return status;
             }
             sent = true;
-            if (e->code != ERR_IO || given_up(hooks)) {
+            if (!client_is_cut(e->code) || given_up(hooks)) {
                 return -1;
             }
             client_next_address(c);
             say_again(c, hooks, e);
-        } else if (!sent || e->code != ERR_IO || given_up(hooks)) {
+        } else if (!sent || !client_is_cut(e->code) || given_up(hooks)) {
             return -1;
         }
         if (client_now_ms() + CLIENT_RETRY_MS >= deadline) {
+            (void)client_not_known(e);
+            error_hint(e, "look before you run it again");
             return -1;
         }
         client_pause_ms(CLIENT_RETRY_MS);
@@ -366,15 +368,23 @@ int client_stream(struct client *c, size_t argc, const struct span *argv,
             code = code != 0 ? code : read_answer(c, hooks, &final, json, e);
             sent = sent || code == ERR_IO;
         }
-        bool again = code == ERR_IO || (!final && client_worth_retrying(code, begun));
+        bool again = client_is_cut(code) || (!final && client_worth_retrying(code, begun));
         if (code == 0 || !again || given_up(hooks) ||
             client_now_ms() + CLIENT_RETRY_MS >= deadline) {
             break;
         }
-        if (code == ERR_IO) {
+        if (client_is_cut(code)) {
             client_next_address(c);
         }
         client_pause_ms(CLIENT_RETRY_MS);
+    }
+    if (sent && client_is_cut(code)) {
+        code = client_not_known(e);
+        if (final) {
+            error_hint(e, "look before you run it again");
+        } else {
+            client_hint_again(e, total + 1, texts, lens);
+        }
     }
     mem_free(texts);
     mem_free(lens);

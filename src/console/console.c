@@ -99,7 +99,7 @@ static void report(struct console *c, int status, const struct error *e,
     if (e->code == 0) {
         return;
     }
-    if (interrupt_count() > 0 && e->code != ERR_IO) {
+    if (interrupt_count() > 0 && e->code != ERR_IO && e->code != ERR_UNREACHABLE) {
         (void)fprintf(stderr, "\r\33[K%s\n",
                       e->code == ERR_CANCELED && status == -1 ? e->message : "interrupted");
         return;

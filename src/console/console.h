@@ -33,7 +33,7 @@ int console_main(const struct console_options *o);
 int demo_main(const char *program, int argc, char **argv);
 /* `usher check DATADIR`: what a stopped node's files hold. 0 fine, 1 damaged or in use. */
 int check_main(const char *format, int argc, char **argv);
-/* `usher bench`: load generator. */
-int bench_main(int argc, char **argv);
+/* `usher bench ARG...`: load generator; with `o` NULL it prints its usage. */
+int bench_main(const struct console_options *o, int argc, char **argv);
 
 #endif

@@ -153,6 +153,9 @@ int oneshot_main(const struct console_options *o, int argc, char **argv)
                    ? take_backup(client, &args, &json, &e)
                    : client_stream(client, args.given, args.spans, &hooks, &json, &e);
     }
+    if (code == ERR_UNREACHABLE && strcmp(argv[0], "help") == 0) {
+        error_hint(&e, "a node lists the commands; `usher --help` shows the programs");
+    }
     if (code == 0) {
         render_paged(render, isatty(STDIN_FILENO) == 1);
         render_print(render, span_make((const char *)json.data, json.len), span_make("", 0));

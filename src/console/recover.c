@@ -139,7 +139,7 @@ static enum answer ask(const struct recovery *r, const struct recover_member *m,
     const struct span words[] = { span_of("status") };
     char id[32] = "", cluster[32] = "", mine[32], theirs[32];
     int rc = client_open(&co, &c, &e);
-    if (rc == ERR_IO || rc == ERR_BADARG) {
+    if (rc == ERR_UNREACHABLE || rc == ERR_BADARG) {
         return ANSWER_NONE;
     }
     rc = rc != 0 ? rc : client_call(c, 1, words, &json, &e);
@@ -153,7 +153,7 @@ static enum answer ask(const struct recovery *r, const struct recover_member *m,
     buf_free(&json);
     (void)snprintf(mine, sizeof mine, "%016" PRIx64, r->facts[0].cluster_id);
     (void)snprintf(theirs, sizeof theirs, "%016" PRIx64, m->node_id);
-    if (rc == ERR_IO) {
+    if (rc == ERR_UNREACHABLE || rc == ERR_UNKNOWN) {
         return ANSWER_NONE;
     }
     return !told || (strcmp(id, theirs) == 0 && strcmp(cluster, mine) == 0) ? ANSWER_MEMBER

@@ -93,7 +93,7 @@ local function usher_round()
         local before = cpu_of(c)
         lines_of({ cluster.usher, "bench", "--at", c:addresses(), "--mode", mode, "--clients", tostring(clients),
             "--pipeline", tostring(pipeline), "--seconds", tostring(options.seconds), "--requests", "3000000",
-            "--json" }, function(r)
+            "--json", "--keep" }, function(r)
             record(name .. " /s", r.per_second)
             record(name .. " p50 us", r.p50_us)
             record(name .. " p99 us", r.p99_us)
