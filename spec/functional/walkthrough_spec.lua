@@ -33,6 +33,8 @@ describe("the walk-through", function()
         window:wait("is a voter now: 4 voters, quorum 3, 1 may fail", 70, true)
         c:ready()
         for i = 1, 4 do members.wait_voters(c, i, { 1, 2, 3, 4 }) end
+        local log = c.nodes[four].process:output()
+        assert.is_nil(log:find("removed", 1, true), log) -- nobody took it for one that has left
         c:must(four, "add-event", "1", '[{"row":"A","seats":10}]')
         c:must(four, "book", "1", "ann", "A1")
     end)

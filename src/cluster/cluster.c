@@ -180,6 +180,7 @@ static void on_tick(void *arg)
         snapshot_send_tick(c);
         snapshot_receive_tick(c);
         member_tick(c);
+        told_tick(c);
         vitals_tick(c);
         peers_forget_strangers(c);
     }

@@ -190,6 +190,7 @@ static void join(struct cluster *c, struct peer *p, uint64_t cluster_id)
         return;
     }
     log_info("joining the cluster of %s", p->address);
+    told_led(c);
     start_raft(c, 0);
 }
 

@@ -172,6 +172,9 @@ struct cluster {
     bool raft_on;   /* RAFT_START done, events are delivered */
     bool dead;      /* fatal error or stopping: nothing goes in or out any more */
     bool quarantined, removed;
+    /* member_told.c: the last that told this node that it is no member; index 0: nobody */
+    uint64_t told_index, told_term, led_ms;
+    char told_by[ADDRESS_BYTES_MAX + 1];
     struct log_cache log;
     uint64_t commit, applied;
     struct append *appends, *appends_tail;
@@ -397,7 +400,8 @@ void member_free(struct cluster *c);
 /* ---- member_told.c: the removed are told --------------------------------------------------- */
 void told_check(struct cluster *c, struct peer *p, uint64_t node_id);
 void told_removed(struct cluster *c, struct peer *p, uint64_t conf_index, uint64_t term);
-void told_back(struct cluster *c);                      /* a leader sends entries: in again */
+void told_tick(struct cluster *c);
+void told_led(struct cluster *c); /* a leader sends entries or lets it join: in, or in again */
 void member_removed(struct cluster *c, const char *by); /* by "": its own log says so */
 
 /* ---- apply.c ------------------------------------------------------------------- */

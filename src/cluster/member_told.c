@@ -8,12 +8,15 @@
  * that it can be added again, with its old disk too: a server that was removed is no other
  * than one that was cut off for long.
  *
- * A member that lags may tell a node so that has just been added again. The leader's entries
- * put that right: whoever is sent entries is in the leader's configuration.
+ * A member that lags says the same to a node that has just been added, and is wrong: whoever
+ * is sent entries is in the leader's configuration. So what was told counts only once no leader
+ * has been heard for half an election timeout (some heartbeats); entries that come later put it
+ * right all the same.
  *
  * Nothing of this is stored. A removed node that starts again is told again. */
 #define LOG_MODULE "member"
 
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -40,16 +43,32 @@ void told_check(struct cluster *c, struct peer *p, uint64_t node_id)
     }
 }
 
-void told_removed(struct cluster *c, struct peer *p, uint64_t conf_index, uint64_t term)
+static bool told_counts(const struct cluster *c)
 {
     uint64_t known = c->raft.configuration_uncommitted_index > c->raft.configuration_committed_index
                          ? c->raft.configuration_uncommitted_index
                          : c->raft.configuration_committed_index;
-    if (!c->raft_on || c->dead || c->removed || conf_index <= known ||
-        term < c->raft.current_term || cluster_leads(c)) {
+    return c->raft_on && !c->dead && !c->removed && c->told_index > known &&
+           c->told_term >= c->raft.current_term && !cluster_leads(c);
+}
+
+void told_removed(struct cluster *c, struct peer *p, uint64_t conf_index, uint64_t term)
+{
+    c->told_index = conf_index;
+    c->told_term = term;
+    (void)snprintf(c->told_by, sizeof c->told_by, "%s", p->address);
+}
+
+void told_tick(struct cluster *c)
+{
+    if (c->told_index == 0 || now_ms(c) - c->led_ms < c->election_ms / 2) {
         return;
     }
-    member_removed(c, p->address);
+    bool counts = told_counts(c);
+    c->told_index = 0;
+    if (counts) {
+        member_removed(c, c->told_by);
+    }
 }
 
 /* From the log or told: serve nothing, say so. */
@@ -68,8 +87,10 @@ void member_removed(struct cluster *c, const char *by)
     c->again = true;
 }
 
-void told_back(struct cluster *c)
+void told_led(struct cluster *c)
 {
+    c->led_ms = now_ms(c);
+    c->told_index = 0;
     if (c->removed && !c->dead && !c->quarantined) {
         log_info("this node is a member again");
         c->removed = false;

@@ -209,9 +209,8 @@ void receive_raft(struct cluster *c, const struct transport_peer *from, const ui
     }
     m.server_id = from->node_id;
     m.server_address = from->address;
-    if (c->removed && m.type == RAFT_APPEND_ENTRIES &&
-        m.append_entries.term >= raft_current_term(&c->raft)) {
-        told_back(c);
+    if (m.type == RAFT_APPEND_ENTRIES && m.append_entries.term >= raft_current_term(&c->raft)) {
+        told_led(c);
     }
     if (c->removed || !acceptable(c, &m, p)) {
         message_release(&m);

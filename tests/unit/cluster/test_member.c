@@ -134,6 +134,12 @@ static struct node *follower(struct world *w)
     return NULL;
 }
 
+static bool is_removed(void *arg)
+{
+    const struct node *n = arg;
+    return n->role == ROLE_REMOVED;
+}
+
 /* ---- Joining ------------------------------------------------------------------------------ */
 
 /* Asked of a follower, the address started afterwards: a voter with all of the state. */
@@ -153,6 +159,39 @@ static void test_add_then_start(void **state)
         world_propose(w, 5);
         world_check(w);
         assert_true(node_status(&w->nodes[3]).digest == node_status(&w->nodes[0]).digest);
+        world_free(w);
+    }
+}
+
+/* A member that lags behind the joining does not drive the new node away: who has just been
+ * let in, empty or with its old disk, is never told that it was removed. */
+static void test_laggard_does_not_drive_away(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 500; seed < 516; seed++) {
+        struct world *w = house(seed, 3, 4);
+        struct node *d = &w->nodes[3], *lags = follower(w), *leader = world_leader(w);
+        bool old_disk = seed % 2 == 0;
+        if (old_disk) {
+            node_start(d);
+            assert_int_equal(change(leader, CHANGE_ADD, "d:1", ""), 0);
+            assert_int_equal(change(leader, CHANGE_REMOVE, "d:1", ""), 0);
+            assert_true(sim_run_until(w->sim, 3000, is_removed, d));
+            assert_int_equal(voters(w), 3);
+        }
+        d->fatal = false;
+        sim_block(w->sim, leader->address, lags->address, true);
+        if (!old_disk) {
+            node_start(d);
+        }
+        assert_int_equal(change(leader, CHANGE_ADD, "d:1", ""), 0);
+        d->outside = false;
+        assert_false(d->fatal);
+        sim_heal(w->sim);
+        assert_int_equal(voters(w), 4);
+        world_propose(w, 3);
+        world_check(w);
+        assert_false(d->fatal);
         world_free(w);
     }
 }
@@ -747,6 +786,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_add_then_start),
+        cmocka_unit_test(test_laggard_does_not_drive_away),
         cmocka_unit_test(test_add_nobody),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_add_of_another_cluster),
