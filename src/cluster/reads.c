@@ -197,16 +197,24 @@ int cluster_local_ready(const struct cluster *c, struct error *e)
         return error_set(e, ERR_NOTREADY, "%s", c->quarantine_text);
     }
     if (!c->raft_on || c->dead || c->removed) {
-        return error_set(e, ERR_NOTREADY, "this node serves nothing: %s",
-                         c->removed ? "it was removed from the cluster"
-                         : c->dead  ? "it is stopping"
-                                    : "it has no cluster yet");
+        (void)error_set(e, ERR_NOTREADY, "this node serves nothing: %s",
+                        c->removed ? "it was removed from the cluster"
+                        : c->dead  ? "it is stopping"
+                                   : "it has no cluster yet");
+        if (c->removed) {
+            error_hint(e, "ask a member; stop this node, or add it again: add-node %s", c->address);
+        } else {
+            error_hint(e, c->dead ? "ask another node" : "`status` says whom it waits for");
+        }
+        return e->code;
     }
     if (cluster_leads(c) && c->ready) {
         return 0;
     }
     if (!c->learned || c->applied < c->learned_index || c->installing) {
-        return error_set(e, ERR_NOTREADY, "this node has not caught up since its start");
+        (void)error_set(e, ERR_NOTREADY, "this node has not caught up since its start");
+        error_hint(e, "ask another node, or this one again in a moment");
+        return e->code;
     }
     return 0;
 }

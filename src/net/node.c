@@ -171,12 +171,10 @@ static void on_signal(uv_signal_t *handle, int number)
     stop(n);
 }
 
+/* The cluster has logged it already. */
 static void on_fatal(void *arg, const struct error *e, bool stop_process)
 {
     struct node *n = arg;
-    char line[ERROR_MESSAGE_BYTES + ERROR_HINT_BYTES + 32];
-    (void)error_format(e, line, sizeof line);
-    log_error("%s", line);
     if (stop_process && n->failed.code == 0) {
         n->failed = *e;
         stop(n);

@@ -110,14 +110,19 @@ static void push_vitals(lua_State *L, const struct cluster_member *m)
     set_integer(L, "files_max", v->files_max);
 }
 
-/* node.members() -> the members with all that is known of them here */
+/* node.members() -> the members with all that is known of them here. A node that was removed
+ * knows the others only from the configuration that it was in last. */
 static int node_members(lua_State *L)
 {
     struct cluster_status s;
+    lua_Integer n = 0;
     cluster_status(cluster_of(L), &s);
     lua_createtable(L, (int)s.members_count, 0);
     for (size_t i = 0; i < s.members_count; i++) {
         const struct cluster_member *m = &s.members[i];
+        if (m->self && s.role == ROLE_REMOVED) {
+            continue;
+        }
         lua_createtable(L, 0, 14);
         set_string(L, "address", m->address);
         set_hex(L, "id", m->node_id);
@@ -140,7 +145,7 @@ static int node_members(lua_State *L)
             push_vitals(L, m);
             lua_setfield(L, -2, "vitals");
         }
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
+        lua_rawseti(L, -2, ++n);
     }
     lua_json_mark_list(L);
     return 1;
