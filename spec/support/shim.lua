@@ -1,5 +1,5 @@
---- Clusters whose disks fail on request: every node runs with a preloaded library (tests/shim) that
---- reads its faults from a file of that node's.
+--- Clusters whose disks fail and whose links are cut on request: every node runs with a preloaded
+--- library (tests/shim) that reads its faults from a file of that node's.
 local cluster = require "spec.support.cluster"
 local uv = require "luv"
 
@@ -31,6 +31,12 @@ function M.new(options)
         -- Renamed into place: a node never reads half a line.
         cluster.write(file(i) .. ".new", text or "")
         assert(os.rename(file(i) .. ".new", file(i)))
+    end
+    --- From now on what node i sends to the nodes `to` (none: heals) is lost; it still hears them.
+    function c.cut(_, i, to)
+        local lines = {}
+        for k, other in ipairs(to or {}) do lines[k] = ("send DROP :%d:\n"):format(c.nodes[other].port) end
+        c:faults(i, table.concat(lines))
     end
     return c
 end

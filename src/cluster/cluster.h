@@ -128,6 +128,8 @@ void cluster_batch_abandon(struct cluster *c);
  * the store; or with ERR_NOTLEADER (forward it), ERR_NOQUORUM, ERR_CANCELED. */
 typedef void (*cluster_read_cb)(void *arg, int status);
 void cluster_read(struct cluster *c, cluster_read_cb cb, void *arg);
+/* The leader is heard here, but has not answered this node for some seconds. */
+bool cluster_leader_deaf(struct cluster *c);
 /* 0 when local reads may be answered here (a commit index learned from a leader in this
  * run has been applied), else ERR_NOTREADY / quarantined text. */
 int cluster_local_ready(const struct cluster *c, struct error *e);

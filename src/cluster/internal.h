@@ -61,6 +61,7 @@ struct peer {
     uint64_t told_ms;
     /* vitals.c */
     uint64_t rtt_us;
+    unsigned unheard; /* pings since the last answer, or since the link is up */
     uint64_t vitals_ms; /* mono time; 0 none */
     struct cluster_vitals vitals;
 };

@@ -6,7 +6,10 @@
  *
  * Digests can only be compared before the same entry: the newest one known here goes along
  * with its index, and the receiver looks its own up (quarantine.c keeps the last few thousand).
- * This only shows; quarantine decides by itself. */
+ * This only shows; quarantine decides by itself.
+ *
+ * With them goes a ping, and who does not answer some in a row does not hear this node, however
+ * well it is heard here: a cut one way. */
 #define LOG_MODULE "cluster"
 
 #include <string.h>
@@ -15,6 +18,7 @@
 #include "cluster/internal.h"
 
 #define VITALS_EVERY_MS 1000
+#define UNHEARD_MAX     3 /* pings without an answer: two to three seconds */
 #define WORDS           (sizeof(struct cluster_vitals) / sizeof(uint64_t))
 
 static void fill(struct cluster *c, struct cluster_vitals *v)
@@ -56,6 +60,7 @@ void vitals_tick(struct cluster *c)
     fill(c, &c->vitals);
     memcpy(words, &c->vitals, sizeof words);
     for (struct peer *p = c->peers; p != NULL; p = p->next) {
+        p->unheard += p->unheard < UNHEARD_MAX;
         if (!p->member || !p->up) {
             continue;
         }
@@ -82,6 +87,14 @@ void vitals_on_pong(struct cluster *c, struct peer *p, uint64_t stamp)
 {
     uint64_t now = c->env->ops->mono_ns(c->env);
     p->rtt_us = stamp <= now ? (now - stamp) / 1000 : 0;
+    p->unheard = 0;
+}
+
+bool cluster_leader_deaf(struct cluster *c)
+{
+    const char *leader = status_leader(c);
+    const struct peer *p = leader[0] != '\0' ? peer_find(c, leader) : NULL;
+    return p != NULL && p->unheard >= UNHEARD_MAX;
 }
 
 void vitals_on_frame(struct cluster *c, struct peer *p, struct reader *r)

@@ -102,6 +102,22 @@ static void expire(struct item *it)
     }
 }
 
+/* The leader's word comes through, this node's does not (a cut one way): it would wait in vain. */
+static void refuse_deaf_leader(struct item *it)
+{
+    struct service *s = it->service;
+    struct error e;
+    char why[ADDRESS_BYTES_MAX + 64];
+    (void)snprintf(why, sizeof why, "the leader, %s, does not hear this node", s->leader);
+    if (it->maybe || (it->sent && !it->is_read)) {
+        item_unknown(it, why);
+    } else {
+        (void)error_set(&e, ERR_NOQUORUM, "%s; nothing was done", why);
+        error_hint(&e, "ask another node; look at the network from here to there");
+        item_refuse(it, &e);
+    }
+}
+
 static bool leaderless(const struct service *s, uint64_t now)
 {
     return s->leader[0] == 0 && now >= s->leaderless_ms + LEADERLESS_MS;
@@ -124,13 +140,15 @@ static void sweep(struct service *s)
 {
     uint64_t now = service_now(s);
     bool gone = leaderless(s, now);
+    bool deaf = s->cluster != NULL && cluster_leader_deaf(s->cluster);
     buf_clear(&s->scratch);
     for (struct item *it = s->all; it != NULL; it = it->all_next) {
         if (it->answered || it->state == ITEM_NODE) {
             continue;
         }
         bool undecided = it->state == ITEM_QUEUED && !it->maybe;
-        if (now >= it->deadline_ms || (gone && undecided)) {
+        if (now >= it->deadline_ms || (gone && undecided) ||
+            (deaf && it->state == ITEM_FORWARDED)) {
             buf_put(&s->scratch, &it, sizeof it);
         }
     }
@@ -142,6 +160,8 @@ static void sweep(struct service *s)
         }
         if (now >= it->deadline_ms) {
             expire(it);
+        } else if (it->state == ITEM_FORWARDED) {
+            refuse_deaf_leader(it);
         } else {
             refuse_no_leader(it);
         }

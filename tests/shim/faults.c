@@ -1,4 +1,5 @@
-/* A library to be preloaded into a node by specs: makes its disk, or its resolver, fail on request.
+/* A library to be preloaded into a node by specs: makes its disk or its resolver fail, or cuts
+ * what it sends.
  *
  * $USHER_FAULTS names a file; each line of it is one fault, in force while it stands there:
  *
@@ -6,6 +7,8 @@
  *                        PART: in the path of the file ("log-", "vote", "snapshot", "/")
  *     space BYTES PART   what statvfs() says is free
  *     resolve NONE NAME  no resolver knows this host
+ *     send DROP :PORT:   what it writes to connections that it made to this port is lost
+ *                        without a word; what comes from there still arrives
  *
  * An absent or empty file: everything is as without the library. The file is read at each
  * call, with plain system calls, so a spec switches faults on and off while the node runs. */
@@ -13,11 +16,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Declared by no header in this form: the C library has them under both names. */
@@ -124,6 +131,42 @@ ssize_t pread64(int fd, void *data, size_t len, off_t at)
     FAIL_WITH("read", fd);
     NEXT(pread_fn, "pread64");
     return f(fd, data, len, at);
+}
+
+/* Whether what goes out here is to be lost. Nodes send over connections that they made
+ * themselves, so the other end's port says to whom. */
+static bool is_cut(int fd)
+{
+    struct sockaddr_storage to = { 0 };
+    socklen_t len = sizeof to;
+    char port[16], value[32];
+    if (getpeername(fd, (struct sockaddr *)&to, &len) != 0 ||
+        (to.ss_family != AF_INET && to.ss_family != AF_INET6)) {
+        return false;
+    }
+    in_port_t number = to.ss_family == AF_INET ? ((struct sockaddr_in *)&to)->sin_port
+                                               : ((struct sockaddr_in6 *)&to)->sin6_port;
+    (void)snprintf(port, sizeof port, ":%u:", ntohs(number));
+    find("send", port, value, sizeof value);
+    return strcmp(value, "DROP") == 0;
+}
+
+ssize_t write(int fd, const void *data, size_t len)
+{
+    typedef ssize_t (*write_fn)(int, const void *, size_t);
+    NEXT(write_fn, "write");
+    return is_cut(fd) ? (ssize_t)len : f(fd, data, len);
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+    typedef ssize_t (*writev_fn)(int, const struct iovec *, int);
+    NEXT(writev_fn, "writev");
+    ssize_t len = 0;
+    for (int i = 0; i < count; i++) {
+        len += (ssize_t)iov[i].iov_len;
+    }
+    return is_cut(fd) ? len : f(fd, iov, count);
 }
 
 int fdatasync(int fd)
