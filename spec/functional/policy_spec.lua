@@ -44,6 +44,11 @@ describe("a policy from the profile", function()
             local reply, why = c:call(i, "hold", "1", "bob", "A4")
             assert.is_nil(reply)
             assert.truthy(why:find("^DENIED") and why:find("A3", 1, true), why)
+            assert.truthy(why:find("possible: A", 1, true), why) -- the nearest that is granted
+            assert.truthy(why:find("; rule no_orphans of policy %d+$"), why)
+            reply, why = c:call(i, "hold", "1", "bob", "A4", "--dry-run")
+            assert.is_nil(reply)
+            assert.truthy(why:find("dry run: max_per_customer ok, no_orphans no", 1, true), why)
         end
     end)
 

@@ -71,7 +71,7 @@ static bool judge_block(struct search *s)
                        .leaves = s->leaves,
                        .after = "held" };
     rules_push_ask(L, &ask);
-    rules_try(L, -1);
+    rules_try(L, -1, false);
     bool ok = lua_isnil(L, -1);
     if (!ok && lua_type(L, -1) == LUA_TTABLE) {
         lua_getfield(L, -1, "rule");

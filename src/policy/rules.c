@@ -229,14 +229,14 @@ int tx_with_codes(lua_State *L)
 
 /* ---- Judging -------------------------------------------------------------------------- */
 
-void rules_try(lua_State *L, int ask)
+void rules_try(lua_State *L, int ask, bool traced)
 {
     struct policy *p = vm_of(L);
     ask = lua_absindex(L, ask);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->judge);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
     lua_pushvalue(L, ask);
-    if (p->dry_run) {
+    if (traced && p->dry_run) {
         lua_rawgetp(L, LUA_REGISTRYINDEX, &p->trace);
     } else {
         lua_pushnil(L);
@@ -248,7 +248,7 @@ void rules_judge(lua_State *L, int ask)
 {
     struct policy *p = vm_of(L);
     ask = lua_absindex(L, ask);
-    rules_try(L, ask);
+    rules_try(L, ask, true);
     if (!lua_isnil(L, -1)) {
         int denial = lua_gettop(L);
         lua_rawgeti(L, LUA_REGISTRYINDEX, p->alternative);
@@ -307,6 +307,34 @@ void rules_put_trace(lua_State *L, struct buf *out)
     lua_rawgetp(L, LUA_REGISTRYINDEX, &p->trace);
     lua_json_encode(L, -1, out, render_object);
     lua_pop(L, 1);
+}
+
+/* Appends as much as there is room for. */
+static size_t append(char *out, size_t cap, size_t n, struct span text)
+{
+    size_t len = text.len < cap - 1 - n ? text.len : cap - 1 - n;
+    memcpy(out + n, text.data, len);
+    out[n + len] = 0;
+    return n + len;
+}
+
+size_t rules_trace_text(lua_State *L, char *out, size_t cap)
+{
+    size_t n = 0;
+    out[0] = 0;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &vm_of(L)->trace);
+    lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, i);
+        lua_getfield(L, -1, "rule");
+        lua_getfield(L, -2, "ok");
+        n = append(out, cap, n, span_of(i == 1 ? "dry run: " : ", "));
+        n = append(out, cap, n, vm_to_span(L, -2));
+        n = append(out, cap, n, span_of(lua_toboolean(L, -1) ? " ok" : " no"));
+        lua_pop(L, 3);
+    }
+    lua_pop(L, 1);
+    return n;
 }
 
 /* ---- Hooks ------------------------------------------------------------------------------- */

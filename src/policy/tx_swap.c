@@ -109,7 +109,7 @@ static bool denied(lua_State *L, const struct side *side, const struct side *oth
     rules_wanted(L, seats, VERB_RESEAT, &judge, &price);
     if (judge) {
         rules_push_ask(L, &ask);
-        rules_try(L, -1);
+        rules_try(L, -1, true);
         if (!lua_isnil(L, -1)) {
             return true;
         }

@@ -388,7 +388,7 @@ static int tx_judge(lua_State *L)
         ask.gains = without(L, seats->place, seats->type, seats->count, o->places, o->places_count);
     }
     rules_push_ask(L, &ask);
-    rules_try(L, -1);
+    rules_try(L, -1, false);
     if (lua_isnil(L, -1)) {
         lua_pushboolean(L, 1);
         return 1;

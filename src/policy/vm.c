@@ -7,6 +7,7 @@
  * line as Lua reports them. */
 #include "policy/vm.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -176,6 +177,38 @@ static void put_fields(lua_State *L, struct buf *fields, struct span seat)
     }
 }
 
+/* Adds to the hint; what was there gives way where both are too long. */
+static void add_hint(struct error *e, const char *more)
+{
+    char old[ERROR_HINT_BYTES];
+    size_t room = sizeof old - 1, len = strlen(more) + 2;
+    (void)snprintf(old, sizeof old, "%s", e->hint);
+    error_hint(e, "%.*s%s%s", (int)(len < room ? room - len : 0), old, old[0] != 0 ? "; " : "",
+               more);
+}
+
+/* One line is all that RESP has for a refusal: it names the rule and the policy's version, and in
+ * a dry run what every rule said. */
+static void name_rules(lua_State *L, struct error *e)
+{
+    char text[ERROR_HINT_BYTES / 2];
+    struct span rule = member(L, "rule");
+    lua_pushliteral(L, "policy");
+    lua_Integer version = lua_rawget(L, 1) == LUA_TNUMBER ? lua_tointeger(L, -1) : 0;
+    int shown = rule.len < 64 ? (int)rule.len : 64;
+    if (rule.len > 0 && version > 0) {
+        (void)snprintf(text, sizeof text, "rule %.*s of policy %lld", shown, rule.data,
+                       (long long)version);
+        add_hint(e, text);
+    } else if (rule.len > 0) {
+        (void)snprintf(text, sizeof text, "rule %.*s", shown, rule.data);
+        add_hint(e, text);
+    }
+    if (vm_of(L)->dry_run && rules_trace_text(L, text, sizeof text) > 0) {
+        add_hint(e, text);
+    }
+}
+
 /* [error value] Runs in a pcall of its own: even this may run out of memory. */
 int vm_error_protected(lua_State *L)
 {
@@ -202,6 +235,7 @@ int vm_error_protected(lua_State *L)
     if (hint.len > 0) {
         error_hint(&out->error, "%.*s", (int)hint.len, hint.data);
     }
+    name_rules(L, &out->error);
     out->code = code;
     put_fields(L, &out->fields, seat);
     return 0;

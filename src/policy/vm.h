@@ -257,8 +257,10 @@ void rules_wanted(lua_State *L, const struct places *seats, enum verb verb, bool
 bool rules_overbook(lua_State *L, const struct places *seats);
 /* Pushes the ask table. [-0, +1] */
 void rules_push_ask(lua_State *L, const struct ask *ask);
-/* Judges the ask at `ask`. [-0, +1]: the denial, or nil */
-void rules_try(lua_State *L, int ask);
+/* Judges the ask at `ask`. [-0, +1]: the denial, or nil
+ *
+ * traced  it is what was asked for, not a candidate: a dry run shows what each rule says to it. */
+void rules_try(lua_State *L, int ask, bool traced);
 /* The same, but raises the denial. */
 void rules_judge(lua_State *L, int ask);
 /* Sets the prices of the places; returns the total. */
@@ -270,6 +272,9 @@ int rules_atomic(lua_State *L, lua_CFunction f);
 void rules_call(lua_State *L, int args, int results);
 /* Members "dry_run" and "rules" of an answer or refusal. */
 void rules_put_trace(lua_State *L, struct buf *out);
+/* The same on one line, "dry run: one ok, two no"; returns its length, 0 when none was asked.
+ * [-0, +0] MAY_RAISE */
+size_t rules_trace_text(lua_State *L, char *out, size_t cap);
 void rules_hook(lua_State *L, enum hook hook, int order);
 
 /* ---- Waiting lists (waiting.c) ---------------------------------------------------------- */

@@ -416,8 +416,29 @@ static void test_dry_run(void **state)
           "'rule':'one','ok':true,'event':'1'},{'rule':'two','ok':true}]}" },
         { "book 1 bob A1 --dry-run", "!DENIED not bob {'dry_run':true,'rules':[{'rule':'one','ok':"
                                      "false,'message':'not bob'},{'rule':'two','ok':true}]}" },
+        { "book 1 bob A1 --dry-run",
+          "!DENIED not bob; rule one of policy 1; dry run: one no, two ok" },
+        { "book 1 bob A1", "!DENIED not bob; rule one of policy 1 {'rule':'one','policy':1}" },
+        { "book 1 ann A1..A3 --dry-run", "{'rules':[{'ok':true},{'ok':true}]}" },
         { "seats 1", "{'taken':{}}" },
         { "t 1 --dry-run", "{'answer':[1,2],'dry_run':true,'rules':[]}" });
+}
+
+/* What rules say of candidates, which nobody asked for, is not shown: only what they say of the
+ * seats that are proposed. */
+static void test_dry_run_best(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { DO("rules = { rule { name = 'far', check = function(tx, ask) "
+             "return ask.seats[1].seat.position > 3, 'too near' end } },",
+             "tx:judge { verb = 'take', customer = 'ann', seats = { 'A1' }, event = tx:event '1' } "
+             "return {}"),
+          "" },
+        { "best 1 ann 1 --dry-run",
+          "{'seats':['*'],'dry_run':true,'rules':[{'rule':'far','ok':true,'event':'1'}]}" },
+        { "t 1 --dry-run", "{'dry_run':true,'rules':[]}" });
 }
 
 /* The policy's own data: any JSON value, sorted keys, sizes bounded. */
@@ -703,6 +724,7 @@ int main(void)
         cmocka_unit_test(test_hold_limits),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_dry_run),
+        cmocka_unit_test(test_dry_run_best),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_words),
