@@ -106,6 +106,28 @@ describe("usher policy test", function()
         assert.equal(out:match("house:play.-house:"), again:match("house:play.-house:"))
     end)
 
+    it("plays as many customers as the command line says, from its seed, and tells what it played", function()
+        cluster.write(dir .. "/mine_spec.lua", [[
+            local test = require "usher.test"
+            it("never sells a customer five", function()
+                test.property { policy = "policy.lua", rows = { "A: ......", "B: ......" }, steps = 10, name = "five",
+                    holds = function(house)
+                        for _, party in ipairs(house:parties()) do
+                            if #party.seats > 4 then return false end
+                        end
+                    end }
+            end)]])
+        local status, out = run("policy", "test", dir, "--customers", "200", "--seed=3")
+        assert.equal(0, status, out)
+        local customers = out:match("five: (%d+) customers in %d+ houses, seed 3: %d+ commands granted")
+        assert.truthy(math.tointeger(tonumber(customers)) >= 200, out)
+        has(out, "1 success / 0 failures")
+        local err
+        status, out, err = run("policy", "test", dir, "--customers", "many")
+        assert.equal(1, status, out)
+        has(err, "--customers takes a whole number, 1 or more")
+    end)
+
     it("runs one spec, the specs beside a policy.lua, and busted's own options", function()
         cluster.write(dir .. "/mine_spec.lua", SPEC)
         cluster.write(dir .. "/other_spec.lua", "it('is another', function() end)")

@@ -42,12 +42,13 @@ static int fail(const struct error *e)
 
 static int usage(void)
 {
-    (void)fputs("usage: usher policy test PATH [BUSTED-OPTION...]   its *_spec.lua, no cluster\n"
+    (void)fputs("usage: usher policy test PATH [--customers N] [--seed N] [BUSTED-OPTION...]\n"
+                "                                                  its *_spec.lua, no cluster\n"
                 "       usher policy check PATH                    compiles it, no cluster\n"
                 "       usher policy list | show [VERSION] [--only FILE]\n"
                 "       usher policy diff PATH | VERSION [VERSION]\n"
-                "       usher policy deploy PATH [--expect N] [--no-test]\n"
-                "       usher policy rollback [VERSION] [--expect N]\n"
+                "       usher policy deploy PATH [--expect N] [--author WHO] [--no-test]\n"
+                "       usher policy rollback [VERSION] [--expect N] [--author WHO]\n"
                 "       usher policy rehearse PATH|VERSION [--last N | --since T]\n"
                 "PATH is a .lua file, or a folder with policy.lua and its modules.\n",
                 stderr);

@@ -100,8 +100,10 @@ int policy_test_main(int argc, char **argv)
 {
     struct stat s;
     if (argc < 1 || argv[0][0] == '-') {
-        (void)fprintf(stderr, "usage: usher policy test PATH [BUSTED-OPTION...]\n"
-                              "runs the *_spec.lua of a policy's folder, or one spec file\n");
+        (void)fprintf(
+            stderr, "usage: usher policy test PATH [--customers N] [--seed N] [BUSTED-OPTION...]\n"
+                    "runs the *_spec.lua of a policy's folder, or one spec file;\n"
+                    "--customers: every test.property plays at least so many\n");
         return EXIT_USAGE;
     }
     if (stat(argv[0], &s) != 0) {

@@ -49,7 +49,7 @@ describe("accessible places", function()
         test.property {
             policy = "policy.lua", rows = ROWS, now = "2026-04-01", types = { "wheelchair" }, party = 4,
             events = { ["1"] = { attributes = { start = "2027-05-01 20:00" } } },
-            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300,
+            customers = 300,
             holds = function(h)
                 for _, party in ipairs(h:parties()) do
                     local order, users, company = h:order(party.order), 0, 0

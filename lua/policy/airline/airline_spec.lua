@@ -54,7 +54,7 @@ describe("the airline", function()
             areas = { { name = "ECONOMY", category = "economy", capacity = 20 },
                 { name = "BUSINESS", category = "business", capacity = 5 } },
             events = { ["1"] = { attributes = { start = "2026-05-01 08:00" } } },
-            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300,
+            customers = 300,
             holds = function(h)
                 for _, area in ipairs(h:event().areas) do
                     local held, booked = area:use()

@@ -40,12 +40,17 @@ describe("the cinema", function()
     it("never sells more than eight to one customer, nor a child alone", function()
         test.property {
             policy = "policy.lua", rows = ROWS, types = { "child" }, party = 6,
-            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300,
+            customers = 300,
             holds = function(h)
                 local places = {}
                 for _, party in ipairs(h:parties()) do
                     places[party.customer] = (places[party.customer] or 0) + #party.seats
                     if places[party.customer] > 8 then return false, party.customer .. " has too many" end
+                    local children, seats = 0, h:order(party.order).seats
+                    for _, place in ipairs(seats) do
+                        if place.type == "child" then children = children + 1 end
+                    end
+                    if children == #seats then return false, party.customer .. "'s children are alone" end
                 end
             end,
         }

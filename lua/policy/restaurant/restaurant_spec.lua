@@ -50,7 +50,7 @@ describe("the restaurant", function()
         test.property {
             policy = "policy.lua", charts = { house = chart() }, now = "2026-05-01 12:00", party = 6,
             events = { ["1"] = { attributes = { start = "2027-05-01 19:00" } } },
-            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300,
+            customers = 300,
             actions = { function(_, random)
                 return ("reserve 1 r%d %d"):format(random:int(1, 999), random:int(1, 6))
             end },

@@ -90,11 +90,11 @@ describe("the stadium's sale", function()
         h:grants "hold 1 cid M1"
     end)
 
-    it("sells nobody more than four", function()
+    it("sells nobody more than four, and nothing to who never came through the queue", function()
         test.property {
             policy = "policy.lua", charts = { house = CHART }, now = "2026-03-10",
             events = { ["1"] = { attributes = { start = "2026-05-01 20:00" } } },
-            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300,
+            customers = 300,
             actions = { function(h, random)
                 local parties = h:parties()
                 local who = #parties > 0 and parties[random:int(1, #parties)].customer or "c1"
@@ -105,6 +105,9 @@ describe("the stadium's sale", function()
                 for _, party in ipairs(h:parties()) do
                     places[party.customer] = (places[party.customer] or 0) + #party.seats
                     if places[party.customer] > 4 then return false, party.customer .. " has more than four" end
+                    if not h:get("queue:1:c:" .. party.customer) then
+                        return false, party.customer .. " never queued"
+                    end
                 end
             end,
         }

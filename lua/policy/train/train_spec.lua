@@ -45,7 +45,7 @@ describe("the train", function()
     it("never breaks a journey over two seats", function()
         test.property {
             policy = "policy.lua", rows = { "C1-: ....", "C2-: ...." }, events = { "T-1", "T-2", "T-3" },
-            customers = tonumber(os.getenv "USHER_CUSTOMERS") or 300, party = 3,
+            customers = 300, party = 3,
             actions = { function(_, random)
                 local from = random:int(1, 3)
                 return ("ride T %d %d r%d %d"):format(from, random:int(from + 1, 4), random:int(1, 999),

@@ -10,7 +10,9 @@ local house_of = require "usher.test.house"
 local words = require "usher.test.words"
 local Random = require "usher.test.random"
 
-local M = {}
+--- run_with  customers and seed of every property, whatever its spec says (`usher policy test
+---           --customers N --seed N`); each then tells what it played
+local M = { run_with = {} }
 
 local KEYS = { holds = true, steps = true, customers = true, length = true, party = true, types = true,
     actions = true, name = true }
@@ -38,13 +40,16 @@ local function play_step(house, line)
     return ok, ok and order_or_message or nil
 end
 
--- Plays steps on a house; the reason when the property breaks.
-local function replay(house, steps, holds)
+-- Plays steps on a house; the reason when the property breaks. `seen` is told of every order.
+local function replay(house, steps, holds, seen)
     house_of.fill(house)
     for _, step in ipairs(steps) do
         local ok, order, mistake = play_step(house, step.line)
         if mistake then return mistake end
-        if ok and order then house.named[tostring(step.number)] = order end
+        if ok and order then
+            house.named[tostring(step.number)] = order
+            if seen then seen(step, order) end
+        end
         if ok then
             local why = broken(holds, house)
             if why then return why end
@@ -93,6 +98,29 @@ local function drop_words(steps, breaks)
     return steps
 end
 
+-- `best 1 ann 2` finds other seats when a step before it is left out: as the seats that it found,
+-- `hold 1 ann A4 A5`, it stands alone.
+local function name_seats(house, steps, holds, breaks)
+    local lines = {}
+    replay(house, steps, holds, function(step, order)
+        local verb, event, customer, _, option = table.unpack(step.line)
+        if verb ~= "best" or event:find(",", 1, true) or (option and option ~= "--book") then return end
+        local line = { option and "book" or "hold", event, customer }
+        for _, place in ipairs((house:order(order) or { seats = {} }).seats) do
+            line[#line + 1] = place.count and ("%s*%d"):format(place.seat, place.count) or place.seat
+        end
+        lines[step] = #line > 3 and line or nil
+    end)
+    for i, step in ipairs(steps) do
+        if lines[step] then
+            local changed = { table.unpack(steps) }
+            changed[i] = { number = step.number, line = lines[step] }
+            if breaks(changed) then steps = changed end
+        end
+    end
+    return steps
+end
+
 local function shrink(house, steps, holds, budget)
     local function breaks(candidate)
         if budget == 0 then return false end
@@ -100,6 +128,7 @@ local function shrink(house, steps, holds, budget)
         return replay(house, candidate, holds) ~= nil
     end
     local before
+    steps = name_seats(house, drop_steps(steps, breaks), holds, breaks)
     repeat
         before = #steps
         steps = drop_steps(steps, breaks)
@@ -202,6 +231,19 @@ local function say_mistake(options)
     end
 end
 
+local function with_overrides(options)
+    local out = {}
+    for key, value in pairs(options) do out[key] = value end
+    out.seed = M.run_with.seed or options.seed
+    if M.run_with.customers then out.customers, out.steps = M.run_with.customers, nil end
+    return out
+end
+
+local function tell(total, options)
+    print(("\n%s: %d customers in %d houses, seed %d: %d commands granted, %d refused; it holds"):format(
+        options.name or "property", total.customers, total.houses, options.seed or 1, total.granted, total.refused))
+end
+
 --- Plays random customers and fails when `holds` does not.
 ---
 --- Beside the options of test.house:
@@ -215,6 +257,7 @@ end
 function M.run(options)
     local mistake = say_mistake(options)
     if mistake then words.fail(mistake) end
+    options = with_overrides(options)
     local house = house_of.new(copy_without(options, KEYS))
     local run = setmetatable({ length = options.length or 150 }, { __index = options })
     local random = Random.new(options.seed or 1)
@@ -230,6 +273,7 @@ function M.run(options)
                 total.steps))
         end
     end
+    if M.run_with.customers then tell(total, options) end
     return total
 end
 

@@ -1,5 +1,5 @@
---- `usher policy test PATH [BUSTED-OPTION...]`: busted over a policy's *_spec.lua, in the
---- program's own process. Ends the process when something fails, as busted does.
+--- `usher policy test PATH [--customers N] [--seed N] [BUSTED-OPTION...]`: busted over a policy's
+--- *_spec.lua, in the program's own process. Ends the process when something fails, as busted does.
 local path, kind = ... -- the folder or file; "folder" or "file"
 
 local function fail(text)
@@ -19,6 +19,25 @@ if kind == "file" then
     if not folder then folder, root = ".", path end
     if not root:find("_spec%.lua$") then root = "." end
 end
+
+--- Takes `--name N` or `--name=N` out of the arguments, for every property of the run.
+local function take_number(name)
+    for i, word in ipairs(arg) do
+        local value = word == "--" .. name and arg[i + 1] or word:match("^%-%-" .. name .. "=(.*)$")
+        if value then
+            local n = math.tointeger(tonumber(value))
+            if not n or n < 1 then fail(("--%s takes a whole number, 1 or more"):format(name)) end
+            table.remove(arg, i)
+            if word == "--" .. name then table.remove(arg, i) end
+            require("usher.test.property").run_with[name] = n
+            return
+        elseif word == "--" .. name then
+            fail(("--%s takes a whole number, 1 or more"):format(name))
+        end
+    end
+end
+take_number "customers"
+take_number "seed"
 
 local line = { [0] = "usher policy test", "-C", folder, "--pattern=_spec%.lua$", "--no-recursive", table.unpack(arg) }
 line[#line + 1] = root

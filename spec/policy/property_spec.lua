@@ -1,0 +1,87 @@
+--- The property runner: what FIELD.md's venues promise holds under random customers, and policies
+--- that are broken on purpose are caught and shrunk to a few lines.
+local test = require "usher.test"
+
+local ROWS = { "A: ....|......", "B: .........." }
+
+-- Never two parties closer than two seats along a row, aisles included.
+local function apart(house)
+    for _, seat in ipairs(house:seats()) do
+        local other = seat.order and seat:next(1, true)
+        if other and other.order and other.customer ~= seat.customer then
+            return false, seat.label .. " and " .. other.label .. " are side by side"
+        end
+    end
+end
+
+-- Never an orphan, in a house where nobody gives anything back.
+local function no_orphan(house)
+    for _, seat in ipairs(house:seats()) do
+        local left, right = seat:next(-1), seat:next(1)
+        if seat.status == "free" and left and right and left.order and right.order then
+            return false, seat.label .. " was left alone"
+        end
+    end
+end
+
+local function policy(rules)
+    return ('local rules = require "usher.rules"\nreturn policy { rules = { %s } }'):format(rules)
+end
+
+-- The report of a property that does not hold: how many lines it was shrunk to, and the text.
+local function caught(options)
+    local ok, message = pcall(test.property, options)
+    assert.is_false(ok, "the broken policy was not caught")
+    local text = type(message) == "table" and message.message or message
+    return tonumber(text:match("shrunk to (%d+):")), text
+end
+
+-- The script that a report prints.
+local function script_of(text) return assert(text:match("house:play %[%[\n(.-)\n  %]%]"), text) end
+
+describe("random customers", function()
+    it("never sit closer than two seats where the rule says so", function()
+        local total = test.property { policy = policy "rules.distance(2, { same_row = true })", rows = ROWS,
+            customers = 300, holds = apart }
+        assert.truthy(total.granted > 200)
+    end)
+
+    it("catch a distance that is only kept by takes: a move gets past it", function()
+        local lines, text = caught { rows = ROWS, customers = 3000, holds = apart, policy = [[
+            local near = require("usher.rules").distance(2, { same_row = true })
+            return policy { rules = { rule { on = { "take" }, seat = near.seat } } }]] }
+        assert.truthy(lines <= 3, text)
+        assert.truthy(text:find("move $", 1, true), text)
+        assert.truthy(text:find("are side by side", 1, true), text)
+    end)
+
+    it("catch an orphan rule that looks to one side only", function()
+        local broken = [[
+            return policy { rules = { function(tx, ask)
+                for _, place in ipairs(ask.gains) do
+                    local one = place.seat:next(1) -- and who looks to the left?
+                    local two = one and one:next(1)
+                    if two and ask:status(one) == "free" and ask:status(two) ~= "free" then
+                        deny { message = "SEAT would be alone", seat = one }
+                    end
+                end
+            end } }]]
+        local options = { policy = broken, rows = ROWS, customers = 3000, holds = no_orphan }
+        local lines, text = caught(options)
+        assert.equal(2, lines, text) -- two parties, a seat between them
+        -- What is printed shows it again.
+        local house = test.house { policy = broken, rows = ROWS }
+        house:play(script_of(text))
+        assert.is_false(no_orphan(house))
+        assert.equal(text, select(2, caught(options)))
+    end)
+
+    it("catch a policy that fails, with its line", function()
+        local lines, text = caught { rows = ROWS, customers = 3000, holds = function() end, policy = [[
+            return policy { rules = { function(_, ask)
+                if #ask.seats == 3 then return ask.seats[4].label end
+            end } }]] }
+        assert.equal(1, lines, text)
+        assert.truthy(text:find("the policy failed: policy.lua:2:", 1, true), text)
+    end)
+end)
