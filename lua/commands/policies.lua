@@ -86,13 +86,15 @@ local function rollback(tx, req)
     if version == 0 then
         deny { code = "NOTFOUND", message = "no policy was ever deployed here: the default one is active" }
     end
-    local to = req.version or previous(tx, version, record)
-    if not to then
+    local to = req.version or previous(tx, version, record) or (version <= KEPT and 0)
+    if to == 0 then -- before the first one there was the default policy
+        return put(tx, req, { ["policy.lua"] = tx:policy_default()["policy.lua"] }, { restored = 0 })
+    elseif not to then
         deny { code = "NOTFOUND", message = ("there is nothing before version %d"):format(version),
             hint = "`policy list` shows what is kept; `policy deploy` deploys a file" }
     end
     local files = tx:policy_files(to)
-    if to == 0 or not files or not tx:policy_record(to) then
+    if not files or not tx:policy_record(to) then
         deny { code = "NOTFOUND", message = ("version %d is not kept"):format(to),
             hint = "`policy list` shows what is" }
     end
@@ -101,7 +103,9 @@ end
 
 local function policies(tx, req)
     local last = newest(tx)
-    if req.version then
+    if req.version == 0 then
+        return { version = 0, author = "", files = tx:policy_default(), active = last == 0 }
+    elseif req.version then
         local record = req.version > 0 and tx:policy_record(req.version)
         if not record then
             deny { code = "NOTFOUND", message = ("there is no version %d of the policy"):format(req.version),

@@ -337,6 +337,10 @@ function Tx:policy_record(version) end
 ---@return table<string, string>|nil
 function Tx:policy_files(version) end
 
+--- The default behaviour as a bundle: its policy.lua and a module for each file of commands.
+---@return table<string, string>
+function Tx:policy_default() end
+
 --- Makes these files the next version; compiled first.
 ---@param files table<string, string>
 ---@param author? string

@@ -23,6 +23,28 @@ describe("the default behaviour", function()
         h:grants("hold 1 ann A2", { customer = "ann" }) -- the others are as they were
     end)
 
+    it("can be copied whole: every file of commands is a module of a bundle", function()
+        local dir = os.tmpname()
+        os.remove(dir)
+        assert(os.execute(("mkdir '%s' && cp lua/commands/*.lua '%s'"):format(dir, dir)))
+        finally(function() os.execute(("rm -r '%s'"):format(dir)) end)
+        local function write(name, text)
+            local file = assert(io.open(dir .. "/" .. name, "w"))
+            file:write(text)
+            file:close()
+        end
+        local take, n = read("lua/commands/take.lua"):gsub("count: at least 1 seat", "how many are you?")
+        assert.equal(1, n)
+        write("take.lua", take)
+        write("policy.lua", [[return policy { commands = { require "take", require "give", require "change",
+            require "orders", require "wait", require "events", require "block", require "kv", require "charts" } }]])
+        local h = test.house { policy = dir, rows = { "A: ...." } }
+        h:refuses("best 1 ann 0", { message = "how many are you?" })
+        h:play "o = hold 1 ann A1 A2"
+        h:grants "cancel $o A1"
+        assert.equal(1, h:count "held")
+    end)
+
     it("swaps, splits and moves in a house that is sold out", function()
         local h = test.house { rows = { "A: ....", "B: .." } }
         h:play "o = book 1 ann A1 A2 B1\np = book 1 bob A3 A4 B2"

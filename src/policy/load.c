@@ -231,10 +231,10 @@ static void add_command(lua_State *L, int to, const char *from)
     lua_rawset(L, to);
 }
 
-/* One command, or a list of them, on top. [-1, +0] */
-static void add_commands(lua_State *L, int to, const char *from)
+/* One command, or a list of them or of such lists, on top. [-1, +0] */
+static void add_commands(lua_State *L, int to, const char *from, int depth)
 {
-    if (lua_type(L, -1) != LUA_TTABLE) {
+    if (depth == 0 || lua_type(L, -1) != LUA_TTABLE) {
         luaL_error(L, "%s: command{...} or a list of them is expected", from);
     }
     lua_getfield(L, -1, "name");
@@ -246,7 +246,7 @@ static void add_commands(lua_State *L, int to, const char *from)
     }
     int list = lua_gettop(L);
     for (lua_Integer i = 1; lua_rawgeti(L, list, i) != LUA_TNIL; i++) {
-        add_command(L, to, from);
+        add_commands(L, to, from, depth - 1);
     }
     lua_settop(L, list - 1);
 }
@@ -261,7 +261,7 @@ static void load_builtin_commands(lua_State *L)
         if (strncmp(f->name, "commands/", 9) == 0 && strchr(f->name + 9, '/') == NULL) {
             push_builtin_chunk(L, f->name);
             lua_call(L, 0, 1);
-            add_commands(L, to, f->name);
+            add_commands(L, to, f->name, 2);
         }
     }
     p->builtin_commands = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -441,7 +441,7 @@ static void read_active(lua_State *L, int t, struct active *out)
     if (lua_getfield(L, t, "commands") == LUA_TTABLE) {
         int list = lua_gettop(L);
         for (lua_Integer i = 1; lua_rawgeti(L, list, i) != LUA_TNIL; i++) {
-            add_commands(L, commands, "policy: commands");
+            add_commands(L, commands, "policy: commands", 3);
         }
     }
     lua_settop(L, commands);

@@ -1,6 +1,7 @@
 /* tx: reading the store, and the call itself. Lists stop at LIST_MAX. */
 #include <string.h>
 
+#include "base/embed.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "policy/lua_json.h"
@@ -364,6 +365,28 @@ static int tx_policy_files(lua_State *L)
     return 1;
 }
 
+/* tx:policy_default() -> the default behaviour as a bundle: its policy.lua and the commands. */
+static int tx_policy_default(lua_State *L)
+{
+    static const char commands[] = "commands/";
+    self(L);
+    lua_newtable(L);
+    for (const struct embed_file *f = embed_files; f->name != NULL; f++) {
+        const char *name = f->name + sizeof commands - 1;
+        if (strcmp(f->name, "policy/default/policy") == 0) {
+            lua_pushliteral(L, "policy.lua");
+        } else if (strncmp(f->name, commands, sizeof commands - 1) == 0 &&
+                   strchr(name, '/') == NULL) {
+            lua_pushfstring(L, "%s.lua", name);
+        } else {
+            continue;
+        }
+        lua_pushlstring(L, f->text, f->len);
+        lua_rawset(L, -3);
+    }
+    return 1;
+}
+
 /* tx:raw(text): JSON text to be part of an answer as it is. */
 static int tx_raw(lua_State *L)
 {
@@ -401,6 +424,7 @@ const luaL_Reg tx_read_methods[] = {
     { "events", tx_events },
     { "policy_record", tx_policy_record },
     { "policy_files", tx_policy_files },
+    { "policy_default", tx_policy_default },
     { "seats_view", tx_seats_view },
     { "best", tx_best },
     { "near", tx_near },

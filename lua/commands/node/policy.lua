@@ -124,13 +124,18 @@ local function stored(version)
     if not version then
         local list, message, code = usher.policies {}
         if not list then return nil, message, code end
-        if not list[1] then return {}, 0 end
-        version = list[1].version
+        version = list[1] and list[1].version or 0
     end
-    if version == 0 then return {}, 0 end
     local record, message, code = usher.policies { version }
     if not record then return nil, message, code end
     return record.files, version, record
+end
+
+-- The same to compare and to rehearse: of the default behaviour its policy alone, not the commands.
+local function policy_of(version)
+    local files, found, code = stored(version)
+    if found == 0 then files = { ["policy.lua"] = files["policy.lua"] } end
+    return files, found, code
 end
 
 local function files_of(source)
@@ -151,6 +156,9 @@ function verbs.list()
     return list, { columns = { "version", "active", "author", "time", "sha256", "files", "bytes" } }
 end
 
+local DEFAULT = "-- version 0, the default policy: what is there before one is deployed. Its commands are modules "
+    .. "that a bundle\n-- can take over and change (commands = { require \"take\" }): policy show 0 --only take.lua"
+
 function verbs.show(req)
     local ok, why, what = no_more(req, 1, "at most a version")
     if not ok then return nil, why, what end
@@ -158,11 +166,11 @@ function verbs.show(req)
     if req.words[1] and not version then return refuse("policy show takes a version's number") end
     local files, found, record = stored(version)
     if not files then return nil, found, record end
-    if found == 0 then return "-- no policy was deployed: the default one is active (lua/policy/default)" end
-    local parts = { ("-- version %d of %s, SHA-256 %s"):format(found,
+    local parts = { found == 0 and DEFAULT or ("-- version %d of %s, SHA-256 %s"):format(found,
         record.author ~= "" and record.author or "nobody in particular", record.sha256) }
+    local only = req.only or (found == 0 and "policy.lua") or nil
     for _, name in ipairs(names_of(files, {})) do
-        if not req.only or req.only == name then
+        if not only or only == name then
             parts[#parts + 1] = ("-- %s\n%s"):format(name, (files[name]:gsub("\n$", "")))
         end
     end
@@ -181,14 +189,14 @@ function verbs.diff(req)
     local ok, why, what = no_more(req, 2, "a bundle or one or two versions")
     if not ok then return nil, why, what end
     local first, second = req.words[1], req.words[2]
-    local a, from, code = stored(version_of(first))
+    local a, from, code = policy_of(version_of(first))
     if not a then return nil, from, code end
     local b, to
     if second then
         if not (version_of(first) and version_of(second)) then return refuse("policy diff takes versions' numbers") end
-        b, to, code = stored(version_of(second))
+        b, to, code = policy_of(version_of(second))
     elseif not first or version_of(first) then
-        b, to, code = stored()
+        b, to, code = policy_of()
     else
         b, to, code = files_of(first)
         if b then to = "yours" end
@@ -240,7 +248,7 @@ function verbs.rehearse(req, ctx)
     end
     local files, label, code
     if version_of(req.words[1]) then
-        files, label, code = stored(version_of(req.words[1]))
+        files, label, code = policy_of(version_of(req.words[1]))
     else
         files, label, code = files_of(req.words[1])
     end
