@@ -49,7 +49,7 @@ void sandbox_pool_free(struct sandbox_pool *pool)
 static size_t class_of(size_t bytes) { return (bytes + CLASS_BYTES - 1) / CLASS_BYTES; }
 static bool is_small(size_t bytes) { return bytes <= (size_t)CLASSES * CLASS_BYTES; }
 
-static void *small_alloc(struct sandbox_pool *pool, size_t bytes, bool must)
+static void *small_alloc(struct sandbox_pool *pool, size_t bytes)
 {
     size_t class = class_of(bytes);
     void *block = pool->free[class];
@@ -59,7 +59,7 @@ static void *small_alloc(struct sandbox_pool *pool, size_t bytes, bool must)
     }
     size_t need = class * CLASS_BYTES;
     if (pool->left < need) {
-        struct chunk *chunk = must ? mem_must_alloc(CHUNK_BYTES) : mem_alloc(CHUNK_BYTES);
+        struct chunk *chunk = mem_alloc(CHUNK_BYTES);
         if (chunk == NULL) {
             return NULL;
         }
@@ -81,12 +81,9 @@ static void small_free(struct sandbox_pool *pool, void *block, size_t bytes)
     pool->free[class] = block;
 }
 
-static void *fresh(struct sandbox *sb, size_t bytes, bool must)
+static void *fresh(struct sandbox *sb, size_t bytes)
 {
-    if (is_small(bytes)) {
-        return small_alloc(sb->pool, bytes, must);
-    }
-    return must ? mem_must_alloc(bytes) : mem_alloc(bytes);
+    return is_small(bytes) ? small_alloc(sb->pool, bytes) : mem_alloc(bytes);
 }
 
 static void drop(struct sandbox *sb, void *ptr, size_t bytes)
@@ -98,8 +95,27 @@ static void drop(struct sandbox *sb, void *ptr, size_t bytes)
     }
 }
 
-/* Moves a block to its new size when that changes its class. P2: shrinking asks for
- * memory it must get; a machine that cannot give a few bytes ends the process. */
+/* P2, when there is no memory to move to: the block stays where it is. The rest of a small one
+ * becomes a free block of its own; a large one becomes a chunk that this block is cut from. */
+static void *shrink_in_place(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
+{
+    struct sandbox_pool *pool = sb->pool;
+    size_t kept = class_of(nsize) * CLASS_BYTES;
+    if (is_small(osize)) {
+        small_free(pool, (char *)ptr + kept, class_of(osize) * CLASS_BYTES - kept);
+        return ptr;
+    }
+    if (osize < CLASS_BYTES + kept) { /* no room for the chunk's head: a few bytes must be there */
+        ptr = mem_must_realloc(ptr, CLASS_BYTES + kept);
+    }
+    struct chunk *chunk = ptr;
+    void *block = memmove((char *)ptr + CLASS_BYTES, ptr, nsize);
+    chunk->next = pool->chunks;
+    pool->chunks = chunk;
+    return block;
+}
+
+/* Moves a block to its new size when that changes its class. */
 static void *resize(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
 {
     if (is_small(osize) && is_small(nsize) && class_of(osize) == class_of(nsize)) {
@@ -108,7 +124,10 @@ static void *resize(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
     if (!is_small(osize) && !is_small(nsize)) {
         return mem_realloc(ptr, nsize);
     }
-    void *block = fresh(sb, nsize, nsize < osize);
+    void *block = fresh(sb, nsize);
+    if (block == NULL && nsize < osize) {
+        return shrink_in_place(sb, ptr, osize, nsize);
+    }
     if (block != NULL) {
         memcpy(block, ptr, osize < nsize ? osize : nsize);
         drop(sb, ptr, osize);
@@ -138,7 +157,7 @@ void *sandbox_alloc(void *arg, void *ptr, size_t osize, size_t nsize)
         }
         sb->spent += more / BYTES_PER_INS;
     }
-    void *block = ptr == NULL ? fresh(sb, nsize, false) : resize(sb, ptr, osize, nsize);
+    void *block = ptr == NULL ? fresh(sb, nsize) : resize(sb, ptr, osize, nsize);
     if (block != NULL) {
         sb->memory_bytes = sb->memory_bytes - osize + nsize;
     }

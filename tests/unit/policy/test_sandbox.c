@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "policy/policy.h"
+#include "policy/sandbox.h"
 
 struct vm {
     struct policy *policy;
@@ -396,6 +397,47 @@ static void test_memory(void **state)
     close_vm(&vm);
 }
 
+/* Lua may shrink a block at any time and must get it: also where there is no memory at all to move
+ * it to. What was in it stays, and everything can be freed. */
+static void test_shrink(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 128 };
+    static const size_t sizes[] = { 1, 16, 17, 100, 300, 495, 497, 512 };
+    struct sandbox sb = { .memory_max = 64 << 20 };
+    int64_t before = mem_test_live();
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        char *small[BLOCKS], *large;
+        sb.pool = sandbox_pool_new();
+        for (size_t i = 0; i < BLOCKS; i++) { /* what a chunk holds: the last one takes the rest */
+            size_t bytes = i + 1 < BLOCKS ? 512 : 496;
+            small[i] = sandbox_alloc(&sb, NULL, 0, bytes);
+            memset(small[i], (int)i, bytes);
+        }
+        large = sandbox_alloc(&sb, NULL, 0, 600);
+        memset(large, 'x', 600);
+        mem_test_fail_at(1);
+        large = sandbox_alloc(&sb, large, 600, sizes[k]);
+        for (size_t i = 0; i + 1 < BLOCKS; i++) {
+            mem_test_fail_at(1);
+            small[i] = sandbox_alloc(&sb, small[i], 512, sizes[k]);
+        }
+        mem_test_fail_at(0);
+        assert_int_equal(large[0], 'x');
+        assert_int_equal(large[sizes[k] - 1], 'x');
+        sandbox_alloc(&sb, large, sizes[k], 0);
+        for (size_t i = 0; i < BLOCKS; i++) {
+            size_t bytes = i + 1 < BLOCKS ? sizes[k] : 496;
+            assert_int_equal(small[i][0], (char)i);
+            assert_int_equal(small[i][bytes - 1], (char)i);
+            sandbox_alloc(&sb, small[i], bytes, 0);
+        }
+        assert_int_equal(sb.memory_bytes, 0);
+        sandbox_pool_free(sb.pool);
+        assert_int_equal(mem_test_live(), before);
+    }
+}
+
 /* Whatever is raised becomes a code and one line. */
 static void test_errors(void **state)
 {
@@ -661,6 +703,7 @@ int main(void)
         cmocka_unit_test(test_globals),
         cmocka_unit_test(test_isolation),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_shrink),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_recursion),
         cmocka_unit_test(test_deep_source),
