@@ -149,8 +149,10 @@ local function completed(tx, rule, denial)
 end
 
 local function note(trace, rule, event, denial)
+    local message = denial and denial.message
+    if message and denial.seat then message = message:gsub("SEAT", (denial.seat:gsub("%%", "%%%%"))) end
     trace[#trace + 1] = { rule = rule.name, event = event.id, ok = denial == nil,
-        code = denial and denial.code, message = denial and denial.message }
+        code = denial and denial.code, message = message }
 end
 
 -- The first denial at one event; `trace` takes what each rule says. Hot path: few steps for each

@@ -49,8 +49,8 @@ local function cell(context, key, value)
 end
 
 -- Columns that a reader looks for first.
-local FIRST = { "order", "event", "id", "address", "name", "status", "role", "leader", "customer", "seats",
-    "expires_at", "price", "currency" }
+local FIRST = { "command", "was", "now", "order", "event", "rule", "id", "address", "name", "status", "role",
+    "leader", "customer", "seats", "expires_at", "price", "currency" }
 
 local function columns_of(rows, wanted)
     if wanted and #wanted > 0 then return wanted end
@@ -132,6 +132,12 @@ local function next_of(value)
     end
 end
 
+-- A list of things that have members, and are no seats: a table of its own, below the pairs.
+local function is_table(value)
+    local first = type(value) == "table" and value[1]
+    return type(first) == "table" and not is_list(first) and not (first.seat or first.area)
+end
+
 local function pairs_table(context, value, wanted)
     local widest, lines = 0, {}
     local columns, seen = {}, {}
@@ -145,11 +151,19 @@ local function pairs_table(context, value, wanted)
     local follow = not context.piped and next_of(value)
     if follow then widest = math.max(widest, 4) end
     local free = value.order and value.price == 0 -- nothing to say of money
+    local below = {}
     for _, name in ipairs(columns) do
         local text = cell(context, name, value[name])
-        if text ~= "" and not (free and (name == "price" or name == "lines")) then
+        local hidden = text == "" or (free and (name == "price" or name == "lines"))
+        if is_table(value[name]) and not hidden then
+            below[#below + 1] = name
+        elseif not hidden then
             lines[#lines + 1] = pad(name, widest) .. "  " .. text
         end
+    end
+    for _, name in ipairs(below) do
+        lines[#lines + 1] = name .. ":"
+        lines[#lines + 1] = "  " .. grid(context, value[name], columns_of(value[name])):gsub("\n", "\n  ")
     end
     if follow then lines[#lines + 1] = pad("next", widest) .. "  " .. follow end
     return table.concat(lines, "\n")

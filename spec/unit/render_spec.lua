@@ -55,6 +55,12 @@ describe("tables", function()
         assert.same({ 6, 6, 6, 6 }, columns)
     end)
 
+    it("stand below an answer that has lists of things, seats excepted", function()
+        local text = draw({ order = "7H2K", seats = { { seat = "A1" }, { seat = "FLOOR", count = 2 } }, price = 900,
+            rules = { { rule = "one", ok = true }, { rule = "two", ok = false } } }, { piped = true })
+        assert.equal("order  7H2K\nseats  A1 FLOOR*2\nprice  900\nrules:\n  rule  ok\n  one   true\n  two   false", text)
+    end)
+
     it("become blocks where the terminal is too narrow, never when piped", function()
         local rows = { { order = "7H2K", customer = ("x"):rep(30) }, { order = "8J3L", customer = "bob" } }
         assert.truthy(draw(rows, { width = 30 }):find("order     7H2K\ncustomer  xxx", 1, true))

@@ -266,7 +266,8 @@ function verbs.rehearse(req, ctx)
     end
     report.candidate = type(label) == "number" and label or nil
     report.active = node.policy().version
-    return report
+    return report, { columns = { "requests", "same", "refused_now", "granted_now", "other_seats", "other_price",
+        "other_hold", "other_refusal", "policy_failed", "not_rebuilt", "nodes_missing" } }
 end
 
 function verbs.test()

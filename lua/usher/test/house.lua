@@ -280,11 +280,7 @@ end
 local function refusal_text(refusal)
     local out = refusal.code .. " " .. refusal.message
     if refusal.hint then out = out .. "; " .. refusal.hint end
-    local more = {}
-    for _, key in ipairs { "rule", "seat" } do
-        if refusal[key] then more[#more + 1] = key .. " = " .. tostring(refusal[key]) end
-    end
-    return out .. (#more > 0 and "  (" .. table.concat(more, ", ") .. ")" or "")
+    return out .. (refusal.seat and "; seat " .. tostring(refusal.seat) or "")
 end
 
 --- What a failed expectation shows: command, verdict, what each rule says, the house.

@@ -67,6 +67,8 @@ static void test_no_orphans(void **state)
     PLAY(RULES("rules.no_orphans{ aisles = true }"), HOUSE, { "hold 1 ann A1 A2", "{}" },
          { "book 1 bob A4", "!DENIED this would leave A3 alone; possible: A5 "
                             "{'rule':'no_orphans','seat':'A3','alternative':['A5']}" },
+         { "book 1 bob A4 --dry-run",
+           "!DENIED A3 alone {'rules':[{'ok':false,'message':'this would leave A3 alone'}]}" },
          { "book 1 bob A3", "{}" }, { "book 1 cid A7", "{}" },
          { "book 1 dan A9", "!DENIED A8 alone; possible: A10 {'alternative':['A10']}" },
          { "book 1 dan A9 A10", "!DENIED A8 alone {'alternative':['A8','A9']}" },
