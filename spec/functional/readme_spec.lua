@@ -15,7 +15,7 @@ local function examples(text)
             if command then
                 current = { command = command, lines = {} }
                 list[#list + 1] = current
-            else
+            elseif line ~= "" then
                 table.insert(current.lines, line)
             end
         end
@@ -38,6 +38,8 @@ local function normal(line, orders)
     line = line:gsub('"index":%d+', '"index":<n>'):gsub("^index%s+%d+", "index <n>")
     line = line:gsub("^commit_ms%s+[%d.]+", "commit_ms <n>"):gsub("localhost:%d+=[%d.]+", "localhost=<n>")
     line = line:gsub("localhost:%d+%s+voter%s+%a+%s+%d+", "localhost voter <bool> <n>")
+    line = line:gsub(": [%d.]+ seconds$", ": <n> seconds"):gsub("^author(%s+)%S+", "author <name>")
+    line = line:gsub("^requests%s+%d+", "requests <n>"):gsub("^same%s+%d+", "same <n>")
     line = line:gsub("^leader%s+localhost:%d+", "leader <address>")
     return (line:gsub("%s+$", ""):gsub("%s+", " ")) -- columns are as wide as their addresses
 end
@@ -48,6 +50,10 @@ describe("the README", function()
     setup(function()
         c = cluster.new()
         found = examples(read("README.md"))
+        os.execute(("mkdir '%s/mine'"):format(c.dir))
+        for block, path in read("README.md"):gmatch("\n```lua\n(%-%- (mine/[%w_]+%.lua)\n.-\n)```") do
+            cluster.write(c.dir .. "/" .. path, block)
+        end
     end)
     teardown(function() c:close() end)
 
@@ -59,8 +65,8 @@ describe("the README", function()
             local command = example.command:gsub(ORDER, function(id) return known[id] end)
             command = command:gsub("%./usher", cluster.usher):gsub("%-p 600(%d)", function(digit)
                 return "-p " .. c.nodes[tonumber(digit) + 1].port
-            end)
-            local _, out, err = process.run({ "/bin/bash", "-c", command },
+            end):gsub(" mine%f[^%w]", " " .. c.dir .. "/mine")
+            local _, out, err = process.run({ "/bin/bash", "-c", "exec 2>&1; " .. command },
                 { env = { USHER_ADDR = c:addresses(), TZ = "UTC" }, seconds = 60 })
             local lines = {}
             for line in (out .. err):gmatch("[^\n]+") do lines[#lines + 1] = line end
