@@ -144,9 +144,26 @@ local function put_module(path, title, prefix)
     end
 end
 
+-- What is made by test.house and test.property, by the names that specs use.
+local TESTS = { ["M.new"] = "test.house", ["M.run"] = "test.property" }
+
+local function put_tests()
+    put("\n## Tests (`usher.test`)\n")
+    put_text { "`local test = require \"usher.test\"`; the README shows a spec." }
+    for _, path in ipairs { "lua/usher/test/house.lua", "lua/usher/test/property.lua" } do
+        for _, item in ipairs((parse(path))) do
+            local name = item.name and (TESTS[item.name] or item.name:match("^House:.+"))
+            if name and name ~= "House:raw" then
+                item.name = name:gsub("^House", "house")
+                put_function(item, "")
+            end
+        end
+    end
+end
+
 local function put_objects()
     put("\n## Policies, rules and objects\n")
-    local items, methods = {}, {}
+    local items, methods, globals = {}, {}, {}
     for _, path in ipairs { "lua/usher/types.lua", "lua/usher/policy_runtime.lua", "lua/usher/policy.lua" } do
         for _, item in ipairs((parse(path))) do
             local class = item.name and item.name:match("^(%u%a*):")
@@ -155,9 +172,13 @@ local function put_objects()
             elseif class then
                 methods[class] = methods[class] or {}
                 table.insert(methods[class], item)
+            elseif item.name and not item.name:find("[.:]") then
+                globals[#globals + 1] = item
             end
         end
     end
+    put("\n### Globals of a bundle\n")
+    for _, item in ipairs(globals) do put_method(item) end
     for _, item in ipairs(items) do
         put_class(item)
         for _, method in ipairs(methods[item.class] or {}) do put_method(method) end
@@ -175,6 +196,7 @@ function M.text()
     put_module("lua/usher/queue.lua", "On-sale queue (`usher.queue`)", "queue.")
     put_module("lua/usher/waiting.lua", "Waiting lists (`usher.waiting`)", "waiting.")
     put_objects()
+    put_tests()
     local text = (table.concat(out, "\n") .. "\n"):gsub("[ \t]+\n", "\n"):gsub("\n\n\n+", "\n\n")
     return text
 end

@@ -384,3 +384,57 @@ function Tx:seats_view(event, full) end
 ---@field on? string[] "take", "reseat" (both when not given), "confirm"
 ---@field seat? fun(tx: Tx, ask: Ask, seat: Seat, place: Place|nil): boolean
 ---@field check? fun(tx: Tx, ask: Ask): true|nil, Denial?
+
+---@class ArgumentSpec `{ "seats", "seat", many = true }`: its name, its type, more about it
+---@field [1] string
+---@field [2] string|string[] string int bool json duration time money event seat order chart customer category node file, or a list of words to choose from
+---@field many? boolean the last argument takes all that follow; an option may be given several times
+---@field optional? boolean
+---@field default? string|number|boolean
+---@field choices? string[] the words of a one_of
+---@field meta? string how the usage names it
+---@field help? string
+---@field complete? fun(ctx: table, prefix: string): string[] what may stand here, for node commands
+
+---@class CommandSpec what `command { ... }` takes
+---@field name string hyphens become underscores in Lua
+---@field aliases? string[]
+---@field kind? "transaction"|"node" a bundle has transaction commands only
+---@field group? string under which `help` lists it
+---@field access? "public"|"client"|"operator"|"admin" who may call it, "client" when not given
+---@field read? "local"|"linearizable" it only looks
+---@field summary? string one line for `help`
+---@field example? string
+---@field args? ArgumentSpec[]
+---@field options? ArgumentSpec[]|table<string, table> `--name`; a list keeps its order
+---@field run fun(tx: Tx, req: Request): any the answer, or an error
+---@field again? fun(tx: Tx, req: Request): any the answer of a repeated request id that made no order
+
+---@class Request the arguments and options by name, resolved: an `event` is an Event, a `seat` a Place
+
+---@class Json integers stay integers, null is nil, empty lists stay lists, keys come sorted
+---@field encode fun(value: any): string
+---@field decode fun(text: string): any, string?, string? the value, or nil, message and "BADARG"
+---@field list fun(t: table): table marks a table as a list, also when it is empty
+
+---@type Json
+json = {}
+
+--- Makes the policy that policy.lua returns.
+---@param spec PolicySpec
+---@return table
+function policy(spec) end
+
+--- Makes a rule; a bare function is a `check`.
+---@param spec RuleSpec|fun(tx: Tx, ask: Ask): true|nil, Denial?
+---@return Rule
+function rule(spec) end
+
+--- Refuses what is asked for; never returns.
+---@param denial Denial|string
+function deny(denial) end
+
+--- Makes a command for `commands`.
+---@param spec CommandSpec
+---@return table
+function command(spec) end

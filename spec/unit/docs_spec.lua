@@ -26,6 +26,32 @@ describe("the policy reference", function()
         assert.same(offered('{ "([%w_]+)", event_[%w_]+ }', "event"), annotated "Event")
     end)
 
+    it("annotates the globals of a bundle, and every key of a policy, a rule and a command", function()
+        local types, source = read "lua/usher/types.lua", read "lua/usher/policy.lua"
+        for _, name in ipairs { "policy", "rule", "deny", "command" } do
+            assert.truthy(types:find("\nfunction " .. name .. "(", 1, true), name)
+        end
+        assert.truthy(types:find("\n---@type Json\njson = ", 1, true))
+        local function annotated(class, key)
+            local block = types:match("\n%-%-%-@class " .. class .. " (.-)\n\n")
+            assert.truthy(block:find("@field " .. key .. "%??%s"), class .. "." .. key)
+        end
+        for _, name in ipairs { "SETTINGS", "POLICY" } do
+            local list = assert(source:match("\nlocal " .. name .. " = {(.-)}"), name)
+            for key in list:gmatch("([%w_]+) = true") do annotated("PolicySpec", key) end
+        end
+        local code = read "src/policy/command_lua.c"
+        for _, pattern in ipairs { '_member%(L, 1, "(%w+)"', 'lua_getfield%(L, 1, "(%w+)"%)' } do
+            local n = 0
+            for key in code:gmatch(pattern) do
+                annotated("CommandSpec", key)
+                n = n + 1
+            end
+            assert.truthy(n > 2, pattern)
+        end
+        for key in code:gmatch('_member%(L, t, "(%w+)"') do annotated("ArgumentSpec", key) end
+    end)
+
     it("has every shipped rule", function()
         local page = read(docs.page)
         for name in pairs(require "usher.rules") do

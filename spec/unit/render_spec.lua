@@ -58,7 +58,8 @@ describe("tables", function()
     it("stand below an answer that has lists of things, seats excepted", function()
         local text = draw({ order = "7H2K", seats = { { seat = "A1" }, { seat = "FLOOR", count = 2 } }, price = 900,
             rules = { { rule = "one", ok = true }, { rule = "two", ok = false } } }, { piped = true })
-        assert.equal("order  7H2K\nseats  A1 FLOOR*2\nprice  900\nrules:\n  rule  ok\n  one   true\n  two   false", text)
+        assert.equal("order  7H2K\nseats  A1 FLOOR*2\nprice  900\n"
+            .. "rules:\n  rule  ok\n  one   true\n  two   false", text)
     end)
 
     it("become blocks where the terminal is too narrow, never when piped", function()

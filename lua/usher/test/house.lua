@@ -160,15 +160,15 @@ end
 
 --- Makes a house.
 ---
---- policy   a path (beside the spec file first) of a file or folder, or Lua text; default: the
----          policy.lua beside the spec, else the default policy
---- rows     text pictures, see usher.test.plan; they make the chart of event "1"
---- areas    { FLOOR = 100 }           places without numbers
---- charts   { ID = rows or a plan }   further charts (docs/charts.md)
---- events   { "1", "2" } or { ["1"] = { chart=, rules=, attributes=, currency=, closed= } }
---- orders   command lines that come before the policy: nothing judges them
---- kv       { key = value }           the policy's own data
---- now      "2026-01-01 00:00" (UTC) or ms; seed  of ids and tx:random; user  see House:as
+---   policy   a path (beside the spec file first) of a file or folder, or Lua text; default: the
+---            policy.lua beside the spec, else the default policy
+---   rows     text pictures, see usher.test.plan; they make the chart of event "1"
+---   areas    { FLOOR = 100 }           places without numbers
+---   charts   { ID = rows or a plan }   further charts (docs/charts.md)
+---   events   { "1", "2" } or { ["1"] = { chart=, rules=, attributes=, currency=, closed= } }
+---   orders   command lines that come before the policy: nothing judges them
+---   kv       { key = value }           the policy's own data
+---   now      "2026-01-01 00:00" (UTC) or ms; seed  of ids and tx:random; user  see House:as
 ---@param options table
 ---@return House
 function M.new(options)

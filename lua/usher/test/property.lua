@@ -247,11 +247,11 @@ end
 --- Plays random customers and fails when `holds` does not.
 ---
 --- Beside the options of test.house:
---- holds      function(house): false (and why), or an error, when the property is broken
---- steps      how many commands in all (20000), or customers = how many people
---- length     at most so many in one house (150);  party  at most so many seats at once (6)
---- types      ticket types that people ask for;  seed  (1)
---- actions    { function(house, random) return "wait 1 c1 2" end, ... }: further steps
+---   holds      function(house): false (and why), or an error, when the property is broken
+---   steps      how many commands in all (20000), or customers = how many people
+---   length     at most so many in one house (150);  party  at most so many seats at once (6)
+---   types      ticket types that people ask for;  seed  (1)
+---   actions    { function(house, random) return "wait 1 c1 2" end, ... }: further steps
 ---@param options table
 ---@return { steps: integer, customers: integer, granted: integer, refused: integer, houses: integer }
 function M.run(options)
