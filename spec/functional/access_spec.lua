@@ -251,5 +251,17 @@ describe("access", function()
         local _, why = alone:call(1, "AUTH", "x", "y")
         assert.truthy(why:find("this node has no users", 1, true), why)
         alone:close()
+        for _, case in ipairs {
+            { 'secret = "s"', "the profile has no users: only this machine is served, and everybody is admin" },
+            { 'users = { app = { password = "x", access = "client" } }',
+                "the profile has no secret: only this machine is served\n" },
+        } do
+            local half = cluster.new { n = 1, profile = case[1], start = false }
+            half:start(1)
+            process.wait_for("it says so", 20, function()
+                return half.nodes[1].process:output():find(case[2], 1, true)
+            end)
+            half:close()
+        end
     end)
 end)

@@ -99,6 +99,12 @@ describe("a cluster of three nodes", function()
         client:close()
     end)
 
+    it("says of every node that it is ready", function()
+        for i = 1, 3 do
+            process.wait_for("node " .. i .. " is ready", 5, function() return c:must(i, "status").ready end)
+        end
+    end)
+
     it("reports the same digest at the same index on all nodes", function()
         c:must(1, "book", "2", "ann", "A5")
         process.wait_for("all nodes agree", 5, function()

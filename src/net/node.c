@@ -420,8 +420,12 @@ int node_start(const struct node_options *o, struct node **out, struct error *e)
     log_info("usher %s serves on %s, profile %s, data in %s", o->version, o->address,
              o->config->profile, o->dir);
     if (config_loopback_only(o->config)) {
-        log_info("the profile has no users and secret: only this machine is served, and everybody "
-                 "is admin");
+        bool users = o->config->users_count > 0, secret = o->config->secret != NULL;
+        log_info("the profile has no %s: only this machine is served%s",
+                 users    ? "secret"
+                 : secret ? "users"
+                          : "users and secret",
+                 users ? "" : ", and everybody is admin");
     }
     *out = n;
     return 0;
