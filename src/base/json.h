@@ -1,4 +1,4 @@
-/* JSON output straight into a buffer. Parsing is lua-cjson's (LUA.md 1). */
+/* JSON output straight into a buffer. Parsing is lua-cjson's (lua.md 1). */
 #ifndef USHER_BASE_JSON_H
 #define USHER_BASE_JSON_H
 

@@ -13,7 +13,7 @@
 #define KV_VALUE_BYTES_MAX      (64 * 1024)
 /* One order: the largest party we accept at once. */
 #define ORDER_SEATS_MAX         1000
-/* A stadium has 100,000 seats; the aim of DESIGN 7 is 1,000,000. */
+/* A stadium has 100,000 seats; the aim of design.md 7 is 1,000,000. */
 #define CHART_SEATS_MAX         1000000
 /* Category and flags of a seat share 16 bits; a house has a few dozen at most. */
 #define CHART_CATEGORIES_MAX    1000
@@ -29,7 +29,7 @@
 /* A batch stops growing here, so that one entry is written in about 1 ms. */
 #define BATCH_BYTES_SOFT        (256 * 1024)
 #define BATCH_REQUESTS_MAX      1024
-/* Entries in flight (DESIGN 2.1): one being written, one on its way, one spare. */
+/* Entries in flight (design.md 2.1): one being written, one on its way, one spare. */
 #define PIPELINE_ENTRIES_MAX    3
 /* Requests that wait undecided on one node before BUSY. */
 #define QUEUE_REQUESTS_MAX      65536
@@ -49,9 +49,9 @@
 #define FORWARD_BYTES_SOFT      (1024 * 1024)
 /* Main, script hooks and one for an embedding program. */
 #define SERVICE_LISTENERS_MAX   4
-/* Ended orders are kept this long for `order` and `explain` (LUA.md 2). */
+/* Ended orders are kept this long for `order` and `explain` (lua.md 2). */
 #define ENDED_KEEP_MS           (30ull * 24 * 60 * 60 * 1000)
-/* Remembered results (LUA.md 2). */
+/* Remembered results (lua.md 2). */
 #define RESULTS_MAX             1000000
 #define RESULTS_KEEP_MS         (24ull * 60 * 60 * 1000)
 /* Lists stop here and say how to go on. */

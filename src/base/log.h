@@ -2,7 +2,7 @@
  *
  * Form: `2026-11-23T22:19:04.123Z info cluster: text`. Thread-safe (one write
  * per line). Text from outside goes through %s and is made one printable line.
- * No customer, order id or code is ever logged (LUA.md 2). */
+ * No customer, order id or code is ever logged (lua.md 2). */
 #ifndef USHER_BASE_LOG_H
 #define USHER_BASE_LOG_H
 

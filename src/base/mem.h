@@ -3,7 +3,7 @@
  * In production it is malloc. Tests install hooks that count live blocks and
  * fail the N-th allocation. mem_alloc and friends return NULL on failure and
  * callers return ERR_NOMEM; the mem_must_* forms end the process with a message
- * and are for places below the log, where nothing may fail (DESIGN 2). */
+ * and are for places below the log, where nothing may fail (design.md 2). */
 #ifndef USHER_BASE_MEM_H
 #define USHER_BASE_MEM_H
 

@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 
-/* LUA.md 1: 1..ID_BYTES_MAX bytes of valid printable UTF-8 without blanks, control
+/* lua.md 1: 1..ID_BYTES_MAX bytes of valid printable UTF-8 without blanks, control
  * bytes or `: * = / ,`, not starting with '-'. */
 bool text_is_id(struct span s);
 /* The same with at most SEAT_LABEL_BYTES_MAX bytes. */

@@ -1,4 +1,4 @@
-/* Wall clocks, compared (DESIGN 2.3).
+/* Wall clocks, compared (design.md 2.3).
  *
  * Every node tells every other its wall clock once a second; the difference to its own,
  * less the way (milliseconds), is one sample per peer. A leader stamps entries only while a

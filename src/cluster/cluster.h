@@ -2,7 +2,7 @@
  *
  * Drives libraft's raft_step() with the journal, the transport and the clock of an
  * env; owns founding, proposals, speculation, reads, readiness, time, snapshots and
- * quarantine (DESIGN 2 and 5, ENGINE.md). It applies committed entries to the store
+ * quarantine (design.md 2 and 5, engine.md). It applies committed entries to the store
  * itself. Everything runs on the loop.
  *
  * Life: founding -> follower <-> candidate <-> leader(not ready) -> leader(ready);

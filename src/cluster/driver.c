@@ -306,7 +306,7 @@ bool driver_sole_voter(const struct cluster *c)
     return voters_count(c) == 1 && is_voter(c, c->raft.id);
 }
 
-/* ENGINE trap 2, at run time: a follower that has become the only voter would be made
+/* engine.md trap 2, at run time: a follower that has become the only voter would be made
  * leader in the term it is in, where another may have led. A vote for itself in the next
  * term, asked of itself, makes the core raise the term and store the vote first. */
 static void driver_raise_term(struct cluster *c)

@@ -1,6 +1,6 @@
 /* Opening, starting and closing the core.
  *
- * The core's settings with their reasons (ENGINE.md, traps 3, 6, 7), the start event with
+ * The core's settings with their reasons (engine.md, traps 3, 6, 7), the start event with
  * what the journal holds, and trap 2 at the start: who is the only voter enters a new term
  * first. RAFT_START leaves entries and array with us; it takes the snapshot's configuration. */
 #define LOG_MODULE "cluster"
@@ -45,7 +45,7 @@ static bool newest_conf(const struct cluster *c, struct raft_configuration *out)
     return b.len > 0 && raft_configuration_decode(&b, out) == 0;
 }
 
-/* ENGINE trap 2, at the start: a sole voter enters the next term with its own vote
+/* engine.md trap 2, at the start: a sole voter enters the next term with its own vote
  * durable before the core, which would lead in the old term, wakes up. */
 static int sole_voter_term(struct cluster *c, uint64_t *term, uint64_t *vote, struct error *e)
 {

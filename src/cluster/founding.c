@@ -1,4 +1,4 @@
-/* First start: from empty directories to one cluster (DESIGN 5).
+/* First start: from empty directories to one cluster (design.md 5).
  *
  * The first address of the list founds. Nobody else ever draws a cluster id, and nobody is
  * in a configuration without having promised itself durably, so two clusters cannot come

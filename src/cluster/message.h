@@ -1,5 +1,5 @@
 /* libraft's messages on the wire: encoder, decoder and the validator that stands
- * between the network and the library (ENGINE.md, "What our transport owes").
+ * between the network and the library (engine.md, "What our transport owes").
  *
  * Everything the library would trust is checked here: type, exact length, terms in
  * 1..MESSAGE_TERM_MAX, indices that cannot overflow, entry types, entry terms that
@@ -28,7 +28,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-/* Above this a term is an attack or damage, never an election count (ENGINE.md, 11). */
+/* Above this a term is an attack or damage, never an election count (engine.md, 11). */
 #define MESSAGE_TERM_MAX (UINT64_C(1) << 62)
 
 /* Appends the encoded message to `out`. An AppendEntries that would not fit into a
@@ -45,7 +45,7 @@ int message_encode(const struct raft_message *m, struct buf *out);
 int message_decode(const uint8_t *data, size_t len, struct raft_message *out, struct error *e);
 
 /* An AppendEntries in which a CHANGE stands behind other entries must reach the
- * library in parts (ENGINE.md, trap 1). True: `m` keeps the entries before the first
+ * library in parts (engine.md, trap 1). True: `m` keeps the entries before the first
  * such CHANGE, `rest` is a message of its own (array, batch, adjusted previous index
  * and term) that starts with it; call again with `rest`. False: `m` is whole.
  * ERR_NOMEM is reported in *status (0 otherwise) and leaves `m` unchanged. */

@@ -103,7 +103,7 @@ int propose_submit(struct cluster *c, uint8_t type, struct payload *payload, con
     return rv;
 }
 
-/* ENGINE trap 8: the core appends its barrier only if something was not known to be
+/* engine.md trap 8: the core appends its barrier only if something was not known to be
  * committed. We want an entry of every term, so that reads and readiness rest on one. */
 static void submit_barrier(struct cluster *c)
 {
@@ -231,7 +231,7 @@ int cluster_batch_open(struct cluster *c, uint64_t *index, uint64_t *time_ms, st
     }
     uint64_t wall = c->env->ops->wall_ms(c->env), newest = store_time_ms(c->store);
     *index = log_cache_last(&c->log) + 1;
-    *time_ms = newest > wall ? newest : wall; /* DESIGN 2.3: never back */
+    *time_ms = newest > wall ? newest : wall; /* design.md 2.3: never back */
     c->batch = true;
     c->batch_index = *index;
     c->batch_digest = store_digest(c->store);

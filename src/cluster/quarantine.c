@@ -2,7 +2,7 @@
  *
  * Every entry carries the digest of the state it was computed on. A node whose own digest
  * differs stops before that entry and asks all others for theirs, taken before the same
- * index (DESIGN 2.1, 5):
+ * index (design.md 2.1, 5):
  *
  *   majority has another digest than we  -> we are wrong: quarantine
  *   majority has ours                    -> the proposer was wrong. Its group is committed

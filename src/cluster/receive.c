@@ -5,7 +5,7 @@
  * Nothing here trusts the sender beyond its proven identity.
  *
  * Invariants
- *   R1 (C3, ENGINE trap 1) an AppendEntries with a CHANGE behind other entries reaches the
+ *   R1 (C3, engine.md trap 1) an AppendEntries with a CHANGE behind other entries reaches the
  *      core in parts that each begin with the CHANGE; after a rejected part the rest is
  *      dropped
  *   R2 (trap 3) while a snapshot is on its way to a follower, its rejections of heartbeats

@@ -1,7 +1,7 @@
 /* See recover.h.
  *
  *   look:   files -> log -> state -> newest configuration -> facts
- *   write:  lock, open -> still the same log? -> term + 1 with a vote for itself (ENGINE trap
+ *   write:  lock, open -> still the same log? -> term + 1 with a vote for itself (engine.md trap
  *           2), durable -> identity with a new cluster id -> configuration entry, durable
  *
  * How it fails: before the first write, with nothing changed; between the writes (power),

@@ -12,7 +12,7 @@
  * Invariants
  *   SN1 the snapshot's index is `applied` at its begin, its term the log's, its
  *       configuration the newest one applied
- *   SN2 at least one entry stays in the log behind it (ENGINE: trailing)
+ *   SN2 at least one entry stays in the log behind it (engine.md: trailing)
  *   SN3 while a snapshot is on its way to a follower the log is not cut unless it has grown
  *       to four times the trigger: the follower needs what comes after */
 #define LOG_MODULE "snapshot"

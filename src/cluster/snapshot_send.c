@@ -7,7 +7,7 @@
  *
  * The file is opened and read in worker jobs. The follower gives the install to its core
  * only when all is there and verified, so a transfer that dies half-way has changed nothing.
- * A second request for the same follower while one runs is dropped (ENGINE trap 3).
+ * A second request for the same follower while one runs is dropped (engine.md trap 3).
  *
  * How it fails: no acknowledgement for STALL_MS, link down, leadership lost, or the
  * follower refuses: the transfer is forgotten; the follower's next rejected heartbeat then

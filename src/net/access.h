@@ -1,4 +1,4 @@
-/* Users of the profile: who may do what (LUA.md 2, "Access").
+/* Users of the profile: who may do what (lua.md 2, "Access").
  *
  * A password is given as plain text in config.lua (from the environment, usually) or as
  * `pbkdf2-sha256$ITERATIONS$SALT_HEX$HASH_HEX`. Plain text is not kept: at load it becomes

@@ -1,6 +1,6 @@
 /* The one address of a node: accepts, peeks at the first bytes with a deadline, decides
  * once who speaks, and hands the connection over: TRANSPORT_MAGIC -> peer link, a RESP
- * type byte or a word -> RESP, "GET "/"POST " -> HTTP (its own issue, later: a clear
+ * type byte or a word -> RESP, "GET "/"POST " -> HTTP (planned, not built: a clear
  * answer until then). */
 #ifndef USHER_NET_LISTENER_H
 #define USHER_NET_LISTENER_H

@@ -1,5 +1,5 @@
 /* Command definitions and the argument grammar: one definition feeds console,
- * one-shot, RESP, HTTP, scripts and OpenAPI (DESIGN 4.3, LUA.md 2).
+ * one-shot, RESP, HTTP, scripts and OpenAPI (design.md 4.3, lua.md 2).
  *
  * Definitions are made in Lua (`command{...}`) by the policy VM (kind
  * "transaction") and the script VM (kind "node") and collected in one registry. */
@@ -39,7 +39,7 @@ const char *access_name(int level);
 int access_parse(struct span name); /* -1 when unknown */
 
 enum command_kind { COMMAND_TRANSACTION, COMMAND_NODE };
-/* How a transaction command that never writes is read by default (DESIGN 2.2). */
+/* How a transaction command that never writes is read by default (design.md 2.2). */
 enum command_read { READ_NONE /* it writes */, READ_LOCAL, READ_LINEARIZABLE };
 
 struct arg_def {
@@ -127,7 +127,7 @@ const struct call_value *call_value(const struct call *c, const char *name);
  * for choices and bools, text. ERR_BADARG says what is expected, not for which argument. */
 int arg_check(const struct arg_def *def, struct call_value *v, struct error *e);
 
-/* A seat as a word (LUA.md 1): [EVENT:]LABEL | LABEL..LABEL | AREA*COUNT, then [=TYPE]; or
+/* A seat as a word (lua.md 1): [EVENT:]LABEL | LABEL..LABEL | AREA*COUNT, then [=TYPE]; or
  * the JSON form {"seat":,"event":,"type":,"count":,"data":}. Spans point into `text`, or
  * into `scratch` when a JSON string has escapes. Only the form is checked. */
 struct seat_word {

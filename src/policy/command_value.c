@@ -1,4 +1,4 @@
-/* One value of a request: what a type looks like as text (LUA.md 1).
+/* One value of a request: what a type looks like as text (lua.md 1).
  *
  * Only the form is checked here; whether an event or a seat of that name exists is asked
  * where the store is (the policy VM). Error texts say what was given and what is wanted;

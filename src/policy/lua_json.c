@@ -1,6 +1,6 @@
 /* JSON for Lua: see lua_json.h.
  *
- * LUA.md 1 describes this library as a wrapper over lua-cjson. It could not be bent: its
+ * lua.md 1 describes this library as a wrapper over lua-cjson. It could not be bent: its
  * decoder has lost `[]` against `{}`, integers over 2^53 and null before anybody can look, and
  * its encoder has no order of keys. Since a strict check of text is needed anyway (json_text.c),
  * decoding is that scanner plus pushes, and lua-cjson is what the tests compare it with.

@@ -1,4 +1,4 @@
-/* The `json` library of every Lua state of the program (LUA.md 1).
+/* The `json` library of every Lua state of the program (lua.md 1).
  *
  *   json.decode(text) -> value      integers stay integers, null is nil, lists are marked
  *   json.encode(value) -> text      keys sorted; an empty table is {} unless it is a list

@@ -1,4 +1,4 @@
-/* Fields and methods of events, rows and areas (LUA.md 3). Everything is looked up in the
+/* Fields and methods of events, rows and areas (lua.md 3). Everything is looked up in the
  * store at each access; what is built as a table is the script's own copy. */
 #include <string.h>
 

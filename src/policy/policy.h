@@ -1,6 +1,6 @@
 /* The policy VM: runs transaction commands, written in Lua, over `tx`.
  *
- * One Lua state per node, sandboxed (ENGINE.md's table), with an instruction
+ * One Lua state per node, sandboxed (engine.md's table), with an instruction
  * budget per transaction and a memory cap. Only text chunks, an allow-list of
  * globals, ordered pairs, seeded random. A transaction never yields to anybody:
  * it ends with an answer, a refusal or an error, and on anything but an answer

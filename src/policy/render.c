@@ -1,5 +1,5 @@
 /* Answers as JSON text, written straight from the store: an order of a booking is rendered
- * once per request on the measured path, so no Lua table is made for it (DESIGN 4.3 fixes
+ * once per request on the measured path, so no Lua table is made for it (design.md 4.3 fixes
  * the fields). Other answers go through the json library, which calls render_object() for
  * the objects inside them. */
 #include "policy/vm.h"

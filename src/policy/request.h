@@ -34,7 +34,7 @@ struct request {
 
 /* What a node script can follow as it happens. */
 enum feed_kind {
-    FEED_CHANGES,  /* committed seat changes of one event, or of all: JSON as DESIGN 4.4 */
+    FEED_CHANGES,  /* committed seat changes of one event, or of all: JSON as design.md 4.4 */
     FEED_REQUESTS, /* requests that arrive at this node */
     FEED_COMMITS   /* entries, as they commit: index only */
 };

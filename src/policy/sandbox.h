@@ -3,7 +3,7 @@
  * Globals are an allow-list built from scratch; what the C library of Lua would do
  * without a bound (patterns, string.rep, table.move ...) is replaced by versions
  * that charge the script's budget; memory is capped by the allocator. Used by the
- * policy VM and by the node's script VM. ENGINE's table of escapes is the checklist;
+ * policy VM and by the node's script VM. engine.md's table of escapes is the checklist;
  * tests/unit/policy/test_sandbox.c has one test for each row.
  *
  * Budget recipe: code runs in a host coroutine under a count hook. Over budget, the

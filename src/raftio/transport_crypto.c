@@ -2,7 +2,7 @@
  *
  * Why GMAC for frames: with AES instructions it runs at over 3 GB/s here, HMAC-SHA-256 at
  * 0.75; each byte of a log entry is checked twice per follower, so at 150,000 bookings/s
- * the difference is about a tenth of the CPU there is (DESIGN 7). */
+ * the difference is about a tenth of the CPU there is (design.md 7). */
 #include "raftio/transport_crypto.h"
 
 #include <limits.h>

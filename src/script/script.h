@@ -39,7 +39,7 @@ void scripts_node_command(void *arg, struct request *r, const struct call *call)
 /* The client of a node command is gone: it ends soon (and still answers). */
 void scripts_node_cancel(void *arg, struct request *r);
 
-/* ---- Hooks (LUA.md 4). Payloads are JSON; all on the loop, cheap while nobody listens ---- */
+/* ---- Hooks (lua.md 4). Payloads are JSON; all on the loop, cheap while nobody listens ---- */
 
 /* A program that embeds the node hears what handlers hear, at once; commits that it was told
  * of before a restart are not told again. Set before scripts_begin; must outlive the scripts. */
@@ -81,7 +81,7 @@ struct session;
 struct session *scripts_session_new(struct scripts *s, const struct policy_user *user);
 void scripts_session_free(struct session *x); /* kills its tasks silently */
 
-/* One console line (LUA.md 4: command unless `= ( . [ : ,` follows; `=` forces Lua). An
+/* One console line (lua.md 4: command unless `= ( . [ : ,` follows; `=` forces Lua). An
  * incomplete Lua statement ends with done(status 2) and e->code 0: give more lines. */
 struct task *scripts_line(struct session *x, struct span line, const struct task_events *on,
                           void *arg);

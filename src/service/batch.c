@@ -1,4 +1,4 @@
-/* The leader's write path (DESIGN 2.1): a loop turn's requests become one log entry.
+/* The leader's write path (design.md 2.1): a loop turn's requests become one log entry.
  *
  *   open the group -> housekeeping (upkeep.c) -> each request: known id? else evaluate,
  *   remember the result, encode -> propose -> (commit) -> answer
@@ -48,7 +48,7 @@ static void own_error(struct policy_answer *a, int code, const char *message, co
     a->wrote = false;
 }
 
-/* What a later duplicate may be told: a decision, not a circumstance (LUA.md 2). */
+/* What a later duplicate may be told: a decision, not a circumstance (lua.md 2). */
 static bool is_result(int code)
 {
     switch (code) {

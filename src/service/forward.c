@@ -1,4 +1,4 @@
-/* Forwarding (DESIGN 2.1): requests to the leader and answers back, packed.
+/* Forwarding (design.md 2.1): requests to the leader and answers back, packed.
  *
  * All requests that leave in one loop turn are one frame, and so are all answers to one
  * peer. A follower files each request in `slots` under a number and keeps it until its

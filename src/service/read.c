@@ -1,4 +1,4 @@
-/* Reads (DESIGN 2.2): evaluated over the committed view, in one window per loop turn.
+/* Reads (design.md 2.2): evaluated over the committed view, in one window per loop turn.
  *
  * store_rewind() and store_replay() cost what the entries in flight cost, so all reads that
  * wait share one window; their answers are gathered and leave after it (V5).

@@ -1,7 +1,7 @@
 /* The service: one place that every surface hands its requests to.
  *
  * It parses them with the registry, decides where they run (here, or forwarded to the
- * leader over the peer link), batches transactions into entries (DESIGN 2.1), holds
+ * leader over the peer link), batches transactions into entries (design.md 2.1), holds
  * answers until their entry has committed, remembers results, serves reads, and tells
  * watchers about committed changes. No uv, no sockets: runs in the simulator. */
 #ifndef USHER_SERVICE_SERVICE_H
@@ -70,7 +70,7 @@ void service_cancel(struct service *s, struct request *r);
 void service_answer(struct service *s, struct request *r, int code, const struct error *e,
                     struct span json);
 
-/* Committed seat changes of one event, in index order: JSON text as DESIGN 4.4. Index 0 and
+/* Committed seat changes of one event, in index order: JSON text as design.md 4.4. Index 0 and
  * no text: a snapshot replaced the state, changes were missed; read `seats` anew. */
 struct watch;
 typedef void (*watch_cb)(void *arg, struct span event, uint64_t index, struct span json);

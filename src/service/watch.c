@@ -1,4 +1,4 @@
-/* Watches: committed seat changes of an event as JSON (DESIGN 4.4), built once per event and
+/* Watches: committed seat changes of an event as JSON (design.md 4.4), built once per event and
  * commit, and only while somebody watches.
  *
  *   {"event":"1","index":42,"changes":[{"seat":"A1","status":"held"},

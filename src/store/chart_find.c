@@ -1,6 +1,6 @@
 /* Finding seats and areas by name.
  *
- * One hash table over folded names answers both questions of LUA.md 1: the exact
+ * One hash table over folded names answers both questions of lua.md 1: the exact
  * label, else the only one that differs in case. Names of a chart may come from
  * hostile bytes, so work is bounded:
  *

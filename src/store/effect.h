@@ -1,5 +1,5 @@
 /* Effects: the plain data that goes through Raft. A policy decides, effects are
- * what it decided; followers apply them in C and run no policy (DESIGN 2).
+ * what it decided; followers apply them in C and run no policy (design.md 2).
  *
  * Strings are spans into the caller's memory; store_do() copies what it keeps. */
 #ifndef USHER_STORE_EFFECT_H

@@ -6,7 +6,7 @@
  *                 effects, as length and bytes
  *
  * Applying compares the digest first, so every entry proves once more that replicas
- * agree (DESIGN 2.1). It is all or nothing: a malformed or refused effect anywhere
+ * agree (design.md 2.1). It is all or nothing: a malformed or refused effect anywhere
  * undoes the whole group, and the caller decides what such a node does next. */
 #include "store/effect.h"
 

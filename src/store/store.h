@@ -118,7 +118,7 @@ struct kv {
     struct span key, value; /* value: JSON text */
 };
 
-/* A remembered answer, at most 64 bytes in memory (LUA.md 2). */
+/* A remembered answer, at most 64 bytes in memory (lua.md 2). */
 struct result {
     uint64_t args_digest, index, time_ms;
     int code;                  /* 0 or enum error_code */

@@ -1,4 +1,4 @@
-/* SUBSCRIBE event:ID: committed changes of an event's seats as they commit (DESIGN 4.4).
+/* SUBSCRIBE event:ID: committed changes of an event's seats as they commit (design.md 4.4).
  *
  * RESP2: the arrays of Redis' SUBSCRIBE; RESP3: pushes, between any two answers. A push that
  * would land in the middle of an answer that is being streamed (a console statement) is a

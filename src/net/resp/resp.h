@@ -1,4 +1,4 @@
-/* The RESP server: connections that speak RESP2 or RESP3 (DESIGN 4.4, docs/protocol.md). */
+/* The RESP server: connections that speak RESP2 or RESP3 (design.md 4.4, docs/protocol.md). */
 #ifndef USHER_NET_RESP_RESP_H
 #define USHER_NET_RESP_RESP_H
 

@@ -51,7 +51,7 @@ static void test_leader_killed(void **state)
         uint64_t before = sim_now(w->sim);
         struct node *next = world_wait_leader(w);
         assert_ptr_not_equal(next, old);
-        assert_true(sim_now(w->sim) - before <= 2000); /* DESIGN 7: failover */
+        assert_true(sim_now(w->sim) - before <= 2000); /* design.md 7: failover */
         world_propose(w, 10);
         node_start(old);
         world_check(w);
@@ -74,7 +74,7 @@ static void test_restart_of_all(void **state)
             }
             world_start(w);
             world_wait_leader(w);
-            /* A term is never led twice, not even by a sole voter (ENGINE trap 2). */
+            /* A term is never led twice, not even by a sole voter (engine.md trap 2). */
             assert_true(node_status(world_leader(w)).term > term);
             world_check(w);
             world_propose(w, 5);

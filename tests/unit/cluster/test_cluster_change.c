@@ -82,7 +82,7 @@ static struct cluster_member member_of(struct node *viewer, const struct node *n
     return (struct cluster_member){ 0 };
 }
 
-/* ENGINE trap 1: a laggard that receives commands and a CHANGE in one message knows the
+/* engine.md trap 1: a laggard that receives commands and a CHANGE in one message knows the
  * CHANGE's true index, and its own snapshot carries the new configuration. */
 static void test_change_behind_commands(void **state)
 {
@@ -164,7 +164,7 @@ static void test_roles_survive_snapshots(void **state)
     world_free(w);
 }
 
-/* ENGINE trap 2 at run time: a follower left as the only voter leads, but in a new term
+/* engine.md trap 2 at run time: a follower left as the only voter leads, but in a new term
  * and with its vote for itself on disk. The removed leader says so and serves nothing. */
 static void test_left_alone(void **state)
 {

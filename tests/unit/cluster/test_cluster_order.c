@@ -294,7 +294,7 @@ static void test_followers_hear_of_commits(void **state)
     world_free(w);
 }
 
-/* ENGINE trap 3: a snapshot that takes many heartbeats to travel is asked for and sent once,
+/* engine.md trap 3: a snapshot that takes many heartbeats to travel is asked for and sent once,
  * and the follower goes on from there. */
 static void test_slow_snapshot_is_sent_once(void **state)
 {
@@ -402,7 +402,7 @@ static void on_vote(void *arg, int status)
 static bool is_set(void *arg) { return *(bool *)arg; }
 
 /* Two of three are up: one has the log, the other an older log and a much higher term. The
- * core's pre-vote alone would never get over that (ENGINE trap 12; found by the simulator). */
+ * core's pre-vote alone would never get over that (engine.md trap 12; found by the simulator). */
 static void test_older_log_with_higher_term(void **state)
 {
     (void)state;

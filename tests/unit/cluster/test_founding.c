@@ -1,4 +1,4 @@
-/* First start: who founds, who waits, who is refused (DESIGN 5). */
+/* First start: who founds, who waits, who is refused (design.md 5). */
 #include "unit/cluster/world.h"
 
 static bool nobody_in_a_cluster(struct world *w)
@@ -23,7 +23,7 @@ static void test_single(void **state)
     struct world *w = world_new(1, 1);
     world_start(w);
     world_propose(w, 3);
-    assert_true(node_status(&w->nodes[0]).term >= 2); /* ENGINE trap 2 */
+    assert_true(node_status(&w->nodes[0]).term >= 2); /* engine.md trap 2 */
     world_check(w);
     world_free(w);
 }

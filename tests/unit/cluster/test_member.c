@@ -752,7 +752,7 @@ static void test_join_by_snapshot(void **state)
 }
 
 /* A lone voter dies with the promotion of its second voter on its own disk only: the learner
- * does not know that it is one, and still its vote is needed (ENGINE trap 13; found by the
+ * does not know that it is one, and still its vote is needed (engine.md trap 13; found by the
  * simulator). */
 static void test_promoted_unknowingly(void **state)
 {

@@ -1,4 +1,4 @@
-/* Command definitions, the registry, and the argument grammar (LUA.md 1 and 2). */
+/* Command definitions, the registry, and the argument grammar (lua.md 1 and 2). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* JSON text and the `json` library of Lua (LUA.md 1), compared with lua-cjson where the
+/* JSON text and the `json` library of Lua (lua.md 1), compared with lua-cjson where the
  * two must agree. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* ENGINE's table of escapes (docs/engine.md, "Lua 5.4.4"), one test or more for each row: what
+/* engine.md's table of escapes (docs/engine.md, "Lua 5.4.4"), one test or more for each row: what
  * a script may try, and that the node answers with one error and works on. */
 #include <setjmp.h>
 #include <stdarg.h>
