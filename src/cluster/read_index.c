@@ -6,7 +6,8 @@
  *                WIRE_INDEX(serial, index, status); then it waits until that is applied here
  *
  * How it fails: no leader, a lost frame, a leader that is deposed meanwhile: the question is
- * put again every ASK_EVERY_MS until ASK_MS have passed, then NOQUORUM.
+ * put again every ASK_EVERY_MS until ASK_MS have passed, then NOQUORUM. What was proved is waited
+ * for longer: a node that lags needs its time.
  *
  * Invariants
  *   RI1 the proof began after the call: an answer to an older serial counts for nothing
@@ -19,8 +20,9 @@
 #include "cluster/backup.h"
 #include "cluster/internal.h"
 
-#define ASK_MS       5000
-#define ASK_EVERY_MS 500
+#define ASK_MS       2000
+#define ASK_EVERY_MS 400
+#define APPLY_MS     10000
 
 struct index_ask {
     struct index_ask *next;
@@ -71,10 +73,9 @@ static void on_applied(void *arg, int status)
 
 static void proved(struct index_ask *a, uint64_t index)
 {
-    uint64_t now = now_ms(a->c);
     a->index = index;
     a->waiting = true;
-    cluster_wait_index(a->c, index, a->deadline_ms > now ? a->deadline_ms - now : 1, on_applied, a);
+    cluster_wait_index(a->c, index, APPLY_MS, on_applied, a);
 }
 
 static void on_own_read(void *arg, int status)
