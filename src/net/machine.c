@@ -13,12 +13,12 @@
 
 #define READ_BYTES (1024 * 1024)
 
-void machine_init(struct machine *m, struct span config_json)
+void machine_init(struct machine *m, uint64_t profile_hash)
 {
     FILE *in = fopen("/proc/self/exe", "re");
     char *bytes = mem_alloc(READ_BYTES);
     size_t n = 0;
-    m->profile_hash = hash64(config_json.data, config_json.len);
+    m->profile_hash = profile_hash;
     m->build_hash = 0;
     while (in != NULL && bytes != NULL && (n = fread(bytes, 1, READ_BYTES, in)) > 0) {
         m->build_hash = hash_mix(m->build_hash, hash64(bytes, n));

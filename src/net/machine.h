@@ -10,7 +10,7 @@ struct machine {
 };
 
 /* Reads the program's own file once (blocking, at the start). */
-void machine_init(struct machine *m, struct span config_json);
+void machine_init(struct machine *m, uint64_t profile_hash);
 void machine_vitals(void *arg, struct cluster_vitals *v); /* arg: struct machine */
 
 #endif

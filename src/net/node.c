@@ -310,7 +310,7 @@ static int start_cluster(struct node *n, struct error *e)
         .arg = n->service,
     };
     service_cluster_events(&co.on);
-    machine_init(&n->machine, span_make((const char *)config->json.data, config->json.len));
+    machine_init(&n->machine, config->alike_hash);
     co.machine = machine_vitals;
     co.machine_arg = &n->machine;
     int code = cluster_start(n->env, &co, &n->cluster, e);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/embed.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "policy/command.h"
@@ -149,16 +150,10 @@ static void json_given(struct buf *b, const char *key, uint64_t value)
     }
 }
 
-static void put_json(struct config *c)
+/* What has to be the same on every node: not where its file and data are, nor the list of nodes,
+ * which counts at the first start only and is edited while they run. */
+static void put_alike(const struct config *c, struct buf *b)
 {
-    struct buf *b = &c->json;
-    buf_put_u8(b, '{');
-    json_field_string(b, "profile", span_of(c->profile));
-    json_field_string(b, "file", span_of(c->file));
-    json_list(b, "nodes", c->nodes);
-    if (c->data != NULL) {
-        json_field_string(b, "data", span_of(c->data));
-    }
     if (c->policy != NULL) {
         json_field_string(b, "policy", span_of(c->policy));
     }
@@ -183,7 +178,24 @@ static void put_json(struct config *c)
         json_list(b, "roles", c->users[i].roles);
         buf_put_u8(b, '}');
     }
-    buf_put_str(b, "}}");
+    buf_put_u8(b, '}');
+}
+
+static void put_json(struct config *c)
+{
+    struct buf *b = &c->json, alike = BUF_INIT;
+    buf_put_u8(b, '{');
+    json_field_string(b, "profile", span_of(c->profile));
+    json_field_string(b, "file", span_of(c->file));
+    json_list(b, "nodes", c->nodes);
+    if (c->data != NULL) {
+        json_field_string(b, "data", span_of(c->data));
+    }
+    put_alike(c, b);
+    buf_put_u8(b, '}');
+    put_alike(c, &alike);
+    c->alike_hash = hash64(alike.data, alike.len);
+    buf_free(&alike);
 }
 
 /* [-0, +0] Copies the checked profile on the top of the stack. */

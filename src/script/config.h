@@ -34,6 +34,7 @@ struct config {
     uint64_t script_instructions; /* of one script; 0: the default */
     uint64_t script_file_bytes;   /* append() rotates after it; 0: the default */
     struct buf json;              /* the profile in long form, without secrets */
+    uint64_t alike_hash;          /* of what has to be the same on every node */
 };
 
 /* Reads `file` (NULL: ./config.lua, then the installed one) and takes `profile` (NULL:

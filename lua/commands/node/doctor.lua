@@ -74,7 +74,7 @@ local function check_lag(members)
             ("%s is %d entries behind"):format(worst.address, behind),
             "it catches up by itself; if not, look at its disk, its CPU and its log")
     end
-    return row("lag", "ok", ("at most %d entries behind"):format(behind))
+    return row("lag", "ok", behind == 0 and "nobody is behind" or ("the last is %d behind"):format(behind))
 end
 
 local function check_writes(members)
@@ -196,7 +196,7 @@ return {
             rows[#rows + 1] = check_same(members, "policy", "policy_hash", "policies",
                 "a node that lags follows by itself; `policy` shows what is active")
             rows[#rows + 1] = check_same(members, "profile", "profile_hash", "profiles",
-                "make config.lua the same on every machine, then restart one node at a time")
+                "make users, secret, scripts, policy and timeout the same in each config.lua, then restart one by one")
             rows[#rows + 1] = check_disk(members)
             rows[#rows + 1] = check_files(members)
             for _, check in ipairs(node.checks()) do
