@@ -261,6 +261,45 @@ function M.confirm_words(json_words)
     return ("This will %s. Go on? [y/N] "):format(danger[1])
 end
 
+-- ---- Changes of the cluster ------------------------------------------------------------------
+
+local function has(words, word)
+    for i = 2, #words do
+        if words[i] == word then return true end
+    end
+    return false
+end
+
+--- What is before a dangerous command's question: "show" is to run it with --dry-run and show the
+--- quorum before and after; "none": these words change nothing, nobody is asked; nil: nothing.
+function M.before_words(words)
+    local name = words[1] and words[1]:lower()
+    if has(words, "--yes") then return nil end
+    if has(words, "--dry-run") or (name == "drain" and words[2] == "off") then return "none" end
+    return (name == "remove-node" or name == "replace-node") and "show" or nil
+end
+
+--- The same for a line.
+function M.before(line)
+    local definition = command_of(line)
+    return definition and M.before_words { definition.name, table.unpack(M.words(line), 2) }
+end
+
+local CHANGES = { ["add-node"] = true, ["remove-node"] = true, ["replace-node"] = true }
+
+--- What Ctrl-C has done to these words, where "interrupted" alone would leave somebody wondering.
+function M.interrupted_words(words)
+    if not CHANGES[words[1] and words[1]:lower()] or has(words, "--dry-run") then return nil end
+    return "interrupted: what had not begun is left, what had begun is undone or ended by the leader within "
+        .. "seconds; `nodes` shows the members"
+end
+
+--- The same for a line.
+function M.interrupted(line)
+    local definition = command_of(line)
+    return definition and M.interrupted_words { definition.name, table.unpack(M.words(line), 2) }
+end
+
 --- Whether a line may be kept in the history file.
 function M.keep(line)
     if line:find("^%s") or line:lower():find("passw", 1, true) or line:lower():find("secret", 1, true) then

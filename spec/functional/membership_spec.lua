@@ -38,6 +38,9 @@ describe("a cluster that is asked for the wrong thing", function()
         refused("CONFLICT", "member already", "add-node", c.nodes[2].address)
         refused("CONFLICT", "member already", "add-node", "127.0.0.1:" .. c.nodes[1].port)
         refused("CONFLICT", "member already", "add-node", "127.0.0.1:" .. c.nodes[c:leader()].port)
+        refused("CONFLICT", "member already", "add-node", "LOCALHOST:" .. c.nodes[1].port)
+        refused("BADARG", "no address", "add-node", "localhost:0" .. c.nodes[1].port)
+        refused("CONFLICT", "member already", "replace-node", c.nodes[1].address, "127.0.0.1:" .. c.nodes[2].port)
         refused("CONFLICT", "member already", "replace-node", c.nodes[1].address, c.nodes[2].address)
     end)
 
@@ -131,7 +134,8 @@ describe("a cluster that is asked for the wrong thing", function()
         local began = process.now()
         asking:signal("sigint")
         assert.not_equal(0, asking:wait(20))
-        assert.is_true(process.now() - began < 15)
+        assert.is_true(process.now() - began < 5)
+        assert.truthy(asking:output():find("interrupted: .*`nodes` shows the members"), asking:output())
         assert.truthy(members.must(c, 2, "transfer-leader", c.nodes[1].address)) -- the next change is taken
         assert.equal(3, #members.voters(c, 1))
     end)
@@ -271,6 +275,7 @@ describe("a cluster under load", function()
             assert.truthy(reply, tostring(why) .. "\n" .. c:logs())
             client:close()
             c:stop(i)
+            c:ready() -- a leader that is not back yet counts as unreachable, and the next change is refused
         end
         c.n = 3
         members.wait_voters(c, 1, { 1, 2, 3 })

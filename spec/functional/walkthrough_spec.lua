@@ -12,18 +12,19 @@ describe("the walk-through", function()
     setup(function() c = cluster.new() end)
     teardown(function() c:close() end)
 
-    --- A console of node i, its lines from a pipe.
-    local function console(i, input)
-        return process.run({ cluster.usher, "console", c.nodes[i].address }, { input = input, seconds = 100 })
+    --- A console of node i in a terminal.
+    local function console(i)
+        local window = terminal.start({ uv.fs_realpath(cluster.usher), "console", c.nodes[i].address },
+            { dir = uv.fs_realpath(c.dir), width = 150, env = { HOME = uv.fs_realpath(c.dir) } })
+        finally(function() window:close() end)
+        window:wait("@default>", 30)
+        return window
     end
 
     it("adds a node in any console, the address typed at the prompt; the node is started afterwards", function()
         local four = members.another(c) -- the profile is edited to four nodes
         local address = c.nodes[four].address
-        local window = terminal.start({ uv.fs_realpath(cluster.usher), "console", c.nodes[2].address },
-            { dir = uv.fs_realpath(c.dir), width = 150, env = { HOME = uv.fs_realpath(c.dir) } })
-        finally(function() window:close() end)
-        window:wait("@default>", 30)
+        local window = console(2)
         window:line("add-node")
         window:wait("address: host:port", 20) -- it asks for what is missing
         window:line(address)
@@ -35,15 +36,26 @@ describe("the walk-through", function()
         for i = 1, 4 do members.wait_voters(c, i, { 1, 2, 3, 4 }) end
         local log = c.nodes[four].process:output()
         assert.is_nil(log:find("removed", 1, true), log) -- nobody took it for one that has left
+        for _, row in ipairs(c:must(1, "doctor")) do -- it was told to edit the list: no reason to warn
+            if row.check == "profile" then assert.equal("ok", row.status, row.text) end
+        end
         c:must(four, "add-event", "1", '[{"row":"A","seats":10}]')
         c:must(four, "book", "1", "ann", "A1")
     end)
 
     it("takes it out again; the node says so and how to stop it", function()
-        local status, out, err = console(3, "remove-node " .. c.nodes[4].address .. "\n")
-        assert.equal(0, status, err)
-        assert.truthy(out:find("was removed: 3 voters, quorum 2, 1 may fail", 1, true), out)
-        assert.truthy(out:find("Stop it", 1, true), out)
+        local window = console(3)
+        window:line("remove-node")
+        window:wait("address: the member", 20)
+        window:line(c.nodes[4].address)
+        local screen = window:wait("Go on? [y/N]", 20) -- asked with the quorum before one's eyes
+        assert.truthy(screen:find("before +4 +4 +3 +1 +true"), screen)
+        assert.truthy(screen:find("after +3 +3 +2 +1 +true"), screen)
+        assert.truthy(screen:find("after, and one more failure +3 +2 +2 +0 +true"), screen)
+        assert.same(4, #members.voters(c, 1))
+        window:line("y")
+        screen = window:wait("was removed: 3 voters, quorum 2, 1 may fail", 20, true)
+        assert.truthy(screen:find("Stop it", 1, true), screen)
         process.wait_for("it says that it was removed", 20, function()
             local log = c.nodes[4].process:output()
             return log:find("was removed from the cluster", 1, true) and log:find("Ctrl-C", 1, true), log
@@ -56,6 +68,63 @@ describe("the walk-through", function()
         members.profile(c, { 1, 2, 3 }) -- and the profile is edited back
         c:must(1, "book", "1", "bob", "A2")
         for i = 1, 3 do members.wait_voters(c, i, { 1, 2, 3 }) end
+    end)
+
+    it("leaves a change with Ctrl-C without harm, and says what that means", function()
+        local window = console(1)
+        local address = "localhost:" .. cluster.free_port()
+        window:line("add-node " .. address)
+        window:wait("now 3 voters, quorum 2, 1 may fail; then 4 voters", 20, true)
+        window:wait("waiting for " .. address, 20, true)
+        window:press("C-c")
+        window:wait("interrupted: what had not begun is left", 10, true)
+        window:line("transfer-leader " .. c.nodes[2].address) -- the next change is taken at once
+        window:wait(c.nodes[2].address .. " leads now", 20, true)
+        assert.same(3, #members.voters(c, 1))
+    end)
+
+    it("refuses at once what cannot be done, before it asks", function()
+        local window = console(1)
+        window:line("remove-node localhost:1")
+        local screen = window:wait("NOTFOUND localhost:1 is no member", 20, true)
+        assert.is_nil(screen:find("Go on?", 1, true), screen)
+    end)
+
+    it("runs the same changes from every surface: one-shot, console, RESP and Lua", function()
+        local function usher(...)
+            local status, out, err = process.run({ cluster.usher, ... },
+                { seconds = 60, env = { USHER_ADDR = c:addresses() } })
+            assert.equal(0, status, out .. err)
+            return out .. err
+        end
+        local changes = {
+            function(i) return usher("transfer-leader", c.nodes[i].address) end,
+            function(i) return usher("console", "-c", "transfer-leader " .. c.nodes[i].address) end,
+            function(i) return c:call(1, "TRANSFER-LEADER", c.nodes[i].address) end,
+            function(i)
+                return usher("console", "-c", ("= usher.transfer_leader{ address = %q }.message")
+                    :format(c.nodes[i].address))
+            end,
+        }
+        for n, change in ipairs(changes) do
+            local to = c:leader() % 3 + 1
+            local said = tostring(change(to))
+            assert.truthy(said:find(c.nodes[to].address .. " leads now", 1, true), n .. ": " .. said)
+            assert.equal(to, c:leader())
+        end
+        cluster.write(c.dir .. "/change.lua", [[
+            local answer, message, code = usher.remove_node { address = arg[1] }
+            if not answer then print(code, message) exit(1) end
+            print(answer.message)
+            answer = assert(usher.add_node { address = arg[1] })
+            print(answer.message)
+            print(usher.replace_node { old = "x", new = "y" })
+        ]])
+        local out = usher("run", c.dir .. "/change.lua", c.nodes[3].address)
+        assert.truthy(out:find("was removed: 2 voters, quorum 2, 0 may fail", 1, true), out)
+        assert.truthy(out:find("is a voter now: 3 voters, quorum 2, 1 may fail", 1, true), out)
+        assert.truthy(out:find("`x` is no address", 1, true), out)
+        c:ready()
     end)
 
     it("shows what a change would do to the quorum before it is done", function()

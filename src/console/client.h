@@ -41,6 +41,7 @@ struct client_hooks {
     /* How often the user asked to stop. The first time ends the statement on the node, the
      * third one gives the connection up. NULL: never. */
     const volatile sig_atomic_t *interrupts;
+    bool leaves; /* the first one closes the connection, which ends what runs on it */
     int wake_fd; /* becomes readable when that changes; -1: none */
 };
 

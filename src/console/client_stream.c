@@ -110,6 +110,11 @@ static bool heed(struct client *c, struct wait *w, struct error *e)
         w->hooks != NULL && w->hooks->interrupts != NULL ? (unsigned)*w->hooks->interrupts : 0;
     while (w->seen < now) {
         w->seen++;
+        if (w->hooks->leaves) {
+            error_set(e, ERR_CANCELED, "interrupted");
+            client_disconnect(c);
+            return false;
+        }
         if (w->seen == 1) {
             (void)send_word(c, "USHER.KILL", e);
             if (c->redis == NULL) {

@@ -92,6 +92,16 @@ static bool own_line(struct console *c, struct span *line, struct buf *other)
     return done;
 }
 
+static void report_interrupt(struct console *c, const char *why)
+{
+    struct buf text = BUF_INIT;
+    if (why != NULL || !render_assist(c->render, "interrupted", &c->running, 1, &text, NULL)) {
+        buf_put_str(&text, why != NULL ? why : "interrupted");
+    }
+    (void)fprintf(stderr, "\r\33[K%.*s\n", (int)text.len, (const char *)text.data);
+    buf_free(&text);
+}
+
 static void report(struct console *c, int status, const struct error *e,
                    const struct buf *traceback)
 {
@@ -100,8 +110,7 @@ static void report(struct console *c, int status, const struct error *e,
         return;
     }
     if (interrupt_count() > 0 && e->code != ERR_IO && e->code != ERR_UNREACHABLE) {
-        (void)fprintf(stderr, "\r\33[K%s\n",
-                      e->code == ERR_CANCELED && status == -1 ? e->message : "interrupted");
+        report_interrupt(c, e->code == ERR_CANCELED && status == -1 ? e->message : NULL);
         return;
     }
     render_error(e, span_make((const char *)traceback->data, traceback->len));
@@ -143,8 +152,8 @@ static void run_statement(struct console *c)
     }
     c->sessions = client_sessions(c->client);
     if (status != STATUS_INCOMPLETE || e.code != 0) {
-        buf_clear(&c->statement);
         report(c, status, &e, &traceback);
+        buf_clear(&c->statement);
     }
     c->running = span_make("", 0);
     buf_free(&traceback);

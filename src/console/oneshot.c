@@ -79,36 +79,98 @@ static void say_waiting(void *arg, unsigned n)
     (void)fputs("still waiting for the node to end it; Ctrl-C once more leaves\n", stderr);
 }
 
-/* Something dangerous asks first, where somebody can be asked; --yes is the answer given in
- * advance and stays here. False: the user said no. */
-static bool confirmed(struct render *render, struct arguments *args)
+/* What a change of the cluster would do to its quorum, before it is asked about. */
+static int preview(struct render *render, struct client *client, const struct client_hooks *hooks,
+                   const struct arguments *args, struct error *e)
 {
-    struct buf words = BUF_INIT, question = BUF_INIT, place = BUF_INIT;
-    bool go = true;
-    buf_put_u8(&words, '[');
-    for (size_t i = 0; i < args->count; i++) {
-        json_put_comma(&words);
-        json_put_string(&words, args->spans[i]);
+    struct buf json = BUF_INIT;
+    struct span *words = mem_must_alloc((args->given + 1) * sizeof *words);
+    memcpy(words, args->spans, args->given * sizeof *words);
+    words[args->given] = span_of("--dry-run");
+    int code = client_stream(client, args->given + 1, words, hooks, &json, e);
+    if (code == 0) {
+        render_print(render, span_make((const char *)json.data, json.len), span_make("", 0));
     }
-    buf_put_u8(&words, ']');
+    mem_free(words);
+    buf_free(&json);
+    return code;
+}
+
+/* The words as a list in JSON, for assist.lua. */
+static void words_json(const struct arguments *args, size_t count, struct buf *out)
+{
+    buf_put_u8(out, '[');
+    for (size_t i = 0; i < count; i++) {
+        json_put_comma(out);
+        json_put_string(out, args->spans[i]);
+    }
+    buf_put_u8(out, ']');
+}
+
+/* Runs it on the node. Ctrl-C ends it with the connection; where that needs explaining it is. */
+static int run(struct render *render, struct client *client, struct client_hooks hooks,
+               const struct arguments *args, struct buf *json, struct error *e)
+{
+    struct buf words = BUF_INIT, text = BUF_INIT;
+    words_json(args, args->given, &words);
+    struct span list = span_make((const char *)words.data, words.len);
+    bool taken = render_assist_json(render, "interrupted_words", &list, 1, &text, NULL) &&
+                 interrupt_take(false);
+    if (taken) {
+        hooks.leaves = true;
+        hooks.interrupts = interrupt_counter();
+        hooks.wake_fd = interrupt_fd();
+    }
+    int code = client_stream(client, args->given, args->spans, &hooks, json, e);
+    if (taken && code != 0 && interrupt_count() > 0) {
+        (void)error_set(e, ERR_CANCELED, "%.*s", (int)text.len, (const char *)text.data);
+    }
+    if (taken) {
+        interrupt_release();
+    }
+    buf_free(&words);
+    buf_free(&text);
+    return code;
+}
+
+static bool says_yes(const struct buf *question)
+{
+    char answer[16] = "";
+    (void)printf("%.*s", (int)question->len, (char *)question->data);
+    (void)fflush(stdout);
+    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* Something dangerous asks first, where somebody can be asked; --yes is the answer given in
+ * advance and stays here. 0: go on. */
+static int confirm(struct render *render, struct client *client, const struct client_hooks *hooks,
+                   struct arguments *args, struct error *e)
+{
+    struct buf words = BUF_INIT, question = BUF_INIT, place = BUF_INIT, before = BUF_INIT;
+    int code = 0;
+    words_json(args, args->count, &words);
     struct span text = span_make((const char *)words.data, words.len);
     bool asks = render_assist_json(render, "confirm_words", &text, 1, &question, &place);
+    (void)render_assist_json(render, "before_words", &text, 1, &before, NULL);
+    struct span first = span_make((const char *)before.data, before.len);
     buf_put_u8(&place, 0);
     size_t yes = place.len > 1 ? (size_t)atoi((char *)place.data) : 0;
     if (yes > 1 && yes <= args->count) {
         memmove(args->spans + yes - 1, args->spans + yes,
                 (args->count - yes) * sizeof *args->spans);
         args->given--;
-    } else if (asks && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) {
-        char answer[16] = "";
-        (void)printf("%.*s", (int)question.len, (char *)question.data);
-        (void)fflush(stdout);
-        go = fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+    } else if (asks && !span_is(first, "none") && isatty(STDIN_FILENO) == 1 &&
+               isatty(STDOUT_FILENO) == 1) {
+        code = span_is(first, "show") ? preview(render, client, hooks, args, e) : 0;
+        if (code == 0 && !says_yes(&question)) {
+            code = error_set(e, ERR_CANCELED, "left, nothing was done");
+        }
     }
     buf_free(&words);
     buf_free(&question);
     buf_free(&place);
-    return go;
+    buf_free(&before);
+    return code;
 }
 
 /* A file on this machine, not on the node's. */
@@ -142,16 +204,11 @@ int oneshot_main(const struct console_options *o, int argc, char **argv)
     const struct client_hooks hooks = { .output = print_output, .arg = render, .wake_fd = -1 };
     struct buf json = BUF_INIT;
     int code = arguments_read(&args, argc, argv, &e);
-    if (code == 0 && !confirmed(render, &args)) {
-        code = error_set(&e, ERR_CANCELED, "left, nothing was done");
-    }
+    code = code == 0 ? client_open(&co, &client, &e) : code;
+    code = code == 0 ? confirm(render, client, &hooks, &args, &e) : code;
     if (code == 0) {
-        code = client_open(&co, &client, &e);
-    }
-    if (code == 0) {
-        code = backup_is(args.given, args.spans)
-                   ? take_backup(client, &args, &json, &e)
-                   : client_stream(client, args.given, args.spans, &hooks, &json, &e);
+        code = backup_is(args.given, args.spans) ? take_backup(client, &args, &json, &e)
+                                                 : run(render, client, hooks, &args, &json, &e);
     }
     if (code == ERR_UNREACHABLE && strcmp(argv[0], "help") == 0) {
         error_hint(&e, "a node lists the commands; `usher --help` shows the programs");

@@ -244,9 +244,13 @@ void render_begin(struct render *r)
 }
 
 /* On a terminal the line replaces the one before; elsewhere each is a line of its own. */
+/* One line, drawn over the one before it; a text that ends its line stays on the screen. */
 static void print_progress(struct render *r, struct span text)
 {
-    if (isatty(STDERR_FILENO) != 1) {
+    bool stays = text.len > 0 && text.data[text.len - 1] == '\n';
+    text.len -= stays;
+    if (stays || isatty(STDERR_FILENO) != 1) {
+        end_progress(r);
         (void)fprintf(stderr, "%.*s\n", (int)text.len, text.data);
         return;
     }

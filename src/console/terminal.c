@@ -454,12 +454,34 @@ static bool complete_arguments(struct terminal *t, struct buf *line)
     return good;
 }
 
+/* Shows what a change of the cluster would do to its quorum. False: it is refused already. */
+static bool show_first(struct terminal *t, const struct buf *line)
+{
+    struct console *c = t->c;
+    struct buf dry = BUF_INIT;
+    bool failed = c->failed;
+    buf_put(&dry, line->data, line->len);
+    buf_put_str(&dry, " --dry-run");
+    c->failed = false;
+    console_feed(c, text_of(&dry));
+    bool good = !c->failed;
+    c->failed = c->failed || failed;
+    buf_free(&dry);
+    return good;
+}
+
 /* Dangerous commands ask first. False: the user said no. */
 static bool confirmed(struct terminal *t, struct buf *line)
 {
-    struct buf question = BUF_INIT, plain = BUF_INIT;
+    struct buf before = BUF_INIT, question = BUF_INIT, plain = BUF_INIT;
     struct span arg = text_of(line), answer = { "", 0 };
-    bool go = true;
+    (void)render_assist(t->c->render, "before", &arg, 1, &before, NULL);
+    bool none = span_is(text_of(&before), "none");
+    bool go = !span_is(text_of(&before), "show") || show_first(t, line);
+    buf_free(&before);
+    if (!go || none) {
+        return go;
+    }
     if (render_assist(t->c->render, "confirm", &arg, 1, &question, &plain)) {
         end_text(&question);
         go = ask(t, (char *)question.data, "", &answer) && answer.len > 0 &&

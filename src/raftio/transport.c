@@ -261,9 +261,8 @@ static void on_connected(void *arg, int status, struct env_stream *stream)
     struct error e;
     error_clear(&e);
     if (status != 0) {
-        (void)error_set(&e, status, "cannot reach %s (%s)", l->address,
-                        status == ERR_NOTFOUND ? "no such host" : "no answer");
-        log_debug("%s", e.message);
+        (void)error_set(&e, status, status == ERR_NOTFOUND ? "no such host" : "no answer");
+        log_debug("cannot reach %s: %s", l->address, e.message);
         link_down(l, NULL, &e);
         link_retry(l);
         link_release(l);

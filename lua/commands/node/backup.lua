@@ -26,7 +26,12 @@ return {
         run = function()
             local done, message, code, hint = node.snapshot()
             if not done then return nil, message, code, hint end
-            return { snapshot = node.status().snapshot, bytes = node.snapshot_bytes(), counts = node.counts() }
+            local entry = node.status().snapshot
+            return {
+                snapshot = entry, bytes = node.snapshot_bytes(), counts = node.counts(),
+                message = ("This node has its state up to entry %d in a snapshot and needs no older log.")
+                    :format(entry),
+            }
         end,
     },
 }

@@ -7,8 +7,8 @@ local COLUMNS = { columns = { "address", "old", "new", "change", "voters", "quor
 
 --- "host:port" or "[v6]:port", or nil and what is wrong.
 local function check_address(text)
-    local host, port = text:match("^%[([%x:.]+)%]:(%d+)$")
-    if not host then host, port = text:match("^([%w._-]+):(%d+)$") end
+    local host, port = text:match("^%[([%x:.]+)%]:([1-9]%d*)$")
+    if not host then host, port = text:match("^([%w._-]+):([1-9]%d*)$") end
     local number = port and math.tointeger(tonumber(port))
     if not host or not number or number < 1 or number > 65535 then
         return nil, ("`%s` is no address; write host:port, e.g. localhost:6003; nothing was changed"):format(text)
@@ -42,7 +42,10 @@ local function megabytes(bytes) return ("%.1f MB"):format(bytes / 1000000) end
 --- One line for whoever waits.
 local function describe(state, address)
     local stage = state.stage
-    if stage == "reaching" then return ("waiting for %s: %s"):format(address, state.text) end
+    if stage == "reaching" then
+        local absent = state.text:find("^no answer")
+        return ("waiting for %s: %s%s"):format(address, state.text, absent and "; start it there" or "")
+    end
     if stage == "waiting" then return ("waiting: %s"):format(state.text) end
     if stage == "learning" and state.total > 0 then
         return ("%s receives the snapshot: %s of %s (%d %%)"):format(address, megabytes(state.sent),
@@ -62,7 +65,7 @@ end
 
 --- Asks until it is done; tells what is new, and every few seconds that it still waits.
 local function carry_out(ctx, kind, address, other, timeout_ms, force)
-    local id, said, quiet = node.change_id(), nil, 0
+    local id, said, quiet, began = node.change_id(), nil, 0, now()
     while true do
         local state = node.change(id, kind, address, other, timeout_ms, force)
         if state.done then
@@ -72,7 +75,8 @@ local function carry_out(ctx, kind, address, other, timeout_ms, force)
         local line = describe(state, other ~= "" and other or address)
         quiet = quiet + 1
         if line and (line ~= said and quiet >= 3 or said == nil or quiet >= 50) then
-            ctx:progress(line)
+            local left = (timeout_ms - (now() - began)) // 1000
+            ctx:progress(left > 0 and ("%s (%d s left, Ctrl-C ends)"):format(line, left) or line)
             said, quiet = line, 0
         end
         sleep(POLL)
@@ -126,6 +130,15 @@ local function rehearse(plus, minus, lost)
     }, { columns = { "case", "voters", "reachable", "quorum", "may_fail", "serves" } }
 end
 
+--- Says the same in one line, which stays, before a change begins.
+local function foretell(ctx, plus, minus, lost)
+    local cases = rehearse(plus, minus, lost)
+    if not cases then return end
+    local after, worse = cases[2], cases[3]
+    ctx:progress(("now %s; then %s; after one more failure it %s\n"):format(strength(cases[1].voters),
+        strength(after.voters), worse.serves and "still serves" or "stands still"))
+end
+
 local function reachable_of(address)
     for _, member in ipairs(node.members()) do
         if member.address == address then return member.voter and member.reachable and 1 or 0, member end
@@ -168,6 +181,7 @@ local add = command {
             end
             return rehearse(1, 0, 0)
         end
+        if not role_of(req.address) then foretell(ctx, 1, 0, 0) end
         local state, message, code, hint = carry_out(ctx, "add", req.address, "", req.timeout, false)
         if not state then return nil, message, code, hint end
         settled(function() return role_of(req.address) == "voter" end)
@@ -201,6 +215,7 @@ local remove = command {
             return rehearse(0, member.voter and 1 or 0, reachable)
         end
         local before = count_voters()
+        if member then foretell(ctx, 0, member.voter and 1 or 0, reachable) end
         local state, message, code, hint = carry_out(ctx, "remove", req.address, "", req.timeout, req.force)
         if not state then return nil, message, code, hint end
         settled(function() return node.status().role == "removed" or role_of(req.address) == nil end)
@@ -236,6 +251,7 @@ local replace = command {
             if not member then return no_member(req.old) end
             return rehearse(1, member.voter and 1 or 0, reachable)
         end
+        if member then foretell(ctx, 1, member.voter and 1 or 0, reachable) end
         local state, message, code, hint = carry_out(ctx, "replace", req.old, req.new, req.timeout, req.force)
         if not state then return nil, message, code, hint end
         settled(function() return role_of(req.new) == "voter" and (req.old == req.new or not role_of(req.old)) end)
