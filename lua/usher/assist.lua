@@ -46,15 +46,15 @@ local function word_at(line, at)
     end
     while at <= #line do
         local c = line:sub(at, at)
-        if quote and c == quote then
+        if c == "\\" and quote ~= "'" and at < #line then -- as the node reads it (src/script/words.c)
+            at = at + 1
+            parts[#parts + 1] = line:sub(at, at)
+        elseif quote and c == quote then
             quote = nil
         elseif quote then
             parts[#parts + 1] = c
         elseif c == "'" or c == '"' then
             quote = c
-        elseif c == "\\" then
-            at = at + 1
-            parts[#parts + 1] = line:sub(at, at)
         elseif c:find("%s") then
             break
         else
@@ -94,6 +94,7 @@ M.command_of = command_of
 
 -- ---- What stands where -----------------------------------------------------------------
 
+local OUTPUT = "table|json|lua|csv"
 local COMMON = { request = true, ["min-index"] = true }
 
 --- The parts of a usage line: those of the positionals in order, those of the options by name.
@@ -152,6 +153,7 @@ end
 ---@param line string
 ---@return string
 function M.hint(line)
+    if line:find("^%s*set%s+output%f[%s\0]") then return line:find("^%s*set%s+output%s*$") and OUTPUT or "" end
     local definition = command_of(line)
     if not definition then return "" end
     local words, open = M.words(line)
@@ -205,8 +207,9 @@ end
 --- A value as one word of a line; words of a repeated argument stay words.
 function M.add(line, value, many)
     value = value:match("^%s*(.-)%s*$")
-    if not many and value:find("[%s'\"\\]") and not value:find("^[%[{]") then
-        value = "'" .. value:gsub("['\\]", "\\%0") .. "'"
+    local lua = value:find("^[=%(%.:,]") and not line:find("%S%s+%S") -- behind a command's name
+    if lua or not many and value:find("[%s'\"\\]") and not value:find("^[%[{]") then
+        value = '"' .. value:gsub('["\\]', "\\%0") .. '"'
     end
     return (line:gsub("%s+$", "")) .. " " .. value
 end
@@ -220,16 +223,25 @@ end
 
 -- ---- Dangerous, secret, the console's own --------------------------------------------------
 
--- What is asked before it happens, on a terminal. A function says whether this line needs it.
+-- What is asked before it happens, on a terminal; WHAT is the command's first argument. A function
+-- says whether this line needs it.
 local DANGEROUS = {
-    ["remove-event"] = { "cancel every order of this event and remove it",
+    ["remove-event"] = { "cancel every order of event WHAT and remove it",
         function(words) for _, w in ipairs(words) do if w == "--cancel-orders" then return true end end end },
-    forget = { "replace this customer's id everywhere and drop the metadata of all their orders" },
-    ["remove-node"] = { "take this node out of the cluster" },
-    ["replace-node"] = { "take the old node out of the cluster for good" },
+    forget = { "replace the id of customer WHAT everywhere and drop the metadata of all their orders" },
+    ["remove-node"] = { "take WHAT out of the cluster" },
+    ["replace-node"] = { "take WHAT out of the cluster for good" },
     restore = { "replace the state of the whole cluster" },
     drain = { "stop this node's leadership and its clients" },
 }
+
+local function question_of(danger, words)
+    local what = "(which one?)"
+    for i = #words, 2, -1 do
+        if not words[i]:find("^%-") then what = words[i] end
+    end
+    return ("This will %s. Go on? [y/N] "):format((danger[1]:gsub("WHAT", function() return what end)))
+end
 
 --- The question to ask before a line runs, or nil. Second: the line without --yes.
 ---@return string? question, string line
@@ -247,7 +259,7 @@ function M.confirm(line)
         end
     end
     if not danger or own or (danger[2] and not danger[2](words)) then return nil, line end
-    return ("This will %s. Go on? [y/N] "):format(danger[1]), line
+    return question_of(danger, words), line
 end
 
 --- The same for words of a shell: the question, or nil; and whether the place of --yes is given.
@@ -258,7 +270,7 @@ function M.confirm_words(json_words)
         if words[i] == "--yes" then return nil, tostring(i) end
     end
     if not danger or (danger[2] and not danger[2](words)) then return nil end
-    return ("This will %s. Go on? [y/N] "):format(danger[1])
+    return question_of(danger, words)
 end
 
 -- ---- Changes of the cluster ------------------------------------------------------------------
@@ -309,7 +321,8 @@ function M.keep(line)
     return "yes"
 end
 
-local FORMATS = { table = true, json = true, lua = true, csv = true }
+local FORMATS = { table = "for people", json = "as programs get it", lua = "a Lua table",
+    csv = "rows with commas" }
 
 --- A line that is the console's own: "format NAME", "exit", "line TEXT" (what to send instead)
 --- or nil.
@@ -342,6 +355,25 @@ function M.more() return "...> " end
 -- ---- Completion lists -----------------------------------------------------------------------
 
 local LIST_MAX = 120
+
+--- Words of the console's own lines, which the node knows nothing of, beside the node's.
+---@return { from: integer, items: table[], hint: string? }
+local function with_own(answer, typed)
+    local before, word = typed:match("^(%s*set%s+output%s+)(%a*)$")
+    local items = {}
+    if before then
+        for name, help in pairs(FORMATS) do
+            if name:sub(1, #word) == word then items[#items + 1] = { text = name, help = help } end
+        end
+        table.sort(items, function(a, b) return a.text < b.text end)
+        return { from = #before, items = items, hint = OUTPUT }
+    end
+    before, word = typed:match("^(%s*set%s+)(%a*)$")
+    if not before or ("output"):sub(1, #word) ~= word then return answer end
+    items[1] = { text = "output", help = "how this console shows answers" }
+    for _, item in ipairs(answer.items or {}) do items[#items + 1] = item end
+    return { from = #before, items = items, hint = answer.hint }
+end
 
 local function width_of(text) return utf8.len(text) or #text end
 
@@ -395,6 +427,7 @@ end
 ---@param typed string the line up to the cursor
 ---@return string insert, string show
 function M.tab(answer, typed, width)
+    answer = with_own(answer, typed)
     local items = answer.items or {}
     if #items == 0 then return "", answer.hint or "" end
     local have = typed:sub(answer.from + 1)

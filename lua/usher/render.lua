@@ -43,7 +43,8 @@ local function cell(context, key, value)
     end
     local parts = {}
     for _, k in ipairs(value.free and COUNTS or sorted_keys(value)) do
-        parts[#parts + 1] = ("%s=%s"):format(k, cell(context, tostring(k), value[k]))
+        local text = cell(context, tostring(k), value[k])
+        if text ~= "" then parts[#parts + 1] = ("%s=%s"):format(k, text) end
     end
     return table.concat(parts, " ")
 end
@@ -76,6 +77,26 @@ local function columns_of(rows, wanted)
     return out
 end
 
+-- A value gets at least so many columns beside its name; with fewer it stands below it.
+local VALUE_MIN = 16
+
+--- One field of a block: what does not fit on the line goes on below, under its beginning.
+local function field(context, lines, name, widest, text)
+    local line = pad(name, widest) .. "  " .. text
+    if context.piped or width_of(line) <= context.width then
+        lines[#lines + 1] = line
+        return
+    end
+    local indent = widest + 2
+    if context.width - indent < VALUE_MIN then
+        lines[#lines + 1] = name
+        indent = 2
+    end
+    for i, part in ipairs(width.wrap(text, math.max(1, context.width - indent))) do
+        lines[#lines + 1] = (i == 1 and indent > 2 and pad(name, indent) or (" "):rep(indent)) .. part
+    end
+end
+
 --- Each row as a block of its own: for tables that are wider than the terminal.
 local function blocks(context, rows, columns)
     local widest, lines = 0, {}
@@ -84,15 +105,29 @@ local function blocks(context, rows, columns)
         if i > 1 then lines[#lines + 1] = "" end
         for _, name in ipairs(columns) do
             local text = cell(context, name, row[name])
-            if text ~= "" then lines[#lines + 1] = pad(name, widest) .. "  " .. text end
+            if text ~= "" then field(context, lines, name, widest, text) end
         end
     end
     return table.concat(lines, "\n")
 end
 
+-- The widest column of a table may shrink to so many columns; the text in it is wrapped.
+local COLUMN_MIN = 24
+
+--- The number and the width of the column whose text must be wrapped; 0: none. Nil: no way to fit.
+local function wrapped_column(context, widths)
+    local total, widest = -2, 1
+    for j, w in ipairs(widths) do
+        total = total + w + 2
+        if w >= widths[widest] then widest = j end
+    end
+    if context.piped or total <= context.width then return 0, 0 end
+    local room = context.width - (total - widths[widest])
+    if room >= COLUMN_MIN then return widest, room end
+end
+
 local function grid(context, rows, columns)
-    local widths, lines = {}, {}
-    local cells, total = {}, -2
+    local widths, cells, lines = {}, {}, {}
     for j, name in ipairs(columns) do widths[j] = width_of(name) end
     for i, row in ipairs(rows) do
         cells[i] = {}
@@ -101,16 +136,43 @@ local function grid(context, rows, columns)
             widths[j] = math.max(widths[j], width_of(cells[i][j]))
         end
     end
-    for j in ipairs(columns) do total = total + widths[j] + 2 end
-    if not context.piped and total > (context.width or 80) then return blocks(context, rows, columns) end
+    local wrapped, room = wrapped_column(context, widths)
+    if not wrapped then return blocks(context, rows, columns) end
+    if wrapped > 0 then widths[wrapped] = room end
     local function line(list)
         local parts = {}
-        for j, text in ipairs(list) do parts[j] = pad(text, widths[j]) end
+        for j in ipairs(columns) do parts[j] = pad(list[j] or "", widths[j]) end
         lines[#lines + 1] = (table.concat(parts, "  "):gsub("%s+$", ""))
     end
     line(columns)
-    for _, list in ipairs(cells) do line(list) end
+    for _, list in ipairs(cells) do
+        local more = wrapped > 0 and width.wrap(list[wrapped], room) or {}
+        if wrapped > 0 then list[wrapped] = more[1] end
+        line(list)
+        for i = 2, #more do line { [wrapped] = more[i] } end
+    end
     return table.concat(lines, "\n")
+end
+
+--- Counts of seats as columns of their own: rows, columns.
+local function flat(rows, columns)
+    local at
+    for j, name in ipairs(columns) do at = name == "counts" and j or at end
+    if not at then return rows, columns end
+    local out, names = {}, {}
+    for j, name in ipairs(columns) do
+        if j ~= at then names[#names + 1] = name end
+    end
+    for _, name in ipairs(COUNTS) do names[#names + 1] = name end
+    for i, row in ipairs(rows) do
+        local copy = {}
+        for key, value in pairs(row) do copy[key] = value end
+        for key, value in pairs(type(row.counts) == "table" and row.counts or {}) do
+            if copy[key] == nil then copy[key] = value end
+        end
+        out[i] = copy
+    end
+    return out, names
 end
 
 --- The next useful command after an answer, for people; nil when nothing suggests itself.
@@ -158,14 +220,14 @@ local function pairs_table(context, value, wanted)
         if is_table(value[name]) and not hidden then
             below[#below + 1] = name
         elseif not hidden then
-            lines[#lines + 1] = pad(name, widest) .. "  " .. text
+            field(context, lines, name, widest, text)
         end
     end
     for _, name in ipairs(below) do
         lines[#lines + 1] = name .. ":"
         lines[#lines + 1] = "  " .. grid(context, value[name], columns_of(value[name])):gsub("\n", "\n  ")
     end
-    if follow then lines[#lines + 1] = pad("next", widest) .. "  " .. follow end
+    if follow then field(context, lines, "next", widest, follow) end
     return table.concat(lines, "\n")
 end
 
@@ -187,14 +249,37 @@ end
 
 -- ---- Formats ----------------------------------------------------------------------
 
+--- A text for people: lines that are too long go on under the second column of a list such as
+--- `help`, or a little to the right.
+local function prose(context, text)
+    text = text:gsub("[^%C\n\t]", "?")
+    if context.piped or width_of(text) <= context.width then return text end
+    local lines = {}
+    for line in (text .. "\n"):gmatch("(.-)\n") do
+        if width_of(line) <= context.width then
+            lines[#lines + 1] = line
+        else
+            local left = line:match("^%s*%S.-%s%s+") or line:match("^%s*")
+            if width_of(left) > context.width // 2 then left = line:match("^%s*") end
+            local indent = left:find("%S") and width_of(left) or #left + 4
+            local rest = line:sub(#left + 1)
+            for i, part in ipairs(width.wrap(rest, math.max(8, context.width - indent))) do
+                lines[#lines + 1] = (i == 1 and left or (" "):rep(indent)) .. part
+            end
+        end
+    end
+    return table.concat(lines, "\n")
+end
+
 local function as_table(context, value, columns)
-    if type(value) == "string" then return (value:gsub("[^%C\n\t]", "?")) end
+    if type(value) == "string" then return prose(context, value) end
+    if value == nil then return "nil" end
     if type(value) ~= "table" then return cell(context, "", value) end
     if value.event and value.counts and (value.taken or value.rows) then return seats(context, value) end
     if is_list(value) then
         if #value == 0 then return "(none)" end
         if type(value[1]) == "table" and not is_list(value[1]) then
-            return grid(context, value, columns_of(value, columns))
+            return grid(context, flat(value, columns_of(value, columns)))
         end
         local lines = {}
         for i, item in ipairs(value) do lines[i] = cell(context, "", item) end
@@ -210,15 +295,79 @@ local function csv_cell(text)
     return text
 end
 
+local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+
+local function json_text(value)
+    if type(value) == "string" then
+        return '"' .. value:gsub('[%c"\\]', function(c) return ESCAPES[c] or ("\\u%04x"):format(c:byte()) end) .. '"'
+    elseif type(value) ~= "table" then
+        return tostring(value)
+    end
+    local parts = {}
+    if is_list(value) then
+        for i, item in ipairs(value) do parts[i] = json_text(item) end
+        return "[" .. table.concat(parts, ",") .. "]"
+    end
+    for _, key in ipairs(sorted_keys(value)) do
+        parts[#parts + 1] = json_text(tostring(key)) .. ":" .. json_text(value[key])
+    end
+    return "{" .. table.concat(parts, ",") .. "}"
+end
+
+--- One value for a program: words of a list apart by blanks, anything deeper as JSON.
+local function csv_value(context, key, value)
+    if type(value) ~= "table" then return cell(context, key, value) end
+    if not is_list(value) then return json_text(value) end
+    for _, item in ipairs(value) do
+        if type(item) == "table" and not (item.seat or item.area) then return json_text(value) end
+    end
+    return cell(context, key, value)
+end
+
+--- The answer of `seats` as rows: one a seat, one a status of an area.
+local function seat_rows(value)
+    local rows, columns = {}, { "event", "index", "seat", "status", "count" }
+    local function add(row)
+        row.event, row.index = value.event, value.index
+        row.count = row.count or 1
+        rows[#rows + 1] = row
+    end
+    if value.rows then columns = { "event", "index", "section", "row", "seat", "status", "count", "category" } end
+    for _, row in ipairs(value.rows or {}) do
+        for _, seat in ipairs(row.seats) do
+            add { section = row.section, row = row.row, seat = seat.seat, status = seat.status,
+                category = seat.category }
+        end
+    end
+    for _, name in ipairs(value.rows and {} or sorted_keys(value.taken or {})) do
+        add { seat = name, status = value.taken[name] }
+    end
+    for _, area in ipairs(value.areas or {}) do
+        local held, booked = area.held or 0, area.booked or 0
+        local counts = { free = area.capacity - held - booked, held = held, booked = booked }
+        for _, status in ipairs(value.rows and COUNTS or { "held", "booked" }) do
+            if (counts[status] or 0) > 0 then
+                add { seat = area.area, status = status, count = counts[status], category = area.category }
+            end
+        end
+    end
+    return rows, columns
+end
+
 --- Without `header` only the rows.
 local function as_csv(context, value, columns, header)
+    if type(value) == "table" and value.event and value.counts and (value.taken or value.rows) then
+        value, columns = seat_rows(value)
+    elseif type(value) == "table" and value.orders and is_list(value.orders) then
+        value = value.orders
+    end
     local rows = is_list(value) and value or { value }
-    if type(rows[1]) ~= "table" then
+    if type(rows[1]) ~= "table" and not (columns and #columns > 0) then
         local lines = {}
         for i, item in ipairs(rows) do lines[i] = csv_cell(cell(context, "", item)) end
         return table.concat(lines, "\n")
     end
-    columns = columns_of(rows, columns)
+    rows, columns = flat(rows, columns_of(rows, columns))
     local function line(get)
         local parts = {}
         for j, name in ipairs(columns) do parts[j] = csv_cell(get(name)) end
@@ -227,7 +376,7 @@ local function as_csv(context, value, columns, header)
     local lines = {}
     if header ~= false then lines[1] = line(function(name) return name end) end
     for _, row in ipairs(rows) do
-        lines[#lines + 1] = line(function(name) return cell(context, name, row[name]) end)
+        lines[#lines + 1] = line(function(name) return csv_value(context, name, row[name]) end)
     end
     return table.concat(lines, "\n")
 end

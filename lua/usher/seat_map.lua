@@ -1,5 +1,7 @@
---- Draws the answer of `seats`: one character a seat, rows as they stand, aisles as gaps, a
---- legend of what occurs. Readable without colour; wraps to the width it is given.
+--- Draws the answer of `seats`: one character a seat, rows as they stand, aisles as gaps, seat
+--- numbers above where a section's rows share them, a legend of what occurs. Readable without
+--- colour. Seats stand apart where the widest row has room for that, else close together; a row that
+--- is wider still goes on below.
 local width = require "usher.width"
 
 local M = {}
@@ -55,21 +57,75 @@ local function draw_seat(context, house, seat)
     return paint(context, text, colour)
 end
 
+--- Columns that a row takes with `step` columns a seat; an aisle is as wide as a seat.
+local function row_width(row, step)
+    local used = 0
+    for i, seat in ipairs(row.seats) do
+        used = used + step + (seat.aisle_after and i < #row.seats and step or 0)
+    end
+    return used
+end
+
+--- Columns a seat: 2 where every row has room for it, else 1.
+local function step_of(rows, room)
+    for _, row in ipairs(rows) do
+        if row_width(row, 2) > room then return 1 end
+    end
+    return 2
+end
+
 local function draw_row(context, house, row, lines)
-    local name = width.pad(width.cut(row.row, house.name_width), house.name_width) .. " "
-    local room, line, used = math.max(2, context.width - house.name_width - 1), name, 0
+    local step, room, used = house.step, house.room, 0
+    local line = width.pad(width.cut(row.row, house.name_width), house.name_width + house.gap)
     for _, seat in ipairs(row.seats) do
-        if used + 2 > room then
+        if used + step > room then
             lines[#lines + 1] = line
-            line, used = (" "):rep(house.name_width + 1), 0
+            line, used = (" "):rep(house.name_width + house.gap), 0
         end
-        line = line .. " " .. draw_seat(context, house, seat)
-        used = used + 2
-        if seat.aisle_after and used + 4 <= room then
-            line, used = line .. "  ", used + 2
+        line = line .. (step == 2 and " " or "") .. draw_seat(context, house, seat)
+        used = used + step
+        if seat.aisle_after and used + 2 * step <= room then
+            line, used = line .. (" "):rep(step), used + step
         end
     end
     lines[#lines + 1] = line
+end
+
+-- ---- Seat numbers --------------------------------------------------------------------
+
+--- Column -> seat number where all rows of a section agree; nil where they do not, or wrap.
+local function numbers_of(house, rows)
+    local numbers, places = {}, {}
+    for _, row in ipairs(rows) do
+        local at = 0
+        if row_width(row, house.step) > house.room then return nil end
+        for _, seat in ipairs(row.seats) do
+            local number = seat.seat:match("(%d+)$")
+            if not number or (numbers[at] or number) ~= number or (places[number] or at) ~= at then return nil end
+            numbers[at], places[number] = number, at
+            at = at + house.step + (seat.aisle_after and house.step or 0)
+        end
+    end
+    return numbers
+end
+
+--- The line of numbers above a section: the first one and each fifth. Nil when it would say little.
+local function ruler(house, rows)
+    local numbers = numbers_of(house, rows) or {}
+    local columns = {}
+    for at in pairs(numbers) do columns[#columns + 1] = at end
+    if #columns < 5 then return nil end
+    table.sort(columns)
+    local line = (" "):rep(house.name_width + house.gap + house.step - 1)
+    local start = #line
+    for i, at in ipairs(columns) do
+        local text = numbers[at]
+        local free = #line == start or #line - start < at
+        if (i == 1 or tonumber(text) % 5 == 0) and free then
+            line = line .. (" "):rep(start + at - #line) .. text
+        end
+    end
+    return line
 end
 
 function M.counts(context, value)
@@ -111,6 +167,17 @@ local function areas(context, value, lines)
     end
 end
 
+--- The rows of a map in groups that stand under one name.
+local function sections_of(rows)
+    local list = {}
+    for _, row in ipairs(rows) do
+        local name = row.section ~= "" and row.section or nil
+        if #list == 0 or (name and list[#list].name ~= name) then list[#list + 1] = { name = name, rows = {} } end
+        table.insert(list[#list].rows, row)
+    end
+    return list
+end
+
 --- The whole map.
 ---@param context { width: integer, colour: boolean }
 ---@param value table the answer of `seats EVENT --full`
@@ -124,13 +191,14 @@ function M.draw(context, value, changed)
     for _, row in ipairs(value.rows) do
         house.name_width = math.min(widest, math.max(house.name_width, width.of(row.row)))
     end
-    local lines, section = M.counts(context, value), nil
-    for _, row in ipairs(value.rows) do
-        if row.section and row.section ~= "" and row.section ~= section then
-            section = row.section
-            lines[#lines + 1] = width.cut(section, context.width)
-        end
-        draw_row(context, house, row, lines)
+    house.gap = 1
+    house.room = math.max(2, context.width - house.name_width - house.gap)
+    house.step = step_of(value.rows, house.room)
+    local lines = M.counts(context, value)
+    for _, section in ipairs(sections_of(value.rows)) do
+        if section.name then lines[#lines + 1] = width.cut(section.name, context.width) end
+        lines[#lines + 1] = ruler(house, section.rows)
+        for _, row in ipairs(section.rows) do draw_row(context, house, row, lines) end
     end
     areas(context, value, lines)
     append(lines, legend(context, house))

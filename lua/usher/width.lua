@@ -56,6 +56,27 @@ function M.cut(text, width)
     return text
 end
 
+--- Breaks a text at its blanks into lines of at most `width` columns; a word that is wider is cut.
+---@return string[] lines
+function M.wrap(text, width)
+    local lines, line = {}, ""
+    for word in text:gmatch("%S+") do
+        if line ~= "" and M.of(line) + 1 + M.of(word) > width then
+            lines[#lines + 1] = line
+            line = ""
+        end
+        while M.of(word) > width do
+            local part = M.cut(word, width)
+            if part == "" then break end -- not even one character fits
+            lines[#lines + 1] = part
+            word = word:sub(#part + 1)
+        end
+        line = line ~= "" and line .. " " .. word or word
+    end
+    lines[#lines + 1] = line
+    return lines
+end
+
 --- Joins parts with `gap` into lines of at most `width` columns.
 ---@param parts string[] may hold colour codes if `widths` says how wide each is
 function M.flow(parts, gap, width, widths)

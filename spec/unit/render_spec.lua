@@ -45,6 +45,33 @@ describe("a seat map", function()
         end
         assert.truthy(draw(house(), { colour = true }):find("\27%[33mh\27%[0m"))
     end)
+
+    local function hall(rows, seats, aisle)
+        local list = {}
+        for r, name in ipairs(rows) do
+            list[r] = { row = name, section = "main", seats = {} }
+            for i = 1, seats do
+                list[r].seats[i] = { seat = name .. i, status = "free", aisle_after = i == aisle or nil }
+            end
+        end
+        return { event = "1", index = 1, counts = { free = #rows * seats }, taken = {}, rows = list }
+    end
+
+    it("numbers the seats where the rows of a section agree", function()
+        local map = draw(hall({ "A", "B" }, 12, 6))
+        assert.truthy(map:find("\nmain\n   1       5           10\nA  . . . . . .   . . . . . .\nB", 1, true), map)
+        local odd = hall({ "A", "B" }, 6)
+        odd.rows[2].seats[1].seat = "B9"
+        assert.truthy(draw(odd):find("\nmain\nA", 1, true), draw(odd))
+    end)
+
+    it("puts the seats close together before it breaks a row", function()
+        local map = draw(hall({ "A" }, 60, 20), { width = 80 })
+        assert.truthy(map:find("\n  1   5    10   15   20    25   30", 1, true), map)
+        assert.truthy(map:find("\nA " .. ("."):rep(20) .. " " .. ("."):rep(40) .. "\n", 1, true), map)
+        local narrow = draw(hall({ "A" }, 60), { width = 40 })
+        assert.truthy(narrow:find("\nmain\nA " .. ("."):rep(38) .. "\n  " .. ("."):rep(22) .. "\n", 1, true), narrow)
+    end)
 end)
 
 describe("tables", function()
@@ -68,11 +95,66 @@ describe("tables", function()
         assert.truthy(draw(rows, { width = 30, piped = true }):find("^order  customer\n"))
     end)
 
+    it("break the text of their widest column where that makes them fit", function()
+        local rows = { { index = 7, what = "add-event 1 theater --attributes and more words" },
+            { index = 8, what = "x" } }
+        local text = draw(rows, { width = 40 })
+        assert.equal("index  what\n7      add-event 1 theater --attributes\n       and more words\n8      x", text)
+        local piped = draw(rows, { width = 40, piped = true })
+        assert.truthy(piped:find("\n7      add-event 1 theater --attributes and more words\n", 1, true), piped)
+    end)
+
+    it("let no value run into the next line's beginning, down to 20 columns", function()
+        local order = { order = "FKYZ7RF4FSEB0", status = "held", customer = "ann", price = 0,
+            expires_at = 1795477303120, seats = { { event = "1", seat = "D1" }, { event = "1", seat = "D2" } } }
+        for columns = 20, 60 do
+            local text = draw(order, { width = columns })
+            for line in text:gmatch("[^\n]+") do assert.is_true(width.of(line) <= columns, line) end
+            assert.equal(3, select(2, text:gsub("FKYZ7RF4FSEB0", "")), text) -- an id is never cut
+        end
+    end)
+
+    it("break prose such as help between words, under its second column", function()
+        local help = "status           State of the node\n" ..
+            "transfer-leader  Hands leadership to another voter, the most advanced one"
+        local text = draw(help, { width = 50 })
+        assert.equal("status           State of the node\ntransfer-leader  Hands leadership to another\n" ..
+            (" "):rep(17) .. "voter, the most advanced one", text)
+        assert.equal(help, draw(help, { width = 50, piped = true }))
+    end)
+
+    it("show an expression that came to nil", function()
+        assert.equal("nil", render.render("null", nil, {}, context()))
+        assert.equal("null", render.render("null", nil, {}, context { format = "json" }))
+    end)
+
     it("show times as local on a terminal and as ISO when piped, and no control characters", function()
         local value = { expires_at = 1795477303120, note = "a\27[31mb" }
         assert.truthy(draw(value, { piped = true }):find("2026-11-23T23:41:43Z", 1, true))
         assert.truthy(draw(value):find("%d%d%d%d%-%d%d%-%d%d %d%d:%d%d:%d%d"))
         assert.is_nil(draw(value):find("\27", 1, true))
+    end)
+end)
+
+describe("CSV", function()
+    local function csv(value, columns)
+        return render.render("", value, columns or {}, context { format = "csv", piped = true })
+    end
+
+    it("has counts as columns, what is nested as JSON", function()
+        assert.equal('event,attributes,free,held,booked,blocked\n1,"{""n"":1,""title"":""A, B\\n""}",3,1,0,0',
+            csv { { event = "1", attributes = { title = "A, B\n", n = 1 },
+                counts = { free = 3, held = 1, booked = 0, blocked = 0 } } })
+    end)
+
+    it("has a row for each seat of an event", function()
+        assert.equal("event,index,seat,status,count\n1,5,A2,held,1", csv { event = "1", index = 5,
+            counts = { free = 1 }, taken = { A2 = "held" } })
+        local whole = csv(house())
+        assert.truthy(whole:find("^event,index,section,row,seat,status,count,category\n" ..
+            "1,5,stalls,A,A1,free,1,gold\n"), whole)
+        assert.equal(7, select(2, (whole .. "\n"):gsub("\n", "")))
+        assert.equal("event,index,seat,status,count", csv { event = "1", index = 5, counts = { free = 1 }, taken = {} })
     end)
 end)
 
@@ -153,11 +235,21 @@ describe("the console's idea of a line", function()
         assert.equal("coats: int [2]", question)
         assert.equal("2", default)
         assert.is_nil(assist.ask "paint red")
-        assert.equal("forget 'two words'", assist.add("forget", "two words"))
+        assert.equal('forget "two words"', assist.add("forget", "two words"))
+    end)
+
+    it("quotes an answer so that it is read as it was typed", function()
+        for _, answer in ipairs { "O'Brien", 'two words', 'a "b" c', "back\\slash", "=1", "plain", "(x)" } do
+            local words = assist.words(assist.add("forget", answer))
+            assert.same({ "forget", answer }, words)
+            assert.truthy(assist.command_of(assist.add("forget", answer)), answer)
+        end
+        assert.same({ "forget", "a\\b" }, assist.words("forget 'a\\b'")) -- as the node reads it
     end)
 
     it("asks before something dangerous and takes --yes for an answer", function()
         assert.truthy(assist.confirm "forget ann")
+        assert.truthy((assist.confirm "forget ann"):find("customer ann", 1, true))
         local question, line = assist.confirm "forget ann --yes"
         assert.is_nil(question)
         assert.equal("forget ann", line)
@@ -170,6 +262,15 @@ describe("the console's idea of a line", function()
             assert.is_nil(assist.keep(line), line)
         end
         assert.truthy(assist.keep "hold 1 ann A1")
+    end)
+
+    it("completes its own lines beside the node's", function()
+        local node = { from = 4, items = {}, hint = "key: string" }
+        assert.equal("tput ", (assist.tab(node, "set ou", "80")))
+        assert.equal("n ", (assist.tab({ from = 11, items = {} }, "set output jso", "80")))
+        local insert, show = assist.tab({ from = 11, items = {} }, "set output ", "80")
+        assert.equal("", insert)
+        for _, name in ipairs { "csv", "json", "lua", "table" } do assert.truthy(show:find(name, 1, true), show) end
     end)
 
     it("inserts what candidates have in common, else lists them", function()
