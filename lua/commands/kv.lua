@@ -42,14 +42,14 @@ return {
     command {
         name = "get", group = "values", kind = "transaction", access = "operator",
         read = "linearizable", summary = "Show a value that the policy keeps", example = "get presale",
-        args = { { "key", "string" } },
+        args = { { "key", "string", help = "a key of the policy's own data" } },
         run = get,
     },
     command {
         name = "set", group = "values", kind = "transaction", access = "operator",
         summary = "Keep a value for the policy; without a value, drop it",
         example = "set presale '{\"codes\":[\"FAN\"]}'",
-        args = { { "key", "string" },
+        args = { { "key", "string", help = "a key of the policy's own data" },
             { "value", "string", optional = true, help = "JSON, or a plain word" } },
         run = set,
         again = function(tx, req) return { key = req.key, value = tx:get(req.key) } end,
@@ -57,7 +57,7 @@ return {
     command {
         name = "keys", group = "values", kind = "transaction", access = "operator", read = "local",
         summary = "List the keys that begin with a prefix", example = "keys pre",
-        args = { { "prefix", "string", default = "" } },
+        args = { { "prefix", "string", default = "", help = "what the keys begin with" } },
         options = { { "after", "string", meta = "KEY", help = "go on behind this one" } },
         run = keys,
     },

@@ -303,6 +303,9 @@ describe("every command", function()
             local own = "^" .. command.name:gsub("%-", "%%-") .. "%f[%s\0]"
             assert.truthy(command.example and command.example:find(own), command.name .. " has no example of itself")
             assert.truthy(command.group and command.group ~= "", command.name)
+            for _, argument in ipairs(command.args) do -- what a prompt says and Tab shows
+                assert.truthy(argument.help or argument.choices, command.name .. ": what is " .. argument.name .. "?")
+            end
             local help = c:must(1, "help", command.name)
             assert.truthy(help:find(command.summary, 1, true), help)
             assert.truthy(help:find("example: " .. command.example, 1, true), help)

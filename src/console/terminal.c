@@ -606,8 +606,8 @@ static void set_up(struct terminal *t)
 
 static void greet(const struct console *c)
 {
-    (void)printf("usher %s, connected to %s. `help` lists the commands, Tab completes, "
-                 "Ctrl-D leaves%s.\n",
+    (void)printf("usher %s, connected to %s.\n"
+                 "`help` lists the commands, Tab completes, Ctrl-D leaves%s.\n",
                  USHER_VERSION, client_address(c->client),
                  c->o->in_node ? " (the node goes on)" : "");
 }

@@ -38,6 +38,26 @@ const char *arg_type_name(int type)
 {
     return type >= 0 && type <= ARG_ONE_OF ? type_names[type] : "?";
 }
+/* Where a definition says no more itself: for help, prompts and completion. */
+const char *arg_type_help(int type)
+{
+    switch (type) {
+    case ARG_INT: return "a whole number";
+    case ARG_JSON: return "JSON text";
+    case ARG_DURATION: return "seconds, or such as 90s, 15m, 2h";
+    case ARG_TIME: return "such as 2026-05-01T10:00, or ms since 1970";
+    case ARG_MONEY: return "in minor units, such as cents";
+    case ARG_EVENT: return "its id, as `events` lists it";
+    case ARG_SEAT: return "such as A1, A1..A8, FLOOR*3";
+    case ARG_ORDER: return "its id, as `hold` or `book` gave it";
+    case ARG_CHART: return "its id, as add-chart was given it";
+    case ARG_CUSTOMER: return "for whom: an id of your own choice";
+    case ARG_CATEGORY: return "of seats, as `event` lists them";
+    case ARG_NODE: return "host:port, as `nodes` shows it";
+    default: return NULL;
+    }
+}
+
 int arg_type_parse(struct span name) { return name_index(type_names, name); }
 const char *access_name(int level)
 {
@@ -268,8 +288,9 @@ static void put_arg(struct buf *out, const struct arg_def *a)
     if (a->dflt != NULL) {
         json_field_string(out, "default", span_of(a->dflt));
     }
-    if (a->help != NULL) {
-        json_field_string(out, "help", span_of(a->help));
+    const char *help = a->help != NULL ? a->help : arg_type_help(a->type);
+    if (help != NULL) {
+        json_field_string(out, "help", span_of(help));
     }
     buf_put_u8(out, '}');
 }

@@ -32,6 +32,7 @@ enum arg_type {
     ARG_ONE_OF,
 };
 const char *arg_type_name(int type);
+const char *arg_type_help(int type);  /* what such a word looks like; NULL: any text */
 int arg_type_parse(struct span name); /* -1 when unknown */
 
 enum access_level { ACCESS_PUBLIC, ACCESS_CLIENT, ACCESS_OPERATOR, ACCESS_ADMIN };

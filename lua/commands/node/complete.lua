@@ -72,15 +72,12 @@ function by_type.event(items)
     end
 end
 
+--- Those that some event uses: what an event can be made after.
 function by_type.chart(items)
-    local seen = {}
-    for i, event in ipairs(usher.events() or {}) do
-        if i > 200 then break end
-        local whole = event.event and usher.event { event.event }
-        if whole and whole.chart and not seen[whole.chart] then
-            seen[whole.chart] = true
-            items:add(whole.chart, ("%d seats"):format(whole.seats or 0))
-        end
+    for _, event in ipairs(usher.events() or {}) do
+        local n = 0
+        for _, count in pairs(event.counts or {}) do n = n + count end
+        if event.chart then items:add(event.chart, ("%d seats"):format(n)) end
     end
 end
 
@@ -111,10 +108,17 @@ function by_type.customer(items)
     end
 end
 
-function by_type.node(items)
-    for _, member in ipairs(node.status().members) do
-        items:add(member.address, member.leader and "leader" or member.role)
+function by_type.node(items, line)
+    local members = {}
+    for _, member in ipairs(node.status().members) do members[member.address] = member end
+    if line.command.name == "add-node" then -- who is in the profile and not yet in the cluster
+        for _, address in ipairs(node.config().nodes or {}) do
+            if not members[address] then items:add(address, "in the profile, no member") end
+        end
+        return
     end
+    for address, member in pairs(members) do items:add(address, member.leader and "leader" or member.role) end
+    table.sort(items.list, function(a, b) return a.text < b.text end)
 end
 
 function by_type.bool(items)
@@ -182,13 +186,18 @@ end
 
 -- ---- A line -----------------------------------------------------------------------------------
 
+-- Words that are a chart's id or a whole plan.
+local CHARTS = { ["add-event"] = "chart", ["add-showtime"] = "theater" }
+
 local function candidates(argument, line, items)
-    if argument.type == "one_of" then
+    local type = argument.type
+    if CHARTS[line.command.name] == argument.name then type = "chart" end
+    if type == "one_of" then
         for _, choice in ipairs(argument.choices or {}) do items:add(choice) end
     end
     local own = node.complete(line.command.name, argument.name, items.prefix)
     for _, text in ipairs(own or {}) do items:add(text) end
-    if by_type[argument.type] and not own then by_type[argument.type](items, line) end
+    if by_type[type] and not own then by_type[type](items, line) end
     if argument.default ~= nil then items:add(argument.default, "default") end
 end
 

@@ -37,6 +37,11 @@ local function help_group(group)
     return #lines > 0 and table.concat(lines, "\n") or nil
 end
 
+-- What is wanted first comes first; groups that other scripts bring stand before `classic`.
+local GROUPS = { "events", "orders", "values", "policy", "cluster", "scripts", "session" }
+local PLACE = { classic = #GROUPS + 2 }
+for i, name in ipairs(GROUPS) do PLACE[name] = i end
+
 local function help_all()
     local groups, names = {}, {}
     for _, definition in ipairs(node.commands()) do
@@ -47,7 +52,11 @@ local function help_all()
         end
         table.insert(groups[group], definition.name)
     end
-    table.sort(names)
+    table.sort(names, function(a, b)
+        local x, y = PLACE[a] or #GROUPS + 1, PLACE[b] or #GROUPS + 1
+        if x ~= y then return x < y end
+        return a < b
+    end)
     local lines = {}
     for _, group in ipairs(names) do
         lines[#lines + 1] = ("%-10s %s"):format(group, table.concat(groups[group], " "))

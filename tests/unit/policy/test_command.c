@@ -665,7 +665,8 @@ static void test_json(void **state)
         "{\"name\":\"seats\",\"aliases\":[],\"kind\":\"transaction\",\"group\":\"test\","
         "\"access\":\"client\",\"read\":\"local\",\"summary\":\"a test's own\","
         "\"usage\":\"seats EVENT [--full]\",\"example\":\"seats\",\"args\":[{\"name\":\"event\","
-        "\"type\":\"event\",\"option\":false,\"required\":true,\"many\":false,\"value\":\"EVENT\"},"
+        "\"type\":\"event\",\"option\":false,\"required\":true,\"many\":false,\"value\":\"EVENT\","
+        "\"help\":\"its id, as `events` lists it\"},"
         "{\"name\":\"full\",\"type\":\"bool\",\"option\":true,\"required\":false,\"many\":false,"
         "\"value\":\"FULL\"}]}");
     buf_free(&b);
