@@ -168,14 +168,17 @@ local function refuse(message, code, hint)
     error({ code = code or "INTERNAL", message = message, hint = hint }, 0)
 end
 
---- Echoes the values of a console statement. `nil, message, CODE` is a refusal.
-local function echo(results)
+--- Echoes values. `nil, message, CODE` is a refusal. With `whole` nil is shown as well: it is what
+--- an expression came to.
+local function echo(results, whole)
     if results[1] == nil and type(results[2]) == "string" and type(results[3]) == "string" then
         refuse(results[2], results[3], results[4])
     end
-    for i = 1, results.n do
+    local last = results.n
+    while last > 1 and results[last] == nil do last = last - 1 end
+    for i = 1, last do
         local value = results[i]
-        if value ~= nil then
+        if value ~= nil or whole then
             local ok, text = pcall(json.encode, value)
             if ok then
                 host.emit("value", text, "")
@@ -189,7 +192,7 @@ end
 
 --- Runs a compiled console line; `remember` gets its first value.
 function M.statement(chunk, remember)
-    local value = echo(table.pack(chunk()))
+    local value = echo(table.pack(chunk()), true)
     if value ~= nil then remember(value) end
 end
 

@@ -41,6 +41,31 @@ describe("the programs of a client", function()
         assert.truthy(out:find('"booked"\n$'), out)
     end)
 
+    it("ends with what exit(n) says, whatever n is, and runs nothing behind it", function()
+        for _, n in ipairs { 0, 2, 3 } do
+            local line = ("exit(%d)"):format(n)
+            local status, out, err = usher { "console", "-c", "= 1", "-c", line, "-c", "= 2" }
+            assert.same({ n, "1\n", "" }, { status, out, err })
+            status, out = usher({ "console" }, "= 1\n" .. line .. "\n= 2\n")
+            assert.same({ n, "1\n" }, { status, out })
+        end
+        assert.equal(1, (usher({ "console" }, "error('x')\nexit")))
+    end)
+
+    it("shows what an expression came to, nil as well, and nothing for a statement", function()
+        local _, out = usher({ "console" }, "= nil\nx = 1\n= x, nil\nprint('p')\njson.decode('null')\n")
+        assert.equal("nil\n1\np\nnil\n", out)
+    end)
+
+    it("says how a command is called in Lua, and shows only the user's own frames", function()
+        local _, _, err = usher { "console", "-c", "hold(1)" }
+        assert.truthy(err:find("it is a command: in Lua usher.hold{...}, as a line `hold ...`", 1, true), err)
+        assert.truthy(err:find("\n\tconsole:1: in main chunk\n$"), err)
+        _, _, err = usher { "console", "-c", "function f() is_leader() end", "-c", "f()" }
+        assert.truthy(err:find("in Lua usher.is_leader{...}, as a line `is-leader ...`", 1, true), err)
+        assert.truthy(err:find("\n\tconsole:1: in function <console:1>\n$"), err)
+    end)
+
     it("says that the input ended inside a statement", function()
         local status, _, err = usher({ "console" }, "for i = 1, 3 do\n")
         assert.equal(1, status)

@@ -26,6 +26,11 @@
 static void print_output(void *arg, struct span kind, struct span text, struct span columns)
 {
     struct console *c = arg;
+    if (span_is(kind, "exit")) {
+        c->leave = c->exited = true;
+        c->exit_status = (int)strtol(text.data, NULL, 10);
+        return;
+    }
     render_frame(c->render, kind, text, columns);
 }
 
@@ -66,6 +71,9 @@ static void set_format(struct console *c, const struct buf *name)
     struct error e;
     (void)snprintf(text, sizeof text, "%.*s", (int)name->len, (const char *)name->data);
     (void)render_format(c->render, text, &e);
+    if (render_on_terminal(c->render)) {
+        (void)printf("answers are shown as %s from now on\n", text);
+    }
 }
 
 /* Lines that the console itself deals with. False: the node's, maybe as another text. */
@@ -151,7 +159,7 @@ static void run_statement(struct console *c)
                       client_address(c->client));
     }
     c->sessions = client_sessions(c->client);
-    if (status != STATUS_INCOMPLETE || e.code != 0) {
+    if (status != STATUS_INCOMPLETE || e.code != 0 || c->exited) {
         report(c, status, &e, &traceback);
         buf_clear(&c->statement);
     }
@@ -258,5 +266,8 @@ int console_main(const struct console_options *o)
     client_close(c.client);
     render_free(c.render);
     buf_free(&c.statement);
+    if (c.exited) {
+        return c.exit_status;
+    }
     return c.failed && !terminal ? EXIT_REFUSED : EXIT_DONE;
 }

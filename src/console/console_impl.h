@@ -16,6 +16,8 @@ struct console {
     unsigned sessions;    /* of the client, when the last statement began */
     bool failed;          /* some statement failed */
     bool leave;
+    bool exited; /* by exit(n) of a statement, with this status */
+    int exit_status;
 };
 
 /* Adds a line to the statement and runs it; an incomplete one waits for more

@@ -164,6 +164,16 @@ static void finish(struct task *t, int status, const struct error *e, struct spa
     task_drop(t);
 }
 
+/* A session's client has to tell exit(0) from an end, and exit(2) from a statement that goes on. */
+static void tell_exit(struct task *t)
+{
+    char status[16];
+    if (t->session != NULL && t->on != NULL) {
+        (void)snprintf(status, sizeof status, "%d", t->exit_status);
+        t->on->output(t->arg, "exit", span_of(status), span_make("", 0));
+    }
+}
+
 static void finish_error(struct task *t, struct error *e) { finish(t, 1, e, span_make("", 0)); }
 
 /* Copies a string field of the error table on top. */
@@ -184,6 +194,24 @@ static int describe_error(lua_State *L)
 {
     sandbox_tostring(L, 1, NULL);
     return 1;
+}
+
+/* `hold(1)`: a command that was called as if it were a function of that name. */
+static void hint_at_command(const struct scripts *s, struct error *e)
+{
+    static const char before[] = "attempt to call a nil value (global '";
+    char name[64] = "", lua[64] = "";
+    const char *at = strstr(e->message, before);
+    if (at == NULL || sscanf(at + sizeof before - 1, "%63[A-Za-z0-9_]", name) != 1) {
+        return;
+    }
+    (void)snprintf(lua, sizeof lua, "%s", name);
+    for (char *c = name; *c != 0; c++) {
+        *c = *c == '_' ? '-' : *c;
+    }
+    if (registry_find(s->registry, span_of(name)) != NULL) {
+        error_hint(e, "it is a command: in Lua usher.%s{...}, as a line `%s ...`", lua, name);
+    }
 }
 
 static void describe(struct task *t, struct error *e)
@@ -207,12 +235,35 @@ static void describe(struct task *t, struct error *e)
     (void)error_set(e, t->vm->sandbox.no_memory ? ERR_LIMIT : ERR_BADARG, "%s",
                     text != NULL ? text : "an error without text");
     lua_pop(L, 1);
+    hint_at_command(t->vm->scripts, e);
 }
 
 static int make_traceback(lua_State *L)
 {
     luaL_traceback(L, lua_touserdata(L, 1), NULL, 0);
     return 1;
+}
+
+/* A traceback without the frames of the runtime below the user's own. */
+static void tidy_traceback(const char *text, struct buf *out)
+{
+    static const char runtime[] = "\tusher/script_runtime.lua:", tail_calls[] = "\t(...tail calls";
+    static const char chunk[] = "in local 'chunk'";
+    size_t len = strlen(text);
+    for (size_t at = len; at > 0; at--) { /* the last lines first */
+        if (text[at - 1] != '\n') {
+            continue;
+        }
+        if (strncmp(text + at, runtime, sizeof runtime - 1) != 0 &&
+            strncmp(text + at, tail_calls, sizeof tail_calls - 1) != 0) {
+            break;
+        }
+        len = at - 1;
+    }
+    size_t tail = sizeof chunk - 1;
+    bool main = len >= tail && memcmp(text + len - tail, chunk, tail) == 0;
+    buf_put(out, text, main ? len - tail : len);
+    buf_put_str(out, main ? "in main chunk" : "");
 }
 
 static void finish_raised(struct task *t)
@@ -223,8 +274,11 @@ static void finish_raised(struct task *t)
     describe(t, &e);
     lua_pushcfunction(L, make_traceback);
     lua_pushlightuserdata(L, t->co);
-    const char *text = lua_pcall(L, 1, 1, 0) == LUA_OK && !refused ? lua_tostring(L, -1) : "";
-    finish(t, 1, &e, span_of(text != NULL ? text : ""));
+    const char *text = lua_pcall(L, 1, 1, 0) == LUA_OK && !refused ? lua_tostring(L, -1) : NULL;
+    struct buf trace = BUF_INIT;
+    tidy_traceback(text != NULL ? text : "", &trace);
+    finish(t, 1, &e, span_make((const char *)trace.data, trace.len));
+    buf_free(&trace);
     lua_pop(L, 1);
 }
 
@@ -257,6 +311,7 @@ static void settle(struct task *t, int rc, int results)
     if (rc == LUA_OK) {
         finish(t, 0, NULL, span_make("", 0));
     } else if (rc == LUA_YIELD && t->exited) {
+        tell_exit(t);
         finish(t, t->exit_status, NULL, span_make("", 0));
     } else if (sb->over) {
         (void)error_set(&e, ERR_LIMIT, "%s: the script used up its budget", sb->where);
