@@ -137,3 +137,39 @@ describe("the walk-through", function()
         assert.same(3, #members.voters(c, 1))
     end)
 end)
+
+describe("the terminal of a node", function()
+    it("draws its prompt, and what was typed, again below what the node logs", function()
+        local c = cluster.new { n = 3, start = false }
+        local dir = uv.fs_realpath(c.dir)
+        local window = terminal.start({ uv.fs_realpath(cluster.usher), "node", "--id", "0", "--file",
+            uv.fs_realpath(c.config) }, { dir = dir, width = 150, env = { HOME = dir } })
+        finally(function()
+            window:press("C-d") -- leaves the console; the next one stops the node
+            pcall(window.wait, window, "The console is closed", 10)
+            window:press("C-c")
+            pcall(window.wait, window, "[ended 0]", 20)
+            window:close()
+            c:close()
+        end)
+        window:wait("node0(founding)@default>", 30)
+        window:type("hea")
+        c:start(2)
+        c:start(3)
+        window:wait("founding the cluster of 3 nodes", 30, true)
+        window:wait_last(function(line) return line:find("^node0%(%a+%)@default> hea$") end, 30)
+        window:press("C-c")
+        process.wait_for("it leads or follows", 30, function()
+            return window:last():find("@default>$") and c:json(2, "events", "--linearizable")
+        end)
+        window:line("add-node localhost:" .. cluster.free_port())
+        window:wait("waiting for localhost:", 20, true)
+        c:kill(2) -- it logs the broken link while the line of progress is there
+        window:wait("localhost:" .. c.nodes[2].port .. ": ", 20, true)
+        window:press("C-c")
+        window:wait("interrupted", 20, true)
+        for line in window:screen(true):gmatch("[^\n]+") do
+            assert.is_nil(line:find("^%S.+%d%d%d%d%-%d%d%-%d%dT"), line) -- a row begins with its time or has none
+        end
+    end)
+end)

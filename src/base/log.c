@@ -11,6 +11,8 @@
 static _Atomic int log_level = LOG_INFO;
 static log_sink_cb log_sink;
 static void *log_sink_arg;
+static _Atomic bool log_shares;
+static _Atomic unsigned log_shared;
 
 void log_set_level(enum log_level level) { atomic_store(&log_level, (int)level); }
 
@@ -19,6 +21,10 @@ void log_set_sink(log_sink_cb cb, void *arg)
     log_sink = cb;
     log_sink_arg = arg;
 }
+
+void log_share_terminal(bool on) { atomic_store(&log_shares, on && isatty(STDERR_FILENO) == 1); }
+
+unsigned log_shared_lines(void) { return atomic_load(&log_shared); }
 
 static const char *const level_names[] = { "debug", "info", "warn", "error", "none" };
 
@@ -52,8 +58,10 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
         log_sink(log_sink_arg, level, module, text);
         return;
     }
-    char line[1200];
-    size_t n = put_time(line, sizeof line);
+    char line[1200] = "\r\33[K";
+    bool shares = atomic_load(&log_shares);
+    size_t n = shares ? strlen(line) : 0;
+    n += put_time(line + n, sizeof line - n);
     int more =
         snprintf(line + n, sizeof line - n, " %s %s: %s\n", level_names[level], module, text);
     if (more > 0) {
@@ -61,6 +69,7 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
         ssize_t ignored = write(STDERR_FILENO, line, n);
         (void)ignored;
     }
+    atomic_fetch_add(&log_shared, shares);
 }
 
 bool log_allowed(struct log_limit *l, uint64_t now_ms, uint64_t every_ms)

@@ -16,6 +16,11 @@ void log_set_level(enum log_level level); /* default LOG_INFO */
 typedef void (*log_sink_cb)(void *arg, enum log_level level, const char *module, const char *text);
 void log_set_sink(log_sink_cb cb, void *arg);
 
+/* A prompt stands on the terminal that stderr is: a line first takes away what is on its row,
+ * and is counted, so that whoever has drawn the prompt draws it again below. */
+void log_share_terminal(bool on);
+unsigned log_shared_lines(void);
+
 void log_write(enum log_level level, const char *module, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

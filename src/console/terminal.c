@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "console/console_impl.h"
 #include "console/history.h"
@@ -43,6 +44,7 @@ struct terminal {
     char drawn[512];      /* the prompt that is on the screen */
     uint64_t asked_ms;
     unsigned defined; /* session whose commands are known */
+    unsigned logged;  /* lines that the node has logged over the prompt */
     struct winsize size;
     bool connected;
     mbstate_t bytes;
@@ -199,6 +201,20 @@ static void redraw(struct terminal *t)
     (void)el_set(t->el, EL_REFRESH);
 }
 
+/* The node's own log lines have taken the prompt away: draws it below them. */
+static bool draw_below_log(struct terminal *t)
+{
+    unsigned lines = log_shared_lines();
+    if (lines == t->logged) {
+        return false;
+    }
+    t->logged = lines;
+    (void)printf("\r\33[J");
+    (void)fflush(stdout);
+    (void)el_set(t->el, EL_REFRESH);
+    return true;
+}
+
 /* What the node can do, for hints and questions: once per session. */
 static void define_commands(struct terminal *t)
 {
@@ -276,7 +292,8 @@ static int wait_key(struct terminal *t)
             return 1;
         }
         bool draw = make_hint(t);
-        if (idle(t) || draw) {
+        draw = idle(t) || draw;
+        if (!draw_below_log(t) && draw) {
             redraw(t);
         }
         struct pollfd p[3] = { { STDIN_FILENO, POLLIN, 0 },
@@ -640,6 +657,7 @@ void terminal_run(struct console *c)
     struct termios before;
     bool kept = tcgetattr(STDIN_FILENO, &before) == 0;
     struct error e;
+    log_share_terminal(c->o->in_node);
     set_up(&t);
     render_paged(c->render, true);
     greet(c);
@@ -664,6 +682,7 @@ void terminal_run(struct console *c)
         }
     }
     tear_down(&t);
+    log_share_terminal(false);
     if (kept) {
         (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
     }
