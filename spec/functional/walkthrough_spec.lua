@@ -171,5 +171,18 @@ describe("the terminal of a node", function()
         for line in window:screen(true):gmatch("[^\n]+") do
             assert.is_nil(line:find("^%S.+%d%d%d%d%-%d%d%-%d%dT"), line) -- a row begins with its time or has none
         end
+        -- Removed, it says how to stop it, and that is how.
+        c:start(2)
+        process.wait_for("there is a majority without it", 30, function()
+            return c:json(2, "events", "--linearizable")
+        end)
+        members.must(c, 3, "remove-node", c.nodes[1].address)
+        window:wait(function(screen) -- over the end of a row
+            return screen:gsub("\n", ""):find("in its terminal with Ctrl-D and then Ctrl-C", 1, true)
+        end, 20)
+        window:press("C-d")
+        window:wait("The console is closed", 20)
+        window:press("C-c")
+        window:wait("[ended 0]", 20)
     end)
 end)

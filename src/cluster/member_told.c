@@ -80,10 +80,12 @@ void member_removed(struct cluster *c, const char *by)
     c->removed = true;
     c->ready = false;
     c->fatal_seen = false; /* it may happen more than once in a life */
-    cluster_fail(c, false, ERR_NOTREADY,
-                 "this node, %s, was removed from the cluster%s%s and serves nothing any more; "
-                 "stop it with Ctrl-C here or `kill %ld`, and take it out of the profile",
-                 c->address, by[0] != '\0' ? ", says " : "", by, (long)getpid());
+    cluster_fail(
+        c, false, ERR_NOTREADY,
+        "this node, %s, was removed from the cluster%s%s and serves nothing any more; "
+        "stop it with `kill %ld`, or in its terminal with Ctrl-D and then Ctrl-C, and take "
+        "it out of the profile",
+        c->address, by[0] != '\0' ? ", says " : "", by, (long)getpid());
     c->again = true;
 }
 

@@ -222,8 +222,8 @@ local remove = command {
         local voters = node.status().role == "removed" and before - 1 or count_voters()
         return {
             address = req.address, change = "removed", voters = voters, quorum = quorum_of(voters),
-            message = ("%s was removed: %s. Stop it (Ctrl-C in its terminal), and take it out of the profile's "
-                .. "list of nodes."):format(req.address, strength(voters)),
+            message = ("%s was removed: %s. Stop it (in its terminal Ctrl-D, then Ctrl-C), and take it out of the "
+                .. "profile's list of nodes."):format(req.address, strength(voters)),
         }, COLUMNS
     end,
 }
