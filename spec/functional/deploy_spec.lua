@@ -2,6 +2,7 @@
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 local json = require "cjson"
+local uv = require "luv"
 
 local LIMIT = [[
 local rules = require "usher.rules"
@@ -278,6 +279,41 @@ describe("policy deploy", function()
         for _, order in ipairs(c:must(1, "orders", "--event", "load")) do
             local why = c:must(1, "explain", order.order)
             if why.policy.version == before + 1 then assert.truthy(why.changed_index > at) end
+        end
+    end)
+
+    -- The kill comes after 0/4, 1/4 ... of the time that a deploy takes here: before it is sent, while it is
+    -- judged, committed, loaded, or answered.
+    it("is one version everywhere wherever in a deploy the leader dies, and no booking fails", function()
+        local function deploy(k, before)
+            cluster.write(c.dir .. "/step.lua", LIMIT:format(20 + k) .. "-- " .. before)
+            return start(c:addresses(), "policy", "deploy", c.dir .. "/step.lua", "--expect", tostring(before))
+        end
+        local began = uv.hrtime()
+        assert.equal(0, deploy(9, newest()):wait(60))
+        local whole_ms = (uv.hrtime() - began) / 1e6
+        c:must(1, "add-event", "steps", '[{"row":"L","seats":2000}]')
+        for k = 0, 4 do
+            c:ready(60)
+            local before, leader = newest(), c:leader()
+            local path = ("%s/steps-%d.lua"):format(c.dir, k)
+            cluster.write(path, ("for i = 1, 200 do assert(usher.book('steps', 'k%d-' .. i, 'L' .. %d + i)) end")
+                :format(k, k * 200))
+            local load = start(c.nodes[leader % 3 + 1].address, "run", path)
+            process.wait_for("bookings arrive", 20, function()
+                local seats = c:json(leader % 3 + 1, "seats", "steps")
+                return seats and seats.counts.booked > k * 200, load:output()
+            end)
+            local deployed = deploy(k, before)
+            uv.sleep(math.floor(whole_ms * k / 4))
+            c:kill(leader)
+            assert.equal(0, deployed:wait(60), deployed:output())
+            assert.equal(0, load:wait(60), load:output())
+            c:start(leader)
+            c:ready(60)
+            everywhere(before + 1)
+            assert.equal(before + 1, newest())
+            assert.equal((k + 1) * 200, c:must(leader, "seats", "steps", "--linearizable").counts.booked)
         end
     end)
 
