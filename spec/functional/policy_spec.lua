@@ -1,9 +1,9 @@
---- The policy that the README shows, given to a new cluster by its profile.
+--- The policy that docs/policy.md shows, given to a new cluster by its profile.
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 
-local function readme_policy()
-    local file = assert(io.open("README.md"))
+local function documented_policy()
+    local file = assert(io.open("docs/policy.md"))
     local text = file:read("a")
     file:close()
     for block in text:gmatch("\n```lua\n(.-)\n```") do
@@ -15,7 +15,7 @@ describe("a policy from the profile", function()
     local c
     setup(function()
         c = cluster.new { start = false }
-        cluster.write(c.dir .. "/cinema.lua", readme_policy())
+        cluster.write(c.dir .. "/cinema.lua", documented_policy())
         local file = assert(io.open(c.config))
         local text = file:read("a"):gsub("data =", ('policy = %q, data ='):format(c.dir .. "/cinema.lua"), 1)
         file:close()
@@ -72,6 +72,25 @@ describe("a policy from the profile", function()
         assert.is_true(#best.rules >= 3)
         local seats = c:must(1, "seats", "1", "--linearizable")
         assert.is_nil(seats.taken[best.seats[1].seat])
+    end)
+
+    it("is pointed out in each node's log, with the command to run, when another one is active", function()
+        local told = ("the profile's policy %s differs from the active version 2; to deploy it: "
+            .. "usher policy deploy %s"):format(c.dir .. "/cinema.lua", c.dir .. "/cinema.lua")
+        local function logged(i)
+            process.wait_for("node " .. i .. " says so", 20, function()
+                local text = c.nodes[i].process:output()
+                return text:find(told, 1, true) ~= nil, text:sub(-500)
+            end)
+        end
+        for i = 1, 3 do assert.is_nil(c.nodes[i].process:output():find("differs from the active", 1, true)) end
+        c:must(1, "policy", "deploy", "return policy { name = 'other' }")
+        for i = 1, 3 do logged(i) end
+        c:kill(2)
+        c:start(2)
+        c:ready()
+        logged(2) -- it says so again at a start
+        c:must(1, "policy", "rollback")
     end)
 
     it("is still in force after all nodes were killed", function()
