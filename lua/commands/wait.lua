@@ -9,6 +9,11 @@ end
 
 local function check(req)
     if req.count < 1 then deny { code = "BADARG", message = "count: at least 1 seat" } end
+    local places = req.event.seats_total
+    for _, area in ipairs(req.event:areas()) do places = places + area.capacity end
+    if req.count > places then -- that wait would never end
+        deny { code = "BADARG", message = ("event %s has %d places in all"):format(req.event.id, places) }
+    end
     if not req.category then return end
     for _, name in ipairs(req.event:categories()) do
         if name == req.category then return end

@@ -101,6 +101,7 @@ describe("a waiting list", function()
         h:grants("wait 1 ann 1", { already = true, place = 1 })
         h:refuses("wait 1 ann 2", { code = "CONFLICT", hint = "unwait 1 ann" })
         h:refuses("wait 1 bob 0", { code = "BADARG" })
+        h:refuses("wait 1 bob 99", { code = "BADARG", message = "places in all" }) -- it would wait for ever
         h:refuses("wait 1 bob 1 --category none", { code = "NOTFOUND" })
         h:grants "unwait 1 ann"
         h:refuses("unwait 1 ann", { code = "NOTFOUND" })
@@ -140,6 +141,19 @@ describe("a waiting list", function()
     end)
 
     it("is fair: nobody is served while somebody before them would fit", function()
+        local line, store -- as it was before the last step
+        local function passed(h)
+            local before, now, waits = store == h.store and line or {}, h:run "waits 1", {}
+            line, store = now, h.store
+            for _, wait in ipairs(now) do waits[wait.customer] = true end
+            for i, served in ipairs(before) do
+                for k = 1, waits[served.customer] and 0 or i - 1 do
+                    if waits[before[k].customer] and before[k].count <= served.count then
+                        return before[k].customer .. " was before " .. served.customer
+                    end
+                end
+            end
+        end
         test.property {
             policy = "return policy { name = 'w', wait_ttl = '5m' }", rows = { "A: ......", "B: ...." },
             steps = 4000, party = 4,
@@ -147,6 +161,8 @@ describe("a waiting list", function()
                 return ("wait 1 w%d %d"):format(random:int(1, 30), random:int(1, 4))
             end },
             holds = function(h)
+                local who = passed(h)
+                if who then return false, who end
                 -- Whoever still waits would find no room: the list was served as far as it goes.
                 for _, wait in ipairs((h:run "waits 1")) do
                     local ok = h:raw({ "best", "1", "probe", tostring(wait.count), "--dry-run" })

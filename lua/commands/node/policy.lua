@@ -245,6 +245,8 @@ end
 function verbs.rehearse(req, ctx)
     if not req.words[1] or #req.words > 1 then
         return refuse("policy rehearse takes one bundle or version; `usher policy rehearse PATH` reads it from files")
+    elseif req.last and req.last < 1 then
+        return refuse("--last: at least 1 request")
     end
     local files, label, code
     if version_of(req.words[1]) then
