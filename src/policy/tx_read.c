@@ -224,11 +224,21 @@ static void collect_begin(lua_State *L, struct collect *c, lua_Integer limit)
     c->left = limit;
 }
 
-static void collect_end(lua_State *L, const struct collect *c)
+/* [-0, +1] What was collected as a list, each id as `push` makes it. MAY_RAISE */
+static void push_collected(lua_State *L, const struct collect *c,
+                           void (*push)(lua_State *L, struct span id))
 {
-    vm_of(L)->scratch = c->ids;
+    struct reader r;
+    vm_of(L)->scratch = c->ids; /* which frees it, whatever is raised below */
     if (c->ids.failed) {
         vm_refusef(L, ERR_NOMEM, "no memory for a list");
+    }
+    lua_newtable(L);
+    lua_json_mark_list(L);
+    reader_init(&r, c->ids.data, c->ids.len);
+    for (lua_Integer i = 1; reader_left(&r) > 0; i++) {
+        push(L, reader_bytes(&r));
+        lua_rawseti(L, -2, i);
     }
 }
 
@@ -266,15 +276,7 @@ static int tx_orders(lua_State *L)
     struct collect c;
     collect_begin(L, &c, limit);
     store_orders(vm_store(L), &filter, collect_order, &c);
-    collect_end(L, &c);
-    lua_newtable(L);
-    lua_json_mark_list(L);
-    struct reader r;
-    reader_init(&r, c.ids.data, c.ids.len);
-    for (lua_Integer i = 1; reader_left(&r) > 0; i++) {
-        object_push_order(L, reader_bytes(&r));
-        lua_rawseti(L, -2, i);
-    }
+    push_collected(L, &c, object_push_order);
     sandbox_charge(L, lua_rawlen(L, -1) * 4);
     return 1;
 }
@@ -290,15 +292,7 @@ static int tx_keys(lua_State *L)
     struct collect c;
     collect_begin(L, &c, check_limit(L, 4));
     store_keys(vm_store(L), prefix, after, collect_key, &c);
-    collect_end(L, &c);
-    lua_newtable(L);
-    lua_json_mark_list(L);
-    struct reader r;
-    reader_init(&r, c.ids.data, c.ids.len);
-    for (lua_Integer i = 1; reader_left(&r) > 0; i++) {
-        vm_push_span(L, reader_bytes(&r));
-        lua_rawseti(L, -2, i);
-    }
+    push_collected(L, &c, vm_push_span);
     return 1;
 }
 

@@ -147,6 +147,21 @@ static int node_commands(lua_State *L)
     return 1;
 }
 
+/* node.command(name) -> the definition with this name or alias, or nil */
+static int node_command(lua_State *L)
+{
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    const struct command_def *def =
+        registry_find(script_vm(L)->scripts->registry, span_make(name, len));
+    if (def == NULL) {
+        lua_pushnil(L);
+    } else {
+        script_push_definition(L, def);
+    }
+    return 1;
+}
+
 /* node.tasks() -> scripts and statements at work */
 static int node_tasks(lua_State *L)
 {
@@ -236,15 +251,25 @@ static int node_read(lua_State *L)
 int script_push_node(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "status", node_status },     { "policy", node_policy },
-        { "rehearse", node_rehearse }, { "counts", node_counts },
-        { "config", node_config },     { "commands", node_commands },
-        { "tasks", node_tasks },       { "kill", node_kill },
-        { "snapshot", node_snapshot }, { "snapshot_bytes", node_snapshot_bytes },
-        { "backup", node_backup },     { "transfer", node_transfer },
-        { "read", node_read },         { "scripts", node_scripts },
-        { "reload", node_reload },     { "checks", node_checks },
-        { "complete", node_complete }, { NULL, NULL },
+        { "status", node_status },
+        { "policy", node_policy },
+        { "rehearse", node_rehearse },
+        { "counts", node_counts },
+        { "config", node_config },
+        { "commands", node_commands },
+        { "command", node_command },
+        { "tasks", node_tasks },
+        { "kill", node_kill },
+        { "snapshot", node_snapshot },
+        { "snapshot_bytes", node_snapshot_bytes },
+        { "backup", node_backup },
+        { "transfer", node_transfer },
+        { "read", node_read },
+        { "scripts", node_scripts },
+        { "reload", node_reload },
+        { "checks", node_checks },
+        { "complete", node_complete },
+        { NULL, NULL },
     };
     luaL_newlib(L, functions);
     script_add_node_member(L);

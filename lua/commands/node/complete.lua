@@ -33,15 +33,6 @@ local function split(line)
     return words
 end
 
-local function find_command(name)
-    for _, definition in ipairs(node.commands()) do
-        if definition.name == name then return definition end
-        for _, alias in ipairs(definition.aliases or {}) do
-            if alias == name then return definition end
-        end
-    end
-end
-
 local Items = {}
 Items.__index = Items
 
@@ -265,7 +256,7 @@ local function complete(text)
         complete_command(items)
         return answer
     end
-    local command = find_command(words[1].text:lower())
+    local command = node.command(words[1].text:lower())
     if not command then return answer end
     if command.name == "help" then
         complete_command(items)

@@ -1,15 +1,6 @@
 --- help: what commands there are and how each is used.
 local node = ...
 
-local function find(name)
-    for _, definition in ipairs(node.commands()) do
-        if definition.name == name then return definition end
-        for _, alias in ipairs(definition.aliases or {}) do
-            if alias == name then return definition end
-        end
-    end
-end
-
 local function argument_lines(definition)
     local lines, width = {}, 0
     for _, argument in ipairs(definition.args) do width = math.max(width, #argument.name) end
@@ -120,7 +111,7 @@ return command {
     args = { { "topic", "string", optional = true, complete = complete, help = "a command or a group" } },
     run = function(_, req)
         if not req.topic then return help_all() end
-        local definition = find(req.topic:lower())
+        local definition = node.command(req.topic:lower())
         if definition then return help_one(definition) end
         local group = help_group(req.topic:lower())
         if group then return group end
