@@ -28,7 +28,7 @@ static const struct usage {
 } usages[] = {
     { "node",
       "usher node --id N [--config PROFILE] [--file config.lua] [--data DIR] [--no-console] "
-      "[--found] [--rebuild]\n" },
+      "[--user NAME] [--found] [--rebuild]\n" },
     { "console", "usher console [ADDR] [-c COMMAND]... [-w table|json|lua|csv]\n" },
     { "run", "usher run SCRIPT.lua [ARG...] [--at ADDR]\n" },
     { "", "usher COMMAND [ARG...] [--at ADDR] [-w FORMAT]   any command, once: usher help lists "
@@ -243,6 +243,8 @@ static int config_program(struct options *o)
 struct console_thread {
     pthread_t thread;
     char address[300], profile[128];
+    const char *user; /* NULL: none */
+    char *password;
     volatile sig_atomic_t stop;
 };
 
@@ -250,13 +252,32 @@ static void *console_run(void *arg)
 {
     struct console_thread *t = arg;
     const char *addresses[] = { t->address, NULL };
-    const struct console_options co = {
-        .addresses = addresses, .profile = t->profile, .stop = &t->stop, .in_node = true
-    };
+    const struct console_options co = { .addresses = addresses,
+                                        .profile = t->profile,
+                                        .user = t->user,
+                                        .password = t->password,
+                                        .stop = &t->stop,
+                                        .in_node = true };
     (void)console_main(&co);
+    password_free(t->password);
     (void)printf("The console is closed; node %s goes on. Ctrl-C stops it.\n", t->address);
     (void)fflush(stdout);
     return NULL;
+}
+
+/* Whether this terminal gets a console. Where the profile has users it needs one of them, whose
+ * password is asked for here, before the node writes its log over the question. */
+static int want_console(const struct options *o, const struct config *config,
+                        struct console_thread *t, bool *want, struct error *e)
+{
+    *want = !o->no_console && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+    if (*want && config->users_count > 0 && o->user == NULL) {
+        (void)fputs("no console in this terminal: the profile has users; --user NAME gives one\n",
+                    stderr);
+        *want = false;
+    }
+    t->user = o->user;
+    return *want ? password_find(o->user, &t->password, e) : 0;
 }
 
 static int node_data_dir(const struct options *o, const struct config *config, const char *address,
@@ -290,17 +311,19 @@ static int node_with_config(const struct options *o, const struct config *config
                                         .program = "usher" };
     struct node *node;
     error_clear(&e);
-    if ((o->rebuild && rebuild_prepare(&ro, &e) != 0) || node_start(&no, &node, &e) != 0) {
+    static struct console_thread console; /* outlives this function: the thread is detached */
+    bool with_console;
+    if ((o->rebuild && rebuild_prepare(&ro, &e) != 0) ||
+        want_console(o, config, &console, &with_console, &e) != 0 ||
+        node_start(&no, &node, &e) != 0) {
         render_error(&e, span_make("", 0));
         return EXIT_REFUSED;
     }
     if (o->rebuild) {
         rebuild_join(&ro);
     }
-    static struct console_thread console; /* outlives this function: the thread is detached */
     (void)snprintf(console.address, sizeof console.address, "%s", address);
     (void)snprintf(console.profile, sizeof console.profile, "%s", config->profile);
-    bool with_console = !o->no_console && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
     if (with_console && pthread_create(&console.thread, NULL, console_run, &console) == 0) {
         (void)pthread_detach(console.thread);
     }

@@ -111,19 +111,44 @@ local function blocks(context, rows, columns)
     return table.concat(lines, "\n")
 end
 
--- The widest column of a table may shrink to so many columns; the text in it is wrapped.
+-- The widest column of a table, or the two widest, may shrink to so many columns; their text is wrapped.
 local COLUMN_MIN = 24
 
---- The number and the width of the column whose text must be wrapped; 0: none. Nil: no way to fit.
-local function wrapped_column(context, widths)
-    local total, widest = -2, 1
+--- Column -> its width, for those whose text must be wrapped; empty: all fit. Nil: no way to fit.
+local function wrapped_columns(context, widths)
+    local order, total = {}, -2
     for j, w in ipairs(widths) do
+        order[j] = j
         total = total + w + 2
-        if w >= widths[widest] then widest = j end
     end
-    if context.piped or total <= context.width then return 0, 0 end
-    local room = context.width - (total - widths[widest])
-    if room >= COLUMN_MIN then return widest, room end
+    if context.piped or total <= context.width then return {} end
+    table.sort(order, function(a, b)
+        if widths[a] ~= widths[b] then return widths[a] > widths[b] end
+        return a < b
+    end)
+    local first, second = order[1], order[2]
+    local room = context.width - (total - widths[first])
+    if room >= COLUMN_MIN then return { [first] = room } end
+    room = second and (room + widths[second]) // 2 or 0
+    if room >= COLUMN_MIN then return { [first] = room, [second] = room } end
+end
+
+--- One row as lines, the text of some columns broken.
+local function row_lines(lines, list, widths, wrapped)
+    local broken, height = {}, 1
+    for j, room in pairs(wrapped) do
+        broken[j] = width.wrap(list[j], room)
+        height = math.max(height, #broken[j])
+    end
+    for i = 1, height do
+        local parts = {}
+        for j = 1, #widths do
+            local text = list[j]
+            if broken[j] then text = broken[j][i] or "" elseif i > 1 then text = "" end
+            parts[j] = pad(text, widths[j])
+        end
+        lines[#lines + 1] = (table.concat(parts, "  "):gsub("%s+$", ""))
+    end
 end
 
 local function grid(context, rows, columns)
@@ -136,21 +161,11 @@ local function grid(context, rows, columns)
             widths[j] = math.max(widths[j], width_of(cells[i][j]))
         end
     end
-    local wrapped, room = wrapped_column(context, widths)
+    local wrapped = wrapped_columns(context, widths)
     if not wrapped then return blocks(context, rows, columns) end
-    if wrapped > 0 then widths[wrapped] = room end
-    local function line(list)
-        local parts = {}
-        for j in ipairs(columns) do parts[j] = pad(list[j] or "", widths[j]) end
-        lines[#lines + 1] = (table.concat(parts, "  "):gsub("%s+$", ""))
-    end
-    line(columns)
-    for _, list in ipairs(cells) do
-        local more = wrapped > 0 and width.wrap(list[wrapped], room) or {}
-        if wrapped > 0 then list[wrapped] = more[1] end
-        line(list)
-        for i = 2, #more do line { [wrapped] = more[i] } end
-    end
+    for j, room in pairs(wrapped) do widths[j] = room end
+    row_lines(lines, columns, widths, {})
+    for _, list in ipairs(cells) do row_lines(lines, list, widths, wrapped) end
     return table.concat(lines, "\n")
 end
 

@@ -42,13 +42,21 @@ local UNANSWERED = [[status nodes health doctor latency ps kill log monitor watc
     get-node-status get-raw-logs add-node remove-node replace-node transfer-leader drain snapshot backup backup-chunk
     policy deploy-policy rollback-policy rehearse-policy]]
 
+--- Of those, requests whose answers must have the same fields of the same types.
+local ALIKE = {
+    { "status" }, { "nodes" }, { "health" }, { "doctor" }, { "scripts" }, { "log", "1..3" }, { "get-node-status" },
+    { "get-raw-logs", "2" }, { "snapshot" }, { "complete", "hold 1 ann A" }, { "policy", "list" },
+    { "add-node", "localhost:1", "--dry-run" },
+}
+
 --- Requests that are refused, beside the wrong option that every command is tried with.
 local REFUSED = {
     { "hold" }, { "hold", "1", "ann" }, { "hold", "nowhere", "ann", "A1" }, { "hold", "1", "zoe", "A3" },
     { "hold", "1", "zoe", "Q77" }, { "hold", "1", "zoe", "A6", "--ttl", "soon" }, { "book", "1", "a b", "A6" },
     { "confirm", "NOSUCHORDER00" }, { "order", "NOSUCHORDER00" }, { "event", "nowhere" }, { "kill", "999999" },
     { "kill", "seven" }, { "help", "nonsense" }, { "add-event", "1", "hall" }, { "scripts", "dance" },
-    { "reserve-seat", "1", "zoe", "A3" }, { "log", "9999999" },
+    { "reserve-seat", "1", "zoe", "A3" }, { "log", "9999999" }, { "transfer-leader" }, { "remove-node", "localhost:1" },
+    { "replace-node", "localhost:1", "localhost:2" }, { "rollback-policy" }, { "policy", "show", "99" },
 }
 
 describe("every surface", function()
@@ -142,6 +150,26 @@ describe("every surface", function()
             end
             local answer = same(full)
             assert.is_not_nil(answer, table.concat(words, " "))
+        end
+    end)
+
+    --- A value with its types in the place of what differs from moment to moment.
+    local function shape(value)
+        if type(value) ~= "table" then return type(value) end
+        if value[1] ~= nil then return { shape(value[1]) } end
+        local out = {}
+        for key, item in pairs(timeless(value)) do out[key] = shape(item) end
+        return out
+    end
+
+    it("gives an answer of the same form where it differs from moment to moment", function()
+        for _, words in ipairs(ALIKE) do
+            local found = ask(words)
+            assert.is_nil(found[1][3], table.concat(words, " "))
+            for i = 2, #found do
+                local place = ("%s of `%s`"):format(found[i][1], table.concat(words, " "))
+                assert.same({ place, shape(found[1][2]) }, { place, shape(found[i][2]) })
+            end
         end
     end)
 

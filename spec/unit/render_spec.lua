@@ -104,6 +104,20 @@ describe("tables", function()
         assert.truthy(piped:find("\n7      add-event 1 theater --attributes and more words\n", 1, true), piped)
     end)
 
+    it("break the text of two columns where one is not enough, and never lose a word", function()
+        local rows = { { check = "fsync", text = "slowest: localhost:7201, 26 ms for a write with its sync",
+            advice = "every booking waits for a majority's disks: give them faster ones" },
+            { check = "quorum", text = "3 voters" } }
+        for columns = 20, 120 do
+            local text = draw(rows, { width = columns })
+            for line in text:gmatch("[^\n]+") do assert.is_true(width.of(line) <= columns, line) end
+            local blank = text:gsub("%s+", " ")
+            assert.truthy(blank:find("slowest:", 1, true) and blank:find("faster", 1, true), text)
+        end
+        local _, blocks = draw(rows, { width = 80 }):gsub("\n\n", "")
+        assert.equal(0, blocks)
+    end)
+
     it("let no value run into the next line's beginning, down to 20 columns", function()
         local order = { order = "FKYZ7RF4FSEB0", status = "held", customer = "ann", price = 0,
             expires_at = 1795477303120, seats = { { event = "1", seat = "D1" }, { event = "1", seat = "D2" } } }

@@ -280,11 +280,49 @@ void render_frame(struct render *r, struct span kind, struct span text, struct s
     }
 }
 
+static int utf8_length(const char *text, size_t len)
+{
+    int n = 0;
+    for (size_t i = 0; i < len; i++) {
+        n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    }
+    return n;
+}
+
+/* A message on a terminal: broken between words, never inside one that fits. */
+static void print_broken(const char *text, int width)
+{
+    int column = 0;
+    while (*text != 0) {
+        size_t len = strcspn(text, " \n");
+        int columns = utf8_length(text, len);
+        bool next = column > 0 && column + 1 + columns > width;
+        if (column > 0) {
+            (void)fputc(next ? '\n' : ' ', stderr);
+        }
+        column = next || column == 0 ? columns : column + 1 + columns;
+        (void)fwrite(text, 1, len, stderr);
+        text += len;
+        if (*text == '\n') {
+            (void)fputc('\n', stderr);
+            column = 0;
+        }
+        text += *text != 0;
+    }
+    (void)fputc('\n', stderr);
+}
+
 void render_error(const struct error *e, struct span traceback)
 {
     char line[ERROR_MESSAGE_BYTES + ERROR_HINT_BYTES + 32];
+    struct winsize size;
     (void)error_format(e, line, sizeof line);
-    (void)fprintf(stderr, "%s%s\n", isatty(STDERR_FILENO) == 1 ? "\r\33[K" : "", line);
+    if (isatty(STDERR_FILENO) == 1 && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0) {
+        (void)fputs("\r\33[K", stderr);
+        print_broken(line, size.ws_col > 0 ? size.ws_col : 80);
+    } else {
+        (void)fprintf(stderr, "%s\n", line);
+    }
     if (traceback.len > 0) {
         (void)fprintf(stderr, "%.*s\n", (int)traceback.len, traceback.data);
     }
