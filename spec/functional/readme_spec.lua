@@ -2,6 +2,7 @@
 --- prints. What differs from run to run (order ids, times, node ids) must differ consistently.
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
+local uv = require "luv"
 
 local read = require("spec.support.files").read
 
@@ -79,6 +80,38 @@ describe("the README", function()
             end
             assert.equal(#example.lines, #lines, example.command .. " prints more:\n" .. out .. err)
         end
+    end)
+
+    it("leads a new user from an empty machine to a map that stays right and a command of one's own", function()
+        local dir = uv.cwd() .. "/" .. cluster.directory()
+        local source = read("README.md"):match("\n```lua\n(return command {\n    name = \"sold\".-)```")
+        cluster.write(dir .. "/sold.lua", source)
+        local mine = cluster.new { profile = ("scripts = { %q },"):format(dir .. "/sold.lua") }
+        local function usher(...)
+            local status, out, err = mine:run(...)
+            assert.equal(0, status, table.concat({ ... }, " ") .. "\n" .. out .. err)
+            return out
+        end
+        usher("run", "lua/scripts/import-cinema.lua", "@lua/scripts/cinema.json")
+        assert.truthy(usher("seats", "1", "--full"):find("\nA  X . .", 1, true))
+        local order = usher("hold", "1", "ann", "C1", "C2"):match("order +(%w+)")
+        usher("confirm", order)
+        assert.equal("4 of 80 sold\n", usher("sold", "1"))
+        assert.truthy(usher("help", "sold"):find("^sold EVENT\nHow many seats"))
+        local leader = mine:leader()
+        assert.truthy(usher("leader"):find(mine.nodes[leader].address, 1, true))
+        mine:kill(leader)
+        usher("book", "1", "bob", "C3")
+        local map = usher("seats", "1", "--full", "--linearizable")
+        assert.truthy(map:find("\nC  X X X . .", 1, true), map)
+        assert.equal("5 of 80 sold\n", usher("sold", "1"))
+        mine:start(leader)
+        mine:ready()
+        cluster.write(dir .. "/sold.lua", (source:gsub("of %%d sold", "of %%d gone")))
+        for i = 1, 3 do mine:must(i, "scripts", "reload") end
+        assert.equal("5 of 80 gone\n", usher("sold", "1"))
+        mine:close()
+        os.execute("rm -rf '" .. dir .. "'")
     end)
 
     it("names files that exist", function()
