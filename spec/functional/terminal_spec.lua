@@ -97,6 +97,8 @@ describe("the console in a terminal", function()
         tab("hold gala ann A3 --met", "hold gala ann A3 --metadata")
         tab("transfer-leader localhost:" .. tostring(c.nodes[1].port), "transfer-leader " .. c.nodes[1].address)
         tab("add-event new ha", "add-event new hall")
+        c:must(1, "set", "season-2026", "1")
+        tab("get sea", "get season-2026")
         tab("add-node localhost:" .. tostring(c.nodes[1].port), "add-node localhost:" .. tostring(c.nodes[1].port))
         tab("set-event gala --chart ha", "set-event gala --chart hall")
         local order = c:must(1, "book", "gala", "zoe", "A9").order

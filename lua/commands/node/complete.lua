@@ -177,19 +177,32 @@ end
 
 -- ---- A line -----------------------------------------------------------------------------------
 
--- Words that are a chart's id or a whole plan.
-local CHARTS = { ["add-event"] = "chart", ["add-showtime"] = "theater" }
+--- Keys of the policy's own data that begin so.
+local function keys(items)
+    for _, key in ipairs(usher.keys { items.prefix } or {}) do
+        if type(key) == "string" then items:add(key) end
+    end
+end
+
+local function tasks(items)
+    for _, task in ipairs(usher.ps() or {}) do items:add(task.id, ("%s %s"):format(task.name, task.state)) end
+end
+
+-- "command argument" -> candidates that its type alone does not tell.
+local BY_PLACE = {
+    ["add-event chart"] = by_type.chart, ["add-showtime theater"] = by_type.chart, -- or a whole plan
+    ["get key"] = keys, ["set key"] = keys, ["keys prefix"] = keys, ["kill id"] = tasks,
+}
 
 local function candidates(argument, line, items)
-    local type = argument.type
-    if CHARTS[line.command.name] == argument.name then type = "chart" end
-    if type == "one_of" then
+    local list = BY_PLACE[line.command.name .. " " .. argument.name] or by_type[argument.type]
+    if argument.type == "one_of" then
         for _, choice in ipairs(argument.choices or {}) do items:add(choice) end
     end
     local own = node.complete(line.command.name, argument.name, items.prefix)
     for _, text in ipairs(own or {}) do items:add(text) end
-    if by_type[type] and not own then by_type[type](items, line) end
-    if argument.default ~= nil then items:add(argument.default, "default") end
+    if list and not own then list(items, line) end
+    if (argument.default or "") ~= "" then items:add(argument.default, "default") end
 end
 
 local function describe(argument)

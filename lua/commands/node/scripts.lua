@@ -61,7 +61,7 @@ return {
     command {
         name = "kill", kind = "node", group = "scripts", access = "operator",
         summary = "Ends a script or statement by its number in `ps`", example = "kill 7",
-        args = { { "id", "int" } },
+        args = { { "id", "int", help = "as `ps` shows it" } },
         run = function(_, req)
             if node.kill(req.id) then return { killed = req.id } end
             return nil, ("nothing with the number %d is at work here; see `ps`"):format(req.id), "NOTFOUND"
