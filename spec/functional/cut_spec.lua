@@ -60,6 +60,11 @@ describe("a cut one way", function()
             book(b)
             read(old)
         end
+        process.wait_for("doctor there says so", 10, function()
+            for _, row in ipairs(c:must(old, "doctor")) do
+                if row.text:find("does not hear this node", 1, true) then return true end
+            end
+        end)
         assert.not_equal(old, c:leader())
         healed()
     end)

@@ -90,6 +90,19 @@ describe("the walk-through", function()
         assert.is_nil(screen:find("Go on?", 1, true), screen)
     end)
 
+    it("asks in a one-shot too, with the quorum; no is no", function()
+        local dir = uv.fs_realpath(c.dir)
+        local window = terminal.start({ uv.fs_realpath(cluster.usher), "remove-node", c.nodes[3].address, "--at",
+            c.nodes[1].address }, { dir = dir, width = 150, env = { HOME = dir } })
+        finally(function() window:close() end)
+        local screen = window:wait("Go on? [y/N]", 30)
+        assert.truthy(screen:find("after, and one more failure +2 +1 +2 +0 +false"), screen)
+        window:line("n")
+        window:wait("[ended 1]", 20)
+        assert.truthy(window:screen():find("left, nothing was done", 1, true), window:screen())
+        assert.same(3, #members.voters(c, 1))
+    end)
+
     it("runs the same changes from every surface: one-shot, console, RESP and Lua", function()
         local function usher(...)
             local status, out, err = process.run({ cluster.usher, ... },

@@ -146,6 +146,7 @@ struct cluster_member {
     const char *address;
     uint64_t node_id;
     bool voter, leader, reachable, self;
+    bool deaf;         /* reachable, but some pings in a row were not answered */
     uint64_t match;    /* leader only, else 0 */
     uint64_t rtt_us;   /* round trip from here, of the last second; 0 unknown */
     uint64_t heard_ms; /* since its last frame; UINT64_MAX never, 0 self */

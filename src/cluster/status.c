@@ -52,6 +52,7 @@ static void fill_seen(struct cluster *c, const struct peer *p, struct cluster_me
     uint64_t mine = 0;
     m->heard_ms = p->heard_ms != 0 ? now_ms(c) - p->heard_ms : UINT64_MAX;
     m->rtt_us = p->up ? p->rtt_us : 0;
+    m->deaf = p->up && p->unheard >= UNHEARD_MAX;
     m->clock_known = p->clock_ms != 0;
     m->clock_ms = p->clock_offset_ms;
     if (!p->up) {

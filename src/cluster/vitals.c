@@ -18,7 +18,6 @@
 #include "cluster/internal.h"
 
 #define VITALS_EVERY_MS 1000
-#define UNHEARD_MAX     3 /* pings without an answer: two to three seconds */
 #define WORDS           (sizeof(struct cluster_vitals) / sizeof(uint64_t))
 
 static void fill(struct cluster *c, struct cluster_vitals *v)

@@ -123,13 +123,14 @@ static int node_members(lua_State *L)
         if (m->self && s.role == ROLE_REMOVED) {
             continue;
         }
-        lua_createtable(L, 0, 14);
+        lua_createtable(L, 0, 15);
         set_string(L, "address", m->address);
         set_hex(L, "id", m->node_id);
         set_bool(L, "voter", m->voter);
         set_bool(L, "leader", m->leader);
         set_bool(L, "self", m->self);
         set_bool(L, "reachable", m->reachable);
+        set_bool(L, "deaf", m->deaf);
         set_string(L, "why", m->why);
         set_integer(L, "match", m->match);
         set_integer(L, "rtt_us", m->rtt_us);

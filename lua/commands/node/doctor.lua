@@ -55,6 +55,12 @@ local function check_members(members, rows)
             rows[#rows + 1] = row("reach", "warn", ("%s: %s"):format(member.address, member.why),
                 "look at its log; start it; after a lost disk: replace-node " .. member.address .. " NEW")
         end
+        if member.deaf then
+            local heard = (member.heard_ms or math.huge) < 3000
+            rows[#rows + 1] = row("reach", "warn", member.address .. (heard
+                and " is heard here, but does not hear this node" or " takes the connection, but says nothing"),
+                "look at the network between the two, both ways, and whether its process runs")
+        end
         if not member.voter then
             rows[#rows + 1] = row("learner", "warn", member.address .. " has no vote yet",
                 "an add-node is under way, or its rest will be dropped by the leader")

@@ -177,7 +177,8 @@ local add = command {
         if not ok then return nil, wrong, "BADARG" end
         if req.dry_run then
             if role_of(req.address) then
-                return nil, req.address .. " is a member already; nothing was changed", "CONFLICT"
+                return nil, req.address .. " is a member already; nothing was changed", "CONFLICT",
+                    ("after its disk was emptied: replace-node %s %s"):format(req.address, req.address)
             end
             return rehearse(1, 0, 0)
         end
