@@ -59,7 +59,7 @@ void vitals_tick(struct cluster *c)
     fill(c, &c->vitals);
     memcpy(words, &c->vitals, sizeof words);
     for (struct peer *p = c->peers; p != NULL; p = p->next) {
-        p->unheard += p->unheard < UNHEARD_MAX;
+        p->unheard = p->member ? p->unheard + (p->unheard < UNHEARD_MAX) : 0;
         if (!p->member || !p->up) {
             continue;
         }

@@ -55,6 +55,21 @@ int service_allowed(const struct command_def *def, const struct policy_user *use
     return e->code;
 }
 
+/* In no cluster: founders are missing, or there is a cluster that has to add this node. */
+static void error_founding(const char *waiting, struct error *e)
+{
+    const char *way = strstr(waiting, "; to add it, run: ");
+    if (way != NULL) {
+        (void)error_set(e, ERR_NOTREADY, "this node is in no cluster yet: %.*s",
+                        (int)(way - waiting), waiting);
+        error_hint(e, "%s", way + strlen("; "));
+    } else {
+        (void)error_set(e, ERR_NOTREADY, "the cluster is not founded yet%s%s",
+                        waiting[0] != 0 ? ": " : "", waiting);
+        error_hint(e, "start the nodes that are missing");
+    }
+}
+
 /* Why nothing can be decided now, and what to do about it. */
 void service_error_no_leader(struct service *s, struct error *e)
 {
@@ -66,9 +81,7 @@ void service_error_no_leader(struct service *s, struct error *e)
     }
     cluster_status(s->cluster, &st);
     if (s->role == ROLE_FOUNDING) {
-        (void)error_set(e, ERR_NOTREADY, "the cluster is not founded yet%s%s",
-                        st.waiting[0] != 0 ? ": " : "", st.waiting);
-        error_hint(e, "start the nodes that are missing");
+        error_founding(st.waiting, e);
         return;
     }
     if (s->role == ROLE_QUARANTINED || s->role == ROLE_REMOVED) {

@@ -196,6 +196,31 @@ static void test_laggard_does_not_drive_away(void **state)
     }
 }
 
+/* Who has been linked for long before it was a member has been sent no ping, and is not called
+ * deaf for that: not by the leader, nor the leader by it. */
+static void test_new_member_is_not_deaf(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 520; seed < 524; seed++) {
+        struct world *w = house(seed, 3, 4);
+        struct node *d = &w->nodes[3], *leader = world_leader(w);
+        node_start(d);
+        sim_run(w->sim, 6000);
+        assert_int_equal(change(leader, CHANGE_ADD, "d:1", ""), 0);
+        d->outside = false;
+        struct cluster_status s = node_status(leader);
+        assert_int_equal(s.members_count, 4);
+        for (size_t i = 0; i < s.members_count; i++) {
+            assert_false(s.members[i].deaf);
+        }
+        assert_false(cluster_leader_deaf(d->c));
+        sim_run(w->sim, 5000);
+        assert_false(cluster_leader_deaf(d->c));
+        world_check(w);
+        world_free(w);
+    }
+}
+
 /* Nobody ever answers: the time ends it, nothing was changed, the next change is taken. */
 static void test_add_nobody(void **state)
 {
@@ -787,6 +812,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_add_then_start),
         cmocka_unit_test(test_laggard_does_not_drive_away),
+        cmocka_unit_test(test_new_member_is_not_deaf),
         cmocka_unit_test(test_add_nobody),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_add_of_another_cluster),
