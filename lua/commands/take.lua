@@ -17,7 +17,7 @@ local function own_order(req)
     return order and #order.seats == #req.seats and order or nil
 end
 
---- Labels of the nearest seats that would be granted, or nil. At most a few are tried: this
+--- Words for the nearest seats that would be granted, or nil. At most a few are tried: this
 --- is a courtesy, not a search.
 local function alternative_to(tx, req)
     local first = req.seats[1]
@@ -26,11 +26,13 @@ local function alternative_to(tx, req)
     end
     local judged = #tx:settings(first.event).rules > 0
     for _, seats in ipairs(tx:near(first.seat, #req.seats, judged and 6 or 1)) do
-        if not judged or tx:judge { verb = "take", customer = req.customer, seats = seats } then
-            local labels = json.list {}
-            for k, seat in ipairs(seats) do labels[k] = seat.label end
-            return labels
+        local places, words = {}, json.list {}
+        for k, seat in ipairs(seats) do -- ticket types go with the seats, in their order
+            local kind = req.seats[k].type
+            places[k] = { seat = seat, type = kind }
+            words[k] = kind and seat.label .. "=" .. kind or seat.label
         end
+        if not judged or tx:judge { verb = "take", customer = req.customer, seats = places } then return words end
     end
     return nil
 end

@@ -201,10 +201,26 @@ end
 
 local TRIES = 8
 
-local function labels_of(seats)
+-- Ticket types go with the seats, in their order; a block of another size is for all of one type.
+local function type_of(ask, seats, i)
+    local gained = ask.gains[#seats == #ask.gains and i or 1]
+    return gained and gained.type
+end
+
+-- The seats as words that can be asked for.
+local function words_of(ask, seats)
     local out = json.list {}
-    for i, seat in ipairs(seats) do out[i] = seat.label end
+    for i, seat in ipairs(seats) do
+        local kind = type_of(ask, seats, i)
+        out[i] = kind and seat.label .. "=" .. kind or seat.label
+    end
     return out
+end
+
+-- A seat as a place with its ticket type.
+local function place_of(seat, kind)
+    if not kind then return seat end
+    return setmetatable({ seat = seat, type = kind }, { __index = function(_, key) return seat[key] end })
 end
 
 local function same(seats, places)
@@ -220,12 +236,13 @@ end
 local function instead(ask, seats)
     local one, gained = {}, {}
     for key, value in next, ask do one[key] = value end
-    one.plan, one.all, one.seats, one.gains = nil, nil, {}, seats
+    one.plan, one.all, one.seats, one.gains = nil, nil, {}, {}
+    for i, seat in ipairs(seats) do one.gains[i] = place_of(seat, type_of(ask, seats, i)) end
     for _, place in ipairs(ask.gains) do gained[place.seat] = true end
     for _, place in ipairs(ask.seats) do
         if not gained[place.seat] then one.seats[#one.seats + 1] = place end
     end
-    for _, seat in ipairs(seats) do one.seats[#one.seats + 1] = seat end
+    for _, place in ipairs(one.gains) do one.seats[#one.seats + 1] = place end
     one.size = ask.size - #ask.gains + #seats
     return one
 end
@@ -260,14 +277,21 @@ function M.alternative(tx, ask, denial)
     end
     local tries = {}
     if not rawget(ask, "events") and ask.verb ~= "confirm" and not ask.exchange and #ask.gains > 0 then
-        local plain = true -- numbered seats without ticket types
-        for _, place in ipairs(ask.gains) do plain = plain and place.seat ~= nil and not place.type end
-        if plain then tries = candidates(tx, ask, denial) end
+        local numbered, one_type = true, true
+        for _, place in ipairs(ask.gains) do
+            numbered = numbered and place.seat ~= nil
+            one_type = one_type and place.type == ask.gains[1].type
+        end
+        -- What a rule proposes may be of another size, where mixed types fit nowhere.
+        if not one_type and type(denial.alternative) == "table" and #denial.alternative ~= #ask.gains then
+            denial.alternative = nil
+        end
+        if numbered then tries = candidates(tx, ask, denial) end
     end
     denial.alternative = nil
     for _, seats in ipairs(tries) do
         if fits(tx, ask, seats) then
-            denial.alternative = labels_of(seats)
+            denial.alternative = words_of(ask, seats)
             denial.hint = (denial.hint and denial.hint .. "; " or "") .. "possible: "
                 .. table.concat(denial.alternative, " ")
             return

@@ -196,6 +196,7 @@ static void test_take_refusals(void **state)
          { "block 1 B1 --reason secret", "{}" },
          { "book 1 zoe A1", "!TAKEN seat A1 of event 1 is booked {'seat':'A1'}" },
          { "book 1 zoe A1", "!TAKEN free nearby: A4 {'alternative':['A4']}" },
+         { "book 1 zoe A1=child", "!TAKEN free nearby: A4=child {'alternative':['A4=child']}" },
          { "hold 1 zoe A3 A4",
            "!TAKEN seat A3 of event 1 is held {'seat':'A3','alternative':['A4','A5']}" },
          { "book 1 zoe B1", "!TAKEN seat B1 of event 1 is blocked {'alternative':['B2']}" },
