@@ -170,7 +170,9 @@ static void add_event(struct search *s, int index)
         vm_refusef(L, ERR_TOOBIG, "tx:best: at most %d events", BEST_EVENTS_MAX);
     }
     if (s->events > 0 && !span_eq(ev->chart_id, s->event[0]->chart_id)) {
-        vm_refusef(L, ERR_BADARG, "tx:best: events %.*s and %.*s have different charts",
+        vm_refusef(L, ERR_BADARG,
+                   "events %.*s and %.*s have different charts: only events of one "
+                   "chart have the same seats",
                    (int)s->event[0]->id.len, s->event[0]->id.data, (int)ev->id.len, ev->id.data);
     }
     s->event[s->events++] = ev;

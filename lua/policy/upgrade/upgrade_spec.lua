@@ -1,0 +1,26 @@
+local test = require "usher.test"
+
+describe("upgrade", function()
+    local house
+    before_each(function()
+        house = test.house { policy = "policy.lua", rows = { "A stalls: ....", "B circle: ....", "C: ...." } }
+        house:play "o = book 1 ann C1 C2"
+    end)
+
+    it("moves an order to the best seats of a category, priced anew", function()
+        house:grants("upgrade $o circle --note birthday", { seats = "B1 B2", price = 9000,
+            metadata = { note = "birthday" } })
+        assert.equal("free", house:status "C1")
+        assert.equal("upgraded", house:emitted()[1].name)
+    end)
+
+    it("refuses what would cost less, what is full and what is only held", function()
+        house:grants "upgrade $o stalls"
+        house:refuses("upgrade $o circle", { code = "DENIED", message = "costs less" })
+        house:grants "book 1 bob B1 B2 B4"
+        house:play "p = book 1 cid C3 C4\nq = hold 1 dan C1"
+        house:refuses("upgrade $p circle", { code = "TAKEN", message = "no 2 seats of circle" })
+        house:refuses("upgrade $q circle", { code = "CONFLICT", message = "only a booked one" })
+        assert.equal("booked", house:status "C3")
+    end)
+end)
