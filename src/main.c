@@ -535,7 +535,10 @@ int main(int argc, char **argv)
     }
     int before = options_before(argc, argv);
     word = argv[1];
-    if (before < 0 || word[0] == '-') {
+    if (before < 0) {
+        return usage_error("", "no command stands behind ", word);
+    }
+    if (word[0] == '-') {
         return usage_error("", "unknown option ", word);
     }
     struct options o = { .word = word };

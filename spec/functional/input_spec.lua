@@ -134,6 +134,7 @@ describe("bad options and configuration", function()
             { "usher restore FILE", "restore" }, { "usher recover DATADIR", "recover", "--now" },
             { "usher check DATADIR", "check" }, { "usher version", "version", "now" },
             { "usher run SCRIPT.lua", "run", "--at" }, { "usher bench", "bench", "--now" },
+            { "no command stands behind --at", "--at", "localhost:1" }, { "unknown option --", "--", "seats", "1" },
             { "usher demo", "demo", "now" }, { "usher policy test", "policy" },
         } do
             local status, out, err = usher(table.unpack(case, 2))
