@@ -18,7 +18,6 @@ struct task;
 struct scripts_options {
     struct env *env;
     struct registry *registry;
-    const char *lua_dir;      /* overrides, NULL for none */
     const char *const *files; /* the profile's `scripts`, NULL-ended, may be NULL */
     struct span config_json;  /* what `config` shows: profile without secrets */
     const char *profile;
