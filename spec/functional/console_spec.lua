@@ -31,6 +31,15 @@ describe("the programs of a client", function()
         assert.truthy(err:find("^TAKEN seat A1 of event 1 is held"), err)
     end)
 
+    it("takes --help behind a command for `help` before it", function()
+        local _, wanted = usher { "help", "hold" }
+        for _, word in ipairs { "--help", "-h" } do
+            local status, out = usher { "hold", word }
+            assert.same({ 0, wanted }, { status, out })
+        end
+        assert.truthy(wanted:find("Hold seats for a customer", 1, true), wanted)
+    end)
+
     it("keeps globals for the session, joins the lines of a statement, and reads its own writes", function()
         local status, out, err = usher({ "console", "-w", "json" }, table.concat({
             "x = 1", "for i = 1, 3 do", "x = x + i", "end", "= x", "book 1 eve A5", "orders --customer eve",

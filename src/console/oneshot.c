@@ -198,6 +198,11 @@ int oneshot_main(const struct console_options *o, int argc, char **argv)
     if (render_new(o->format, stdout, &render, &e) != 0) {
         return fail(&e);
     }
+    /* `usher hold --help`, as people type it, is `usher help hold`. */
+    char help_word[] = "help", *help[] = { help_word, argv[0] };
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        argv = help;
+    }
     struct arguments args = { 0 };
     struct client *client = NULL;
     struct client_options co = client_options(o);

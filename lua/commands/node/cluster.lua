@@ -5,7 +5,6 @@ local node = ...
 local function status()
     local s = node.status()
     s.members, s.in_flight, s.profile = nil, nil, nil
-    if s.role ~= "leader" then s.ready = nil end -- a leader's: whether it may propose yet
     local policy = node.policy()
     s.policy = { version = policy.version, hash = policy.hash }
     if s.waiting == "" then s.waiting = nil end
