@@ -105,6 +105,16 @@ describe("a cluster of three nodes", function()
         end
     end)
 
+    it("says of a node that is alone after a restart that it is not ready", function()
+        for i = 1, 3 do assert.equal(0, c:stop(i)) end
+        c:start(1)
+        local status = process.wait_for("node 1 answers", 20, function() return c:json(1, "status") end)
+        assert.is_false(status.ready)
+        c:start(2)
+        c:start(3)
+        c:ready()
+    end)
+
     it("reports the same digest at the same index on all nodes", function()
         c:must(1, "book", "2", "ann", "A5")
         process.wait_for("all nodes agree", 5, function()

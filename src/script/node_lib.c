@@ -80,8 +80,9 @@ static int node_status(lua_State *L)
     set_integer(L, "in_flight", s.entries_in_flight);
     set_integer(L, "feature_level", cluster_feature_level(cluster_of(L)));
     set_integer(L, "uptime_ms", own->env->ops->mono_ms(own->env) - own->started_ms);
+    struct error ignored = { 0 };
     lua_pushboolean(L, s.ready || (s.role != ROLE_LEADER && s.leader[0] != 0 &&
-                                   cluster_local_ready(cluster_of(L), NULL) == 0));
+                                   cluster_local_ready(cluster_of(L), &ignored) == 0));
     lua_setfield(L, -2, "ready"); /* requests are answered through this node */
     push_members(L, &s);
     lua_setfield(L, -2, "members");
