@@ -317,6 +317,32 @@ describe("a first start with profiles that differ", function()
     end)
 end)
 
+describe("a cluster under full load", function()
+    it("takes a node back that was away for so long that it needs a snapshot", function()
+        local c = cluster.new { profile = "snapshot_bytes = 1048576" }
+        local load = process.start({ cluster.usher, "bench", "--clients", "64", "--seconds", "100", "--at",
+            c:addresses() }, { out = c.dir .. "/bench.log" })
+        finally(function()
+            load:kill()
+            load:wait(10)
+            c:close()
+        end)
+        local away = c:follower()
+        local seen = c:must(away, "status").last
+        c:kill(away)
+        process.wait_for("the log is gone", 60, function()
+            return c:must(c:leader(), "status").snapshot > seen + 50
+        end)
+        c:start(away)
+        process.wait_for("it has caught up", 60, function()
+            local status, ahead = c:json(away, "status"), c:must(c:leader(), "status")
+            return status and status.applied + 100 >= ahead.applied, status and status.applied
+        end)
+        assert.is_nil(load:ended(), load:output())
+        assert.truthy(c.nodes[away].process:output():find("installed the snapshot of entry", 1, true))
+    end)
+end)
+
 describe("a cluster of two", function()
     local c
     setup(function() c = cluster.new { n = 2 } end)
