@@ -141,6 +141,12 @@ return {
         test = "test_founding", case = "test_late_third_node", seconds = 600,
     },
     {
+        name = "rejection-in-transfer", breaks = "a snapshot under way is asked for once, not at every heartbeat",
+        file = "src/cluster/receive.c",
+        from = "return p->send != NULL ||\n", to = "return (p->send == NULL && c->dead) ||\n",
+        test = "test_cluster_order", case = "test_slow_snapshot_is_sent_once",
+    },
+    {
         name = "late-rejection-believed", breaks = "a rejection of what was acknowledged since is void",
         file = "src/cluster/receive.c",
         from = "            rejected <= match);", to = "            match == UINT64_MAX);",

@@ -3,8 +3,8 @@
 --- from, to).
 return {
     known = {
-        -- docs/engine.md, traps 1 and 2
-        "change-not-first", "sole-voter-keeps-term",
+        -- docs/engine.md, traps 1, 2, 3 and 15
+        "change-not-first", "sole-voter-keeps-term", "rejection-in-transfer", "late-rejection-believed",
         -- journal
         "log-not-synced", "vote-not-synced", "segment-name-not-synced",
         -- cluster

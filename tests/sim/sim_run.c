@@ -2,7 +2,8 @@
  *
  *   found, under faults -> clients and faults for some hundred steps -> in half of the seeds
  *   only a majority is made well: it must serve new requests -> all are made well: every
- *   request gets its outcome, all nodes come to agree -> the history is judged
+ *   request gets its outcome, all nodes come to agree -> in some seeds a drill, and all come to
+ *   agree again -> the history is judged
  *
  * The second half is the liveness check: its bounds are simulated time, after which being
  * merely slow is a violation. */
@@ -12,15 +13,18 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "sim_drill.h"
 
 /* A core must serve so soon after the faults end: three lost elections, a link that
  * backs off, a hold that waits for the clocks to be compared. */
-#define SERVE_MS_MAX   30000
+#define SERVE_MS_MAX         30000
 /* The same for the answers to all that is open, and for agreeing. */
-#define FINISH_MS_MAX  120000
-#define AGREE_MS_MAX   60000
+#define FINISH_MS_MAX        120000
+#define AGREE_MS_MAX         60000
 /* Changes of members, each with a minute of its own. */
-#define MEMBERS_MS_MAX 300000
+#define MEMBERS_MS_MAX       300000
+/* Of log between snapshots: small enough for a follower to need one after a few requests. */
+#define SNAPSHOT_BYTES_LEAST 8000
 
 struct run {
     struct sim_world w;
@@ -157,7 +161,7 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
     r.plan.quiet_ms = o->quiet_ms != 0 ? o->quiet_ms : r.plan.quiet_ms;
     world_init(&r.w, seed, r.plan.nodes, r.plan.members ? 2 : 0, o->verbose);
     r.w.quiet = o->silent;
-    r.w.snapshot_bytes = seed % 3 == 0 ? 8000 : seed % 3 == 1 ? 40000 : 400000;
+    r.w.snapshot_bytes = seed % 3 == 0 ? SNAPSHOT_BYTES_LEAST : seed % 3 == 1 ? 40000 : 400000;
     r.w.segment_bytes = seed % 2 == 0 ? 16384 : 256u << 10;
     r.clients = clients_new(&r.w, r.plan.clients, r.plan.think_ms);
     faults_begin(&r.faults, &r.w, &r.plan);
@@ -170,7 +174,11 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
         well = run_until_served(&r, true);
     }
     if (well && run_to_the_end(&r)) {
-        if (r.plan.quiet_ms > 0) {
+        if (r.w.snapshot_bytes == SNAPSHOT_BYTES_LEAST && r.w.count > 2 && !r.plan.members) {
+            drill_slow_snapshot(&r.w, r.clients);
+            well = run_to_the_end(&r);
+        }
+        if (well && r.plan.quiet_ms > 0) {
             clients_go_on(r.clients);
             run_quiet(&r);
             well = run_to_the_end(&r);
