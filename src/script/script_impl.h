@@ -189,7 +189,7 @@ void files_free(struct scripts *s);
 /* The functions of node.scripts / node.reload. */
 int node_scripts(lua_State *L);
 int node_reload(lua_State *L);
-int node_rehearse(lua_State *L); /* node_rehearse.c */
+int node_rehearse(lua_State *L);     /* node_rehearse.c */
 void reload_free(struct scripts *s); /* no job of it is out */
 
 /* session.c: [-0, +1] a table of globals that falls back to the shared ones. MAY_RAISE */
