@@ -61,7 +61,7 @@ struct peer {
     uint64_t told_ms;
     /* vitals.c */
     uint64_t rtt_us;
-    unsigned unheard;   /* pings since the last answer, or since the link is up */
+    unsigned unheard;   /* pings since the last answer, the link is up, the term began */
     uint64_t vitals_ms; /* mono time; 0 none */
     struct cluster_vitals vitals;
 };
@@ -427,7 +427,8 @@ void quarantine_on_digest(struct cluster *c, struct peer *p, uint64_t index, uin
 
 /* ---- vitals.c ------------------------------------------------------------------------ */
 void vitals_tick(struct cluster *c);
-#define UNHEARD_MAX 3 /* pings without an answer: two to three seconds */
+void vitals_new_term(struct cluster *c); /* what was not answered before it counts no more */
+#define UNHEARD_MAX 3                    /* pings without an answer: two to three seconds */
 void vitals_on_ping(struct cluster *c, struct peer *p, uint64_t stamp);
 void vitals_on_pong(struct cluster *c, struct peer *p, uint64_t stamp);
 /* Commits an empty entry: what answers CHANGE_PROBE on the leader. */

@@ -64,6 +64,9 @@ void propose_undo(struct cluster *c)
 void propose_state_changed(struct cluster *c)
 {
     bool led = c->state_seen == RAFT_LEADER;
+    if (c->term_seen != c->raft.current_term) {
+        vitals_new_term(c);
+    }
     c->state_seen = c->raft.state;
     c->term_seen = c->raft.current_term;
     c->ready = false;

@@ -75,6 +75,15 @@ void vitals_tick(struct cluster *c)
     }
 }
 
+/* A node whose disk stood still while the cluster was founded, or a leader elected, has answered
+ * nothing for seconds and hears well from then on. */
+void vitals_new_term(struct cluster *c)
+{
+    for (struct peer *p = c->peers; p != NULL; p = p->next) {
+        p->unheard = 0;
+    }
+}
+
 void vitals_on_ping(struct cluster *c, struct peer *p, uint64_t stamp)
 {
     struct buf b = BUF_INIT;

@@ -196,6 +196,34 @@ static void test_laggard_does_not_drive_away(void **state)
     }
 }
 
+/* What a leader did not answer before it led does not make it deaf: its disk may have stood still.
+ */
+static void test_new_leader_is_not_deaf(void **state)
+{
+    (void)state;
+    unsigned shown = 0;
+    for (uint64_t seed = 530; seed < 536; seed++) {
+        struct world *w = house(seed, 3, 3);
+        struct node *old = world_leader(w), *x = old == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
+        uint64_t term = node_status(old).term;
+        node_crash(old, SIM_KILL);
+        while (world_leader(w) == NULL || strcmp(node_status(x).leader, old->address) == 0 ||
+               node_status(x).leader[0] == '\0') {
+            for (struct peer *p = x->c->peers; p != NULL && node_status(x).term == term;
+                 p = p->next) {
+                p->unheard = UNHEARD_MAX;
+            }
+            assert_true(sim_step(w->sim));
+        }
+        assert_false(cluster_leader_deaf(x->c));
+        shown += node_status(x).role != ROLE_LEADER;
+        node_start(old);
+        world_check(w);
+        world_free(w);
+    }
+    assert_true(shown > 0);
+}
+
 /* Who has been linked for long before it was a member has been sent no ping, and is not called
  * deaf for that: not by the leader, nor the leader by it. */
 static void test_new_member_is_not_deaf(void **state)
@@ -813,6 +841,7 @@ int main(void)
         cmocka_unit_test(test_add_then_start),
         cmocka_unit_test(test_laggard_does_not_drive_away),
         cmocka_unit_test(test_new_member_is_not_deaf),
+        cmocka_unit_test(test_new_leader_is_not_deaf),
         cmocka_unit_test(test_add_nobody),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_add_of_another_cluster),
