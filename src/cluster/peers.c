@@ -322,7 +322,11 @@ static struct peer *sender(struct cluster *c, const struct transport_peer *from,
         if (p == NULL) {
             return NULL;
         }
-        transport_connect(c->transport, p->address); /* answers go over our own link */
+    }
+    if (!p->member) {
+        /* Answers go over our own link. Somebody of the profile's list may be a member by now that
+         * our configuration, which is old, does not know: it needs our vote. */
+        transport_connect(c->transport, p->address);
     }
     *other = p->member && p->node_id != from->node_id;
     if (*other) {

@@ -196,6 +196,46 @@ static void test_laggard_does_not_drive_away(void **state)
     }
 }
 
+/* One of the three founders that is neither of these. */
+static struct node *founder_but(struct world *w, const struct node *one, const struct node *other)
+{
+    struct node *n = &w->nodes[0];
+    while (n == one || n == other) {
+        n++;
+    }
+    return n;
+}
+
+/* Who was away answers a member that its old configuration does not know, though its profile lists
+ * it: that member's election needs the vote (found by the simulator). */
+static void test_vote_for_a_listed_stranger(void **state)
+{
+    (void)state;
+    struct world *w = house(540, 3, 4);
+    struct node *d = &w->nodes[3], *l = world_leader(w), *away = follower(w);
+    node_crash(away, SIM_KILL);
+    away->outside = true; /* until it is back */
+    node_start(d);
+    assert_int_equal(change(l, CHANGE_ADD, "d:1", ""), 0);
+    d->outside = false;
+    l = world_wait_leader(w);
+    struct node *gone = founder_but(w, away, l), *rest = founder_but(w, away, gone);
+    assert_int_equal(change(l, CHANGE_REMOVE, gone->address, ""), 0);
+    gone->outside = true;
+    world_propose(w, 3);
+    node_crash(gone, SIM_KILL);
+    node_crash(rest, SIM_KILL);
+    memcpy(away->list, world_names, 4 * sizeof world_names[0]);
+    away->list[4] = NULL;
+    away->outside = false;
+    node_start(away);
+    world_propose(w, 2);
+    assert_ptr_equal(world_leader(w), d);
+    node_start(rest);
+    world_check(w);
+    world_free(w);
+}
+
 /* What a leader did not answer before it led does not make it deaf: its disk may have stood still.
  */
 static void test_new_leader_is_not_deaf(void **state)
@@ -842,6 +882,7 @@ int main(void)
         cmocka_unit_test(test_laggard_does_not_drive_away),
         cmocka_unit_test(test_new_member_is_not_deaf),
         cmocka_unit_test(test_new_leader_is_not_deaf),
+        cmocka_unit_test(test_vote_for_a_listed_stranger),
         cmocka_unit_test(test_add_nobody),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_add_of_another_cluster),
