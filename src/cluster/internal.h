@@ -295,7 +295,9 @@ struct cluster {
     /* member_*.c */
     bool draining;
     struct member_ask *asks;
-    uint64_t member_index;                  /* our newest record, until it is applied */
+    uint64_t member_index;                              /* our newest record, until it is applied */
+    uint64_t member_timed_id, member_timed_deadline_ms; /* the operation that is timed here */
+    uint64_t member_late_ms;                            /* mono: when it is late at the latest */
     uint64_t member_last_id;                /* operation that the round below belongs to */
     uint64_t member_round, member_round_ms; /* catch-up round: its goal and begin */
     bool member_due;                        /* something may have changed for member_run() */
@@ -389,7 +391,7 @@ void member_run(struct cluster *c);
 /* How far the operation in the record is. */
 void member_progress(struct cluster *c, const struct member_op *op,
                      struct cluster_change_state *st);
-bool member_is_late(const struct cluster *c, const struct member_op *op);
+bool member_is_late(struct cluster *c, const struct member_op *op);
 uint64_t member_time(const struct cluster *c); /* cluster time, ms */
 
 /* ---- member_ask.c: the asking side -------------------------------------------------------- */

@@ -32,9 +32,18 @@ uint64_t member_time(const struct cluster *c)
     return newest > wall ? newest : wall;
 }
 
-bool member_is_late(const struct cluster *c, const struct member_op *op)
+/* Cluster time stands still while the clocks of a majority have been set back behind it, and no
+ * operation may hang for that: what was left when this node first saw the record also runs by
+ * the monotonic clock. */
+bool member_is_late(struct cluster *c, const struct member_op *op)
 {
-    return member_time(c) > op->deadline_ms;
+    uint64_t time = member_time(c), now = now_ms(c);
+    if (c->member_timed_id != op->id || c->member_timed_deadline_ms != op->deadline_ms) {
+        c->member_timed_id = op->id;
+        c->member_timed_deadline_ms = op->deadline_ms;
+        c->member_late_ms = now + (op->deadline_ms > time ? op->deadline_ms - time : 0);
+    }
+    return time > op->deadline_ms || now > c->member_late_ms;
 }
 
 static bool match_of(const struct cluster *c, uint64_t node_id, uint64_t *match)
