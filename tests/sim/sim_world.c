@@ -303,8 +303,8 @@ void world_describe(struct sim_world *w)
                       (unsigned long long)s.applied, (unsigned long long)s.last, s.members_count,
                       n->paused ? " paused" : "", n->emptied ? " emptied" : "", s.waiting);
         for (size_t k = 0; k < s.members_count; k++) {
-            (void)fprintf(stderr, "%s%s%s", k == 0 ? "        members " : " ",
-                          s.members[k].address, s.members[k].voter ? "" : "(learner)");
+            (void)fprintf(stderr, "%s%s%s", k == 0 ? "        members " : " ", s.members[k].address,
+                          s.members[k].voter ? "" : "(learner)");
         }
         (void)fputs(s.members_count > 0 ? "\n" : "", stderr);
     }
