@@ -187,6 +187,8 @@ static void write_done(struct env_job *job)
     j->spare_ready = j->log.spare != NULL;
     if (status != 0) {
         journal_fail(j, &j->write.error);
+    }
+    if (j->failed != 0) { /* now or, by another job, while this one ran: the queue is dropped */
         answer(done, status);
         journal_pump(j);
     } else {

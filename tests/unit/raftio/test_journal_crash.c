@@ -42,6 +42,7 @@ struct world {
     uint64_t seed;
     unsigned life; /* callbacks of earlier lives say nothing */
     unsigned fatals;
+    uint64_t asked, answered; /* calls with a callback: all are answered, in their order */
     bool closed;
     /* The model. base: what the log held at the start of this life. */
     uint64_t base[INDEX_MAX], base_next;
@@ -58,9 +59,10 @@ struct world {
 struct pending {
     struct world *w;
     unsigned life;
-    size_t steps;  /* acked when this is done */
-    uint64_t term; /* of a vote */
-    uint8_t *data; /* entries' bytes */
+    uint64_t number; /* of the call */
+    size_t steps;    /* acked when this is done */
+    uint64_t term;   /* of a vote */
+    uint8_t *data;   /* entries' bytes */
 };
 
 static void on_fatal(void *arg, const struct error *e)
@@ -79,6 +81,8 @@ static void on_done(void *arg, int status)
 {
     struct pending *p = arg;
     struct world *w = p->w;
+    w->answered++;
+    assert_int_equal(p->number, w->answered);
     if (!gone(p)) {
         assert_true(status == 0 || w->fatals > 0);
         if (status == 0) {
@@ -95,7 +99,7 @@ static void on_done(void *arg, int status)
 static struct pending *pending(struct world *w)
 {
     struct pending *p = calloc(1, sizeof *p);
-    *p = (struct pending){ .w = w, .life = w->life, .steps = w->count };
+    *p = (struct pending){ .w = w, .life = w->life, .number = ++w->asked, .steps = w->count };
     return p;
 }
 
