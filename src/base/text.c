@@ -59,7 +59,7 @@ static bool unprintable(uint32_t cp)
  * the characters, all those above the blank but : * = / , and DEL. */
 static bool plain_name(unsigned char c)
 {
-    static const uint64_t plain[2] = {
+    static const uint64_t plain[4] = {
         0xfffffffe00000000u & ~((uint64_t)1 << ':' | (uint64_t)1 << '*' | (uint64_t)1 << '=' |
                                 (uint64_t)1 << '/' | (uint64_t)1 << ','),
         0x7fffffffffffffffu,
@@ -75,14 +75,11 @@ static bool is_name(struct span s, size_t max)
     const unsigned char *p = (const unsigned char *)s.data;
     for (size_t i = 0; i < s.len;) {
         uint32_t cp;
-        if (p[i] < 0x80) {
-            if (!plain_name(p[i])) {
-                return false;
-            }
+        if (plain_name(p[i])) {
             i++;
             continue;
         }
-        size_t n = utf8_decode(p + i, s.len - i, &cp);
+        size_t n = p[i] < 0x80 ? 0 : utf8_decode(p + i, s.len - i, &cp);
         if (n == 0 || unprintable(cp)) {
             return false;
         }

@@ -216,8 +216,8 @@ static void read_seats(struct search *s, int64_t category)
                 status[p->number] = SEAT_FREE;
             }
         }
-        for (uint32_t i = 0; i < n; i++) {
-            s->seat[i] = status[i] == SEAT_FREE ? s->seat[i] : 0;
+        for (uint32_t i = 0; i < n; i++) { /* no branch: which seats are free is not foreseen */
+            s->seat[i] &= (uint8_t) - (status[i] == SEAT_FREE);
         }
     }
     for (uint32_t i = 0; category >= 0 && i < n; i++) {
