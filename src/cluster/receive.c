@@ -13,7 +13,8 @@
  *   R3 (trap 11) no term far beyond our own reaches the core
  *   R4 entries below what the log still holds never reach the core: it has forgotten their
  *      terms and would append them at the end
- *   R5 (trap 13) a learner votes: the candidate's log may hold its promotion, and need it
+ *   R5 (trap 13) a learner votes: the candidate's log may hold its promotion, and need it;
+ *      so does a founder that has nothing yet, since nobody else may be left to lead
  *   R6 (trap 15) a rejection of what the follower has acknowledged since is told to the core
  *      as "rejected 0, last 0": it is late, and would make the core start below the match */
 #define LOG_MODULE "cluster"
@@ -142,20 +143,48 @@ static bool play_role(struct cluster *c, int from, int to)
     return false;
 }
 
-/* R5. Who counts a vote is the candidate's business, by its configuration. A learner's core
- * never forgets its leader either (it does not campaign), so silence is noticed here. */
+static void forget_conf(struct cluster *c)
+{
+    raft_configuration_close(&c->raft.configuration);
+    raft_configuration_init(&c->raft.configuration);
+}
+
+/* A core without any configuration knows no voter, so not itself either: for a vote it gets one
+ * of itself and the candidate. That is safe: our node id is drawn with the directory, so who has
+ * no entry under it has acknowledged none. */
+static bool play_founder(struct cluster *c, const struct raft_message *m)
+{
+    struct raft_configuration *conf = &c->raft.configuration;
+    if (conf->n > 0 || log_cache_last(&c->log) > 0 || c->installing) {
+        return false;
+    }
+    if (raft_configuration_add(conf, c->raft.id, c->address, RAFT_VOTER) != 0 ||
+        raft_configuration_add(conf, m->server_id, m->server_address, RAFT_VOTER) != 0) {
+        forget_conf(c); /* out of memory: it asks again */
+        return false;
+    }
+    return true;
+}
+
+/* R5. Who counts a vote is the candidate's business, by its configuration. The core of who is no
+ * voter never forgets its leader either (it does not campaign), so silence is noticed here. */
 static int deliver(struct cluster *c, struct raft_message *m)
 {
     struct raft_event event = { .type = RAFT_RECEIVE };
     event.receive.message = m;
-    bool played = m->type == RAFT_REQUEST_VOTE && play_role(c, RAFT_STANDBY, RAFT_VOTER);
-    if (played && c->raft.state == RAFT_FOLLOWER &&
+    bool asked = m->type == RAFT_REQUEST_VOTE;
+    bool learner = asked && play_role(c, RAFT_STANDBY, RAFT_VOTER);
+    bool founder = asked && play_founder(c, m);
+    if ((learner || founder) && c->raft.state == RAFT_FOLLOWER &&
         now_ms(c) - c->raft.election_timer_start > c->election_ms) {
         c->raft.follower_state.current_leader.id = 0;
     }
     int rv = driver_step(c, &event);
-    if (played) {
+    if (learner) {
         (void)play_role(c, RAFT_VOTER, RAFT_STANDBY);
+    }
+    if (founder) {
+        forget_conf(c);
     }
     return rv;
 }

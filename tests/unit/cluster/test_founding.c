@@ -1,6 +1,8 @@
 /* First start: who founds, who waits, who is refused (design.md 5). */
 #include "unit/cluster/world.h"
 
+#include "cluster/internal.h"
+
 static bool nobody_in_a_cluster(struct world *w)
 {
     for (unsigned i = 0; i < w->count; i++) {
@@ -237,9 +239,8 @@ static void test_promised_node_comes_back(void **state)
 /* It promised itself and was gone before the configuration came; by the time it is back,
  * snapshots have taken entry 1 from everybody's log and another node is down: the two that are
  * left are a majority and serve. (Found by the simulator.) */
-static void test_promised_node_meets_a_short_log(void **state)
+static void meets_a_short_log(bool changed)
 {
-    (void)state;
     unsigned missed = 0;
     for (uint64_t seed = 1; seed <= 40 && missed < 3; seed++) {
         struct world *w = world_new(seed, 3);
@@ -256,6 +257,10 @@ static void test_promised_node_meets_a_short_log(void **state)
         sim_run(w->sim, 4000);
         if (out && world_leader(w) != NULL) {
             missed++;
+            world_propose(w, 1);
+            if (changed) {
+                assert_true(conf_submit(world_leader(w)->c, 4711, "x:1", RAFT_STANDBY));
+            }
             world_propose(w, 60);
             assert_true(node_status(world_leader(w)).snapshot_index > 30);
             node_crash(world_leader(w), SIM_KILL);
@@ -267,6 +272,20 @@ static void test_promised_node_meets_a_short_log(void **state)
         world_free(w);
     }
     assert_true(missed > 0);
+}
+
+static void test_promised_node_meets_a_short_log(void **state)
+{
+    (void)state;
+    meets_a_short_log(false);
+}
+
+/* The same after a change of members: the first configuration is nowhere any more. The node has
+ * nothing, and its vote is needed before it can get anything (R5). */
+static void test_promised_node_meets_a_changed_cluster(void **state)
+{
+    (void)state;
+    meets_a_short_log(true);
 }
 
 /* A directory of another address, and one that a running node holds, are refused. */
@@ -331,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_power_losses_while_founding),
         cmocka_unit_test(test_promised_node_comes_back),
         cmocka_unit_test(test_promised_node_meets_a_short_log),
+        cmocka_unit_test(test_promised_node_meets_a_changed_cluster),
         cmocka_unit_test(test_wrong_directory),
         cmocka_unit_test(test_two_clusters_do_not_mix),
     };
