@@ -114,9 +114,12 @@
  * alone would notice a peer without power only after a quarter of an hour. */
 #define LINK_KEEP_MS                   1000
 #define LINK_SILENT_MS                 10000
-/* A begun frame must be whole by then (40 MB at 1.3 MB/s): a damaged length must not make
- * a link wait for bytes that never come. */
+/* A begun frame must be whole by then (40 MB at 1.3 MB/s), and after the first seconds have come
+ * at this pace: a damaged length must not make a link wait for bytes that never come, nor take
+ * the small frames that follow for a large one. */
 #define LINK_FRAME_MS                  30000
+#define LINK_PACE_MS                   2000
+#define LINK_PACE_BYTES_PER_S          (32 * 1024)
 /* Redialling: from/to, doubled each time, with jitter. */
 #define LINK_RETRY_MIN_MS              20
 #define LINK_RETRY_MAX_MS              1000

@@ -391,6 +391,14 @@ static void on_closed(void *arg, int status)
     mem_free(c);
 }
 
+/* The frame that is coming in is late, or comes so slowly that it is none. */
+static bool frame_is_overdue(const struct conn *c, uint64_t now)
+{
+    uint64_t ms = now - c->in_since_ms;
+    return c->in.len > 0 && ms >= LINK_PACE_MS &&
+           (ms >= LINK_FRAME_MS || c->in.len < ms * LINK_PACE_BYTES_PER_S / 1000);
+}
+
 void conn_tick(struct conn *c, uint64_t now)
 {
     switch (c->state) {
@@ -403,9 +411,9 @@ void conn_tick(struct conn *c, uint64_t now)
     case CONN_UP:
         if (now - c->heard_ms >= LINK_SILENT_MS) {
             conn_fail(c, FAULT_SILENT, ERR_IO, "nothing heard for %d s", LINK_SILENT_MS / 1000);
-        } else if (c->in.len > 0 && now - c->in_since_ms >= LINK_FRAME_MS) {
-            conn_fail(c, FAULT_BROKEN, ERR_IO, "a frame not whole after %d s",
-                      LINK_FRAME_MS / 1000);
+        } else if (frame_is_overdue(c, now)) {
+            conn_fail(c, FAULT_BROKEN, ERR_IO, "only %zu bytes of a frame in %llu ms", c->in.len,
+                      (unsigned long long)(now - c->in_since_ms));
         } else if (now - c->said_ms >= LINK_KEEP_MS) {
             conn_control(c, CONTROL_KEEP, NULL);
         }
