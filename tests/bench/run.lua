@@ -1,7 +1,7 @@
 --- `./dev bench`: a release cluster of three nodes on this machine's disk, loaded by `usher bench`,
 --- beside bare libraft and etcd doing the same job in the same run. Prints JSON lines as they come and
---- a table of ratios at the end. Options: --seconds N (per figure, default 4), --rounds N (default 3,
---- the median counts), --quick (one short round, no etcd), --no-etcd.
+--- ratios at the end, each of two figures of one round. Options: --seconds N (per figure, default 4),
+--- --rounds N (default 3, the median counts), --quick (one short round, no etcd), --no-etcd.
 package.path = "./?.lua;" .. package.path
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
@@ -39,12 +39,11 @@ local function record(name, value)
     end
     table.insert(samples[name], value)
 end
-local function median(name)
-    local list = samples[name]
-    if not list then return nil end
+local function middle(list)
     table.sort(list)
     return list[(#list + 1) // 2]
 end
+local function median(name) return samples[name] and middle { table.unpack(samples[name]) } end
 
 --- Runs a program that prints JSON lines; calls `each` with every line.
 local function lines_of(argv, each, allowed)
@@ -148,10 +147,13 @@ end
 
 machine()
 for round = 1, options.rounds do
-    note("round %d of %d: bare libraft", round, options.rounds)
-    raft_round()
-    note("round %d: our cluster alone", round)
-    cluster_round()
+    note("round %d of %d", round, options.rounds)
+    local peers = { { "bare libraft", raft_round }, { "our cluster alone", cluster_round } }
+    for i = 1, 2 do -- by turns, who comes first
+        local peer = peers[(round + i) % 2 + 1]
+        note("round %d: %s", round, peer[1])
+        peer[2]()
+    end
     if options.etcd then
         note("round %d: etcd", round)
         options.etcd = etcd_round()
@@ -167,11 +169,20 @@ lines_of({ "build/release/bench_policy" }, function(r) record("policy: " .. r.fi
 print(("\nmedians of %d round(s), %s s each"):format(options.rounds, options.seconds))
 for _, name in ipairs(order) do print(("%-44s %12.1f"):format(name, median(name))) end
 
+--- Of two figures of the same round, minutes apart: the disk of another round is another disk.
 local function ratio(text, a, b)
-    local x, y = median(a), median(b)
-    if x and y and y > 0 then print(("%-64s %8.2f"):format(text, x / y)) end
+    local list = {}
+    for i, x in ipairs(samples[a] or {}) do
+        local y = (samples[b] or {})[i]
+        if y and y > 0 then list[#list + 1] = x / y end
+    end
+    if #list > 0 then
+        local all = {}
+        for i, r in ipairs(list) do all[i] = ("%.2f"):format(r) end
+        print(("%-64s %8.2f   of %s"):format(text, middle(list), table.concat(all, " ")))
+    end
 end
-print("\nratios within this run")
+print("\nratios within a round, the median")
 ratio("one client, p50: usher / bare libraft commit (aim <= 1.5)", "1 client p50 us",
     "bare libraft, 1 in flight p50 us")
 for _, n in ipairs { 1, 64, 256 } do
