@@ -5,6 +5,23 @@ local members = require "spec.support.members"
 local process = require "spec.support.process"
 local socket = require "socket"
 
+--- A follower is killed, misses entries that a snapshot takes away, comes back and catches up. Needs a
+--- load on the cluster. Returns the node's number.
+local function miss_the_log(c)
+    local away = c:follower()
+    local seen = c:must(away, "status").last
+    c:kill(away)
+    process.wait_for("the log is gone", 60, function()
+        return c:must(c:leader(), "status").snapshot > seen + 50
+    end)
+    c:start(away)
+    process.wait_for("it has caught up", 60, function()
+        local status, ahead = c:json(away, "status"), c:must(c:leader(), "status")
+        return status and status.applied + 100 >= ahead.applied, status and status.applied
+    end)
+    return away
+end
+
 describe("a cluster that is asked for the wrong thing", function()
     local c, last
     setup(function()
@@ -233,19 +250,7 @@ describe("a cluster under load", function()
         members.must(c, c:leader(), "add-node", c.nodes[dead].address)
     end)
 
-    it("brings back a node after the log was compacted", function()
-        local away = c:follower()
-        local seen = c:must(away, "status").last
-        c:kill(away)
-        process.wait_for("the log is gone", 60, function()
-            return c:must(c:leader(), "status").snapshot > seen + 50
-        end)
-        c:start(away)
-        process.wait_for("it has caught up", 60, function()
-            local status, ahead = c:json(away, "status"), c:must(c:leader(), "status")
-            return status and status.applied + 100 >= ahead.applied, status and status.applied
-        end)
-    end)
+    it("brings back a node after the log was compacted", function() miss_the_log(c) end)
 
     it("takes two changes at once, from two nodes", function()
         local six, seven = members.another(c), members.another(c)
@@ -327,17 +332,7 @@ describe("a cluster under full load", function()
             load:wait(10)
             c:close()
         end)
-        local away = c:follower()
-        local seen = c:must(away, "status").last
-        c:kill(away)
-        process.wait_for("the log is gone", 60, function()
-            return c:must(c:leader(), "status").snapshot > seen + 50
-        end)
-        c:start(away)
-        process.wait_for("it has caught up", 60, function()
-            local status, ahead = c:json(away, "status"), c:must(c:leader(), "status")
-            return status and status.applied + 100 >= ahead.applied, status and status.applied
-        end)
+        local away = miss_the_log(c)
         assert.is_nil(load:ended(), load:output())
         assert.truthy(c.nodes[away].process:output():find("installed the snapshot of entry", 1, true))
     end)

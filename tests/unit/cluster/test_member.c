@@ -418,6 +418,25 @@ static void test_learner_never_catches_up(void **state)
     world_free(w);
 }
 
+/* The same while every clock has been set back by an hour, so that cluster time stands still: it does
+ * not wait for that hour. (Found by the simulator.) */
+static void test_learner_while_time_stands(void **state)
+{
+    (void)state;
+    struct world *w = house(27, 3, 4);
+    struct asking a = dead_learner(w);
+    uint64_t began = sim_now(w->sim);
+    for (unsigned i = 0; i < 3; i++) {
+        sim_set_wall_offset(w->nodes[i].env, -3600 * 1000);
+    }
+    assert_int_equal(finish(&a), ERR_LIMIT);
+    assert_in_range(sim_now(w->sim) - began, 50000, 65000);
+    assert_int_equal(voters(w), 3);
+    world_propose(w, 3);
+    world_check(w);
+    world_free(w);
+}
+
 /* Whoever asked goes away: the new node is dropped again at once, and the next change taken. */
 static void test_cancel(void **state)
 {
@@ -888,6 +907,7 @@ int main(void)
         cmocka_unit_test(test_add_of_another_cluster),
         cmocka_unit_test(test_joiner_dies),
         cmocka_unit_test(test_learner_never_catches_up),
+        cmocka_unit_test(test_learner_while_time_stands),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_learner_without_operation),
         cmocka_unit_test(test_remove),
