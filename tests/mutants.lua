@@ -334,19 +334,19 @@ return {
         file = "src/cluster/member_judge.c",
         from = "rv = rv != 0 ? rv : probe_new(c, address, &op->node_id, st);",
         to = "rv = rv != 0 ? rv : (probe_new(c, address, &op->node_id, st), 0);",
-        test = "test_member", case = "test_add_nobody",
+        test = "test_member_join", case = "test_add_nobody",
     },
     {
         name = "no-deadline", breaks = "a learner that never catches up is dropped when its time is over",
         file = "src/cluster/member_run.c",
         from = "return member_time(c) > op->deadline_ms;", to = "return false && member_time(c) > op->deadline_ms;",
-        test = "test_member", case = "test_learner_never_catches_up",
+        test = "test_member_join", case = "test_learner_never_catches_up",
     },
     {
         name = "learner-kept", breaks = "a learner that no operation is about is dropped",
         file = "src/cluster/member_run.c",
         from = "        drop_learners(c);", to = "        ;",
-        test = "test_member", case = "test_learner_without_operation",
+        test = "test_member_join", case = "test_learner_without_operation",
     },
     {
         name = "leader-removes-itself", breaks = "a leader hands over before it is removed",
