@@ -409,7 +409,13 @@ static bool is_idle(const struct journal *j)
 
 void journal_progress(struct journal *j)
 {
-    if (!j->closing || !is_idle(j)) {
+    if (!j->closing) {
+        return;
+    }
+    if (j->spare_waits && !j->write.running) {
+        journal_drop_queue(j, ERR_NOSPACE); /* the last try for the next segment has failed */
+    }
+    if (!is_idle(j)) {
         return;
     }
     if (!j->closed_started) {
@@ -428,7 +434,6 @@ static void close_later(void *arg)
 {
     struct journal *j = arg;
     j->env->ops->timer_stop(j->timer);
-    j->spare_waits = false; /* one last try for what waits */
     on_turn_end(j);
 }
 
@@ -436,6 +441,7 @@ void journal_close(struct journal *j, void (*cb)(void *arg), void *arg)
 {
     ASSERT(!j->closing);
     j->closing = true;
+    j->spare_waits = false; /* one last try for what waits */
     j->close_cb = cb;
     j->close_arg = arg;
     /* From the loop: the caller may be inside one of our callbacks. */

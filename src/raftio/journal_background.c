@@ -107,9 +107,6 @@ static void spare_done(struct env_job *job)
                      j->spare.error.message);
         }
         j->spare_no_space = j->spare_waits = j->low_space = true;
-        if (j->closing) {
-            journal_drop_queue(j, ERR_NOSPACE);
-        }
     } else {
         journal_fail(j, &j->spare.error);
     }

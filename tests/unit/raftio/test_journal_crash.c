@@ -569,6 +569,43 @@ static void test_failed_sync_is_not_trusted(void **state)
     world_free(w);
 }
 
+static int no_space(struct env_file *f, uint64_t bytes, struct error *e)
+{
+    (void)f;
+    (void)bytes;
+    return error_set(e, ERR_NOSPACE, "no space (test)");
+}
+
+/* Closed while the disk is full, after any number of steps: what fits is written, what needs a
+ * segment that cannot be made is given up, and the answers still come in order. */
+static void test_close_without_space(void **state)
+{
+    (void)state;
+    for (unsigned steps = 0; steps < 60; steps++) {
+        struct world *w = world_new(steps);
+        w->options.segment_bytes = 4096;
+        reopen(w);
+        const struct env_ops *real = w->env->ops;
+        struct env_ops full = *real;
+        full.file_allocate = no_space;
+        w->env->ops = &full;
+        do_append(w, 8); /* over a quarter: the next segment is wanted, in vain */
+        while (w->answered == 0) {
+            assert_true(sim_step(w->sim));
+        }
+        do_append(w, 1);
+        do_append(w, 16);
+        for (unsigned i = 0; i < steps; i++) {
+            (void)sim_step(w->sim);
+        }
+        w->life++;
+        wind_down(w);
+        assert_int_equal(w->answered, w->asked);
+        w->env->ops = real;
+        world_free(w);
+    }
+}
+
 /* Memory running out at any allocation of an open is an error, without a leak. */
 static void test_open_without_memory(void **state)
 {
@@ -617,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_failed_sync_is_not_trusted),
         cmocka_unit_test(test_open_without_memory),
         cmocka_unit_test(test_every_operation_fails),
+        cmocka_unit_test(test_close_without_space),
         cmocka_unit_test(test_random_lives),
     };
     return cmocka_run_group_tests(tests, quiet, NULL);
