@@ -153,6 +153,24 @@ return {
         test = "test_cluster_order", case = "test_late_rejection",
     },
     {
+        name = "founder-without-log-mute", breaks = "a founder that has nothing yet votes",
+        file = "src/cluster/receive.c",
+        from = "conf->n > 0 || log_cache_last", to = "conf->n == 0 || log_cache_last",
+        test = "test_founding", case = "test_promised_node_meets_a_changed_cluster",
+    },
+    {
+        name = "queue-answered-first", breaks = "what was written is answered before what is given up",
+        file = "src/raftio/journal.c",
+        from = "if (j->spare_waits && !j->write.running) {", to = "if (j->spare_waits) {",
+        test = "test_journal_crash", case = "test_close_without_space",
+    },
+    {
+        name = "trickle-waited-for", breaks = "a frame whose bytes only trickle in ends the link",
+        file = "src/raftio/transport_conn.c",
+        from = "c->in.len < ms * LINK_PACE_BYTES_PER_S / 1000);", to = "c->in.len == 0);",
+        test = "test_transport_attack", case = "trickling_frames",
+    },
+    {
         name = "wiped-disk-admitted", breaks = "a known address with another node id gets no link",
         file = "src/cluster/peers.c",
         from = "if (strcmp(s->address, peer->address) == 0 && s->id != peer->node_id &&\n" ..
@@ -339,8 +357,14 @@ return {
     {
         name = "no-deadline", breaks = "a learner that never catches up is dropped when its time is over",
         file = "src/cluster/member_run.c",
-        from = "return member_time(c) > op->deadline_ms;", to = "return false && member_time(c) > op->deadline_ms;",
+        from = "return time > op->deadline_ms || now > c->member_late_ms;", to = "return time > now && false;",
         test = "test_member_join", case = "test_learner_never_catches_up",
+    },
+    {
+        name = "deadline-by-cluster-time", breaks = "an operation ends though cluster time stands still",
+        file = "src/cluster/member_run.c",
+        from = " || now > c->member_late_ms;", to = " || now == 0;",
+        test = "test_member_join", case = "test_learner_while_time_stands",
     },
     {
         name = "learner-kept", breaks = "a learner that no operation is about is dropped",
