@@ -153,6 +153,12 @@ return {
         test = "test_cluster_order", case = "test_late_rejection",
     },
     {
+        name = "newer-snapshot-waits", breaks = "a failed transfer starts over though a newer snapshot was taken",
+        file = "src/cluster/receive.c",
+        from = "} else if (p->install_index != 0) {", to = "} else if (p->install_index == UINT64_MAX) {",
+        test = "test_cluster_order", case = "test_newer_snapshot_while_one_is_sent",
+    },
+    {
         name = "founder-without-log-mute", breaks = "a founder that has nothing yet votes",
         file = "src/cluster/receive.c",
         from = "conf->n > 0 || log_cache_last", to = "conf->n == 0 || log_cache_last",

@@ -47,6 +47,7 @@ struct peer {
     uint64_t hello_cluster, hello_founder;
     /* snapshot_send.c */
     struct snap_send *send;
+    uint64_t install_index; /* of the snapshot the core waits for it to have; 0 none (R7) */
     /* member_probe.c */
     uint64_t wanted_ms; /* somebody wants to add it: mono time of the last asking */
     uint64_t hello_ms;  /* mono time of its last hello */

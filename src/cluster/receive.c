@@ -16,7 +16,9 @@
  *   R5 (trap 13) a learner votes: the candidate's log may hold its promotion, and need it;
  *      so does a founder that has nothing yet, since nobody else may be left to lead
  *   R6 (trap 15) a rejection of what the follower has acknowledged since is told to the core
- *      as "rejected 0, last 0": it is late, and would make the core start below the match */
+ *      as "rejected 0, last 0": it is late, and would make the core start below the match
+ *   R7 (trap 16) once no snapshot is on its way to a follower whose core progress waits for one,
+ *      its next rejection is told to the core as that of the snapshot: it would ignore others */
 #define LOG_MODULE "cluster"
 
 #include <string.h>
@@ -85,6 +87,26 @@ static bool rejection_is_void(const struct cluster *c, const struct peer *p, uin
             rejected <= match);
 }
 
+/* What the core may believe of a follower's answer: R2, R6, R7. */
+static void adjust_result(const struct cluster *c, struct peer *p, uint64_t follower_id,
+                          struct raft_append_entries_result *r)
+{
+    if (r->rejected == 0) {
+        if (r->last_log_index >= p->install_index) {
+            p->install_index = 0;
+        }
+    } else if (rejection_is_void(c, p, follower_id, r->rejected)) {
+        r->rejected = 0;
+        r->last_log_index = 0;
+    } else if (p->install_index != 0) {
+        r->rejected = p->install_index;
+        if (r->last_log_index >= r->rejected) {
+            r->last_log_index = r->rejected - 1;
+        }
+        p->install_index = 0;
+    }
+}
+
 static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p)
 {
     if (message_term(m) > raft_current_term(&c->raft) + TERM_JUMP_MAX) {
@@ -107,11 +129,7 @@ static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p
         }
         return true;
     case RAFT_APPEND_ENTRIES_RESULT:
-        if (m->append_entries_result.rejected > 0 &&
-            rejection_is_void(c, p, m->server_id, m->append_entries_result.rejected)) {
-            m->append_entries_result.rejected = 0;
-            m->append_entries_result.last_log_index = 0;
-        }
+        adjust_result(c, p, m->server_id, &m->append_entries_result);
         return true;
     case RAFT_REQUEST_VOTE: return m->request_vote.candidate_id == m->server_id;
     case RAFT_REQUEST_VOTE_RESULT: return vote_result_fits(c, &m->request_vote_result);

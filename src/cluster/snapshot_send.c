@@ -11,7 +11,7 @@
  *
  * How it fails: no acknowledgement for STALL_MS, link down, leadership lost, or the
  * follower refuses: the transfer is forgotten; the follower's next rejected heartbeat then
- * reaches the core, which starts over.
+ * reaches the core as a rejection of this snapshot (R7), and it starts over.
  *
  * Invariants
  *   SS1 at most one transfer per peer, one job of it at a time
@@ -178,6 +178,9 @@ void snapshot_send_start(struct cluster *c, const struct raft_message *m)
 {
     struct peer *p = peer_get(c, m->server_address);
     c->installs_asked++;
+    if (p != NULL) {
+        p->install_index = m->install_snapshot.last_index;
+    }
     if (p == NULL || p->send != NULL || !p->up || c->dead) {
         return;
     }

@@ -325,6 +325,46 @@ static void test_slow_snapshot_is_sent_once(void **state)
     world_free(w);
 }
 
+static bool is_restored(void *arg) { return ((struct node *)arg)->restored_events > 0; }
+
+static void on_nothing(void *arg, int status)
+{
+    (void)arg;
+    (void)status;
+}
+
+/* ENGINE trap 16: a transfer fails while the follower goes on answering, and meanwhile the leader
+ * has taken a newer snapshot: what the follower rejects now is not what the core waits for. */
+static void test_newer_snapshot_while_one_is_sent(void **state)
+{
+    (void)state;
+    struct world *w = world_new(43, 3);
+    struct error e = { 0 };
+    w->snapshot_bytes = 16 * 1024;
+    w->value_bytes = 2000;
+    world_start(w);
+    world_propose(w, 2);
+    struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
+    node_crash(away, SIM_KILL);
+    world_propose(w, 60);
+    assert_true(world_leader(w) == l);
+    node_start(away);
+    while (away->c->recv == NULL) {
+        assert_true(sim_step(w->sim));
+    }
+    snapshot_receive_abort(away->c); /* without a word, as if its beginning had been lost */
+    uint64_t first = node_status(l).snapshot_index;
+    assert_int_equal(node_propose(l, &e), 0);
+    sim_run(w->sim, 100);
+    cluster_snapshot(l->c, on_nothing, NULL);
+    sim_run(w->sim, 1000);
+    assert_true(node_status(l).snapshot_index > first);
+    assert_non_null(peer_find(l->c, away->address)->send);
+    assert_true(sim_run_until(w->sim, 20000, is_restored, away)); /* 15 s is its patience */
+    world_check(w);
+    world_free(w);
+}
+
 /* What `from` would send to `to` to refuse an entry, at once and whatever is on the way. */
 static void hand_rejection(struct node *from, struct node *to, uint64_t rejected)
 {
@@ -444,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_told_commits),
         cmocka_unit_test(test_cut_appends_do_not_count),
         cmocka_unit_test(test_slow_snapshot_is_sent_once),
+        cmocka_unit_test(test_newer_snapshot_while_one_is_sent),
         cmocka_unit_test(test_late_rejection),
         cmocka_unit_test(test_wrong_entry),
         cmocka_unit_test(test_older_log_with_higher_term),
