@@ -66,9 +66,10 @@ static enum format_status frame_check(const uint8_t *p, size_t have, size_t len,
         return bytes_are_zero(p, len) ? FORMAT_BLANK : FORMAT_BAD;
     }
     /* Before the checksum: another version may well place it elsewhere, and what it
-     * wrote must be refused, not taken for damage. */
-    if (get32(p + 8) != JOURNAL_VERSION) {
-        return FORMAT_VERSION;
+     * wrote must be refused, not taken for damage. None is called 0: that was torn. */
+    uint32_t version = get32(p + 8);
+    if (version != JOURNAL_VERSION) {
+        return version != 0 ? FORMAT_VERSION : FORMAT_BAD;
     }
     return get64(p + len - 8) == hash64(p, len - 8) ? FORMAT_OK : FORMAT_BAD;
 }
