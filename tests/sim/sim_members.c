@@ -129,6 +129,15 @@ static bool ask_for_emptied(struct members *m)
     return false;
 }
 
+static unsigned voters_of(const struct cluster_status *s)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < s->members_count; i++) {
+        n += s->members[i].voter;
+    }
+    return n;
+}
+
 static void begin_change(struct members *m)
 {
     struct sim_world *w = m->w;
@@ -163,7 +172,7 @@ static void begin_change(struct members *m)
         }
         break;
     default:
-        if (in != NULL && s.members_count > 2) {
+        if (in != NULL && voters_of(&s) > 2) { /* the others are a majority without it */
             in->touched = in->emptied = true;
             wipe(in);
             ask(m, CHANGE_REPLACE, in->address, in->address);
