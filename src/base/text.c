@@ -160,13 +160,13 @@ bool text_ieq(struct span a, struct span b)
     return true;
 }
 
-unsigned text_distance(struct span a, struct span b)
+unsigned text_distance(struct span a, struct span b, unsigned most)
 {
-    enum { MAX = 63 };
-    if (a.len > MAX || b.len > MAX) {
-        return MAX + 1;
+    size_t longer = a.len > b.len ? a.len : b.len, shorter = a.len > b.len ? b.len : a.len;
+    if (longer > TEXT_DISTANCE_MAX || longer - shorter > most) {
+        return most + 1;
     }
-    unsigned rows[3][MAX + 2];
+    unsigned rows[3][TEXT_DISTANCE_MAX + 2];
     for (size_t j = 0; j <= b.len; j++) {
         rows[0][j] = (unsigned)j;
     }
@@ -193,7 +193,7 @@ const char *text_nearest(struct span word, const char *const *names)
     const char *best = NULL;
     unsigned best_distance = 1 + (unsigned)(word.len / 3);
     for (; *names != NULL; names++) {
-        unsigned d = text_distance(word, span_of(*names));
+        unsigned d = text_distance(word, span_of(*names), best_distance);
         if (d <= best_distance && (best == NULL || d < best_distance)) {
             best = *names;
             best_distance = d;

@@ -18,9 +18,10 @@ bool text_is_utf8(struct span s);
  * seconds. False when malformed, negative or over 10 years. */
 bool text_duration_ms(struct span s, uint64_t *ms);
 bool text_int64(struct span s, int64_t *out); /* decimal, whole text */
-/* Edit distance (Damerau-Levenshtein, restricted) for "did you mean"; texts over
- * 63 bytes count as far (64). */
-unsigned text_distance(struct span a, struct span b);
+/* Edit distance (Damerau-Levenshtein, restricted) for "did you mean"; anything over `most`
+ * when it is more than that, as for texts over TEXT_DISTANCE_MAX bytes. */
+#define TEXT_DISTANCE_MAX 63
+unsigned text_distance(struct span a, struct span b, unsigned most);
 /* The nearest of `names` (NULL-ended), or NULL when none is near enough to offer. */
 const char *text_nearest(struct span word, const char *const *names);
 /* Case-insensitive (ASCII) comparison. */

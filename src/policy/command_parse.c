@@ -144,8 +144,9 @@ static const char *nearest_option(struct parse *p, struct span name)
     for (const struct arg_def *a = p->def->args; a != p->end; a++) {
         const char *const one[] = { a->name, NULL };
         const char *near = a->option ? text_nearest(name, one) : NULL;
-        if (near != NULL && (best == NULL || text_distance(name, span_of(near)) <
-                                                 text_distance(name, span_of(best)))) {
+        if (near != NULL &&
+            (best == NULL || text_distance(name, span_of(near), TEXT_DISTANCE_MAX) <
+                                 text_distance(name, span_of(best), TEXT_DISTANCE_MAX))) {
             best = near;
         }
     }

@@ -233,7 +233,7 @@ const char *registry_nearest(const struct registry *r, struct span name)
             continue;
         }
         const char *other = r->slots[i].name.data;
-        unsigned d = text_distance(name, r->slots[i].name);
+        unsigned d = text_distance(name, r->slots[i].name, best_distance);
         if (d < best_distance ||
             (d == best_distance && (best == NULL || strcmp(other, best) < 0))) {
             best = other;

@@ -113,8 +113,9 @@ static void test_nearest(void **state)
     assert_string_equal(text_nearest(span_of("bok"), names), "book");
     assert_string_equal(text_nearest(span_of("cancle"), names), "cancel");
     assert_null(text_nearest(span_of("zebra"), names));
-    assert_int_equal(text_distance(span_of("ab"), span_of("ba")), 1);
-    assert_int_equal(text_distance(span_of(""), span_of("abc")), 3);
+    assert_int_equal(text_distance(span_of("ab"), span_of("ba"), 3), 1);
+    assert_int_equal(text_distance(span_of(""), span_of("abc"), 3), 3);
+    assert_true(text_distance(span_of(""), span_of("abc"), 2) > 2);
 }
 
 int main(void)
