@@ -335,8 +335,8 @@ static void oversize_lengths(void **state)
 }
 
 /* A length that is damaged but possible: its bytes trickle in as small frames would, and within
- * seconds it is seen that they are none of a large one. (Found by the simulator: the node was deaf on
- * this link for half a minute.) */
+ * seconds it is seen that they are none of a large one. (Found by the simulator: the node was deaf
+ * on this link for half a minute.) */
 static void trickling_frames(void **state)
 {
     (void)state;
