@@ -24,6 +24,23 @@ end
 
 local COUNTS = { "free", "held", "booked", "blocked" }
 
+local function seat_of(item) return type(item) == "table" and (item.seat or item.area) or nil end
+
+--- A place as the word that asks for it; with its event where the list is of several.
+local function word_of(item, events)
+    local word = seat_of(item)
+    if item.count then word = word .. "*" .. item.count end
+    if item.type then word = word .. "=" .. item.type end
+    return events and item.event and item.event .. ":" .. word or word
+end
+
+local function several_events(places)
+    for _, item in ipairs(places) do
+        if type(item) == "table" and item.event ~= places[1].event then return true end
+    end
+    return false
+end
+
 --- One value as one cell.
 local function cell(context, key, value)
     if value == nil then return "" end
@@ -34,10 +51,9 @@ local function cell(context, key, value)
     end
     if type(value) ~= "table" then return (tostring(value):gsub("[%c\127]", "?")) end
     if is_list(value) then
-        local parts = {}
+        local parts, events = {}, seat_of(value[1]) and several_events(value)
         for i, item in ipairs(value) do
-            local seat = type(item) == "table" and (item.seat or item.area)
-            parts[i] = seat and (item.count and seat .. "*" .. item.count or seat) or cell(context, "", item)
+            parts[i] = seat_of(item) and word_of(item, events) or cell(context, "", item)
         end
         return table.concat(parts, " ")
     end

@@ -26,6 +26,23 @@ end
 
 local function draw(value, extra) return render.render("", value, {}, context(extra)) end
 
+describe("the seats of an order", function()
+    local function seats(...)
+        local text = draw { order = "5Y31", seats = { ... } }
+        return text:match("seats +(.-)\n") or text:match("seats +(.-)$")
+    end
+
+    it("are the words that ask for them", function()
+        assert.equal("A1 A2=child FLOOR*3", seats({ event = "1", seat = "A1" },
+            { event = "1", seat = "A2", type = "child" }, { event = "1", seat = "FLOOR", count = 3 }))
+    end)
+
+    it("name their events where there are several", function()
+        assert.equal("1:D1 2:A1=child", seats({ event = "1", seat = "D1" },
+            { event = "2", seat = "A1", type = "child" }))
+    end)
+end)
+
 describe("a seat map", function()
     it("marks categories, aisles, accessible and own seats, and explains what it shows", function()
         local map = draw(house { "B1" })
