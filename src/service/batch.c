@@ -79,8 +79,23 @@ static int remember(struct service *s, const struct item *it, struct span id, st
     return store_do(cluster_store(s->cluster), &f, e);
 }
 
+/* Of a refusal only the code is remembered. Its reason is found by deciding the request once more,
+ * for nothing; where that gives another answer today, the code has to do. */
+static void refuse_again(struct service *s, const struct batch *b, const struct item *it,
+                         const struct result *known)
+{
+    struct store *store = cluster_store(s->cluster);
+    store_tx_begin(store);
+    policy_evaluate(s->policy, store, &s->call, &it->user, b->time_ms, b->index, &s->answer);
+    store_tx_undo(store);
+    if (s->answer.code != known->code) {
+        policy_answer_again(s->policy, store, &s->call, known, b->index, &s->answer);
+    }
+}
+
 /* The answer of a request whose id is known. False: not known. */
-static bool answer_known(struct service *s, const struct item *it, struct span id, uint64_t index)
+static bool answer_known(struct service *s, const struct batch *b, const struct item *it,
+                         struct span id)
 {
     struct store *store = cluster_store(s->cluster);
     struct result known;
@@ -88,8 +103,10 @@ static bool answer_known(struct service *s, const struct item *it, struct span i
         return false;
     }
     s->counters.duplicates++;
-    if (known.args_digest == s->call.args_digest) {
-        policy_answer_again(s->policy, store, &s->call, &known, index, &s->answer);
+    if (known.args_digest == s->call.args_digest && known.code != 0) {
+        refuse_again(s, b, it, &known);
+    } else if (known.args_digest == s->call.args_digest) {
+        policy_answer_again(s->policy, store, &s->call, &known, b->index, &s->answer);
     } else {
         own_error(&s->answer, ERR_CONFLICT,
                   "this request id was used before with other arguments; nothing was done",
@@ -163,7 +180,7 @@ static bool evaluate(struct service *s, struct batch *b, struct item *it)
     if (s->call.dry_run) {
         id = (struct span){ "", 0 }; /* decides nothing: remembers nothing */
     }
-    if (!answer_known(s, it, id, b->index)) {
+    if (!answer_known(s, b, it, id)) {
         store_tx_begin(store);
         policy_evaluate(s->policy, store, &s->call, &it->user, b->time_ms, b->index, &s->answer);
         if (s->answer.code != 0 && id.len == 0) {

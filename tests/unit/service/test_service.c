@@ -74,7 +74,7 @@ static void test_batches(void **state)
 static void test_request_ids(void **state)
 {
     (void)state;
-    struct ask a[8] = { 0 };
+    struct ask a[9] = { 0 };
     char first[200], again[200];
     struct world *w = three(3);
     struct node *l = world_wait_leader(w), *f = world_follower(w);
@@ -88,12 +88,14 @@ static void test_request_ids(void **state)
     }
     refused(&a[3], f, ERR_CONFLICT, "book 1 ann A2 --request r1");
     refused(&a[4], l, ERR_TAKEN, "book 1 bob A1 --request r2");
+    refused(&a[8], f, ERR_TAKEN, "book 1 bob A1 --request r2");
+    assert_string_equal(a[8].e.message, a[4].e.message); /* the reason, not only the code */
     granted(&a[5], l, "cancel %s", field(&a[0], "order", first));
     /* The seat is free now, but this request was told that it is refused. */
     refused(&a[6], f, ERR_TAKEN, "book 1 bob A1 --request r2");
     granted(&a[7], l, "seats 1 --linearizable");
     assert_int_equal(number(&a[7], "booked"), 0);
-    over(w, a, 8);
+    over(w, a, 9);
 }
 
 /* A dry run decides nothing and its id remains free. */
