@@ -217,7 +217,8 @@ static void read_seats(struct search *s, int64_t category)
             }
         }
         for (uint32_t i = 0; i < n; i++) { /* no branch: which seats are free is not foreseen */
-            s->seat[i] &= (uint8_t) - (status[i] == SEAT_FREE);
+            const uint8_t mask = status[i] == SEAT_FREE ? UINT8_MAX : 0;
+            s->seat[i] &= mask;
         }
     }
     for (uint32_t i = 0; category >= 0 && i < n; i++) {
