@@ -599,8 +599,8 @@ static void test_usages(void **state)
     static const char *const usages[] = {
         "add-chart ID JSON|@FILE",
         "add-event ID CHART|ROWS-JSON [--attributes J] [--rules R] [--currency C]",
-        "best EVENT[,EVENT...] CUSTOMER COUNT [--category C] [--ttl D] [--book] [--split] "
-        "[--code C]... [--metadata J]",
+        ("best EVENT[,EVENT...] CUSTOMER COUNT [--category C] [--ttl D] [--book] [--split] "
+         "[--code C]... [--metadata J]"),
         "block EVENT SEAT... [--reason T]",
         "book EVENT CUSTOMER SEAT... [--code C]... [--metadata J]",
         "cancel ORDER [SEAT...]",
