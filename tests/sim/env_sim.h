@@ -182,6 +182,7 @@ void sim_fail_at(struct env *env, unsigned ops, uint64_t n, enum sim_fault fault
 uint64_t sim_op_count(const struct env *env, unsigned ops); /* of this address so far */
 /* Capacity of the disk; growing a file past it fails with ERR_NOSPACE after what fits. */
 void sim_set_disk_bytes(struct env *env, uint64_t bytes);
+uint64_t sim_disk_used(struct env *env); /* of this address, in bytes */
 /* Latency of one job: run() after min..max, done() the same again. */
 void sim_set_job_latency(struct sim *sim, uint64_t min_us, uint64_t max_us);
 /* Damages a file as rot would, in the cache and on the platter; false when absent. */

@@ -91,6 +91,8 @@ uint64_t sim_op_count(const struct env *env, unsigned op_mask)
     return count;
 }
 
+uint64_t sim_disk_used(struct env *env) { return disk_used_bytes(node_of(env)->host->disk); }
+
 void sim_set_disk_bytes(struct env *env, uint64_t bytes)
 {
     node_of(env)->host->disk->capacity = bytes;

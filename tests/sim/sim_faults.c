@@ -201,10 +201,15 @@ static void network_fault(struct faults *f, struct sim_node *n, struct sim_node 
     }
 }
 
+/* Nearly full, which is refused early; or so full that the next segment or snapshot meets it. */
 static void set_full(struct sim_node *n, bool full)
 {
+    uint64_t bytes = full ? 1u << 20 : ROOMY;
+    if (full && sim_rand(n->w->sim, 2) == 0) {
+        bytes = sim_disk_used(n->env) + sim_rand(n->w->sim, 1u << 13);
+    }
     n->full = full;
-    sim_set_disk_bytes(n->env, full ? 1u << 20 : ROOMY);
+    sim_set_disk_bytes(n->env, bytes);
 }
 
 static void disk_fault(struct faults *f, struct sim_node *n)
