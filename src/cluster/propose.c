@@ -82,6 +82,7 @@ void propose_state_changed(struct cluster *c)
     propose_undo(c);
     c->round_open = false;
     for (struct peer *p = c->peers; p != NULL; p = p->next) {
+        p->install_index = 0; /* the core has forgotten it, too */
         if (p->send != NULL) {
             snapshot_send_abort(c, p, "this node leads no more");
         }
