@@ -115,12 +115,6 @@ static void test_change_behind_commands(void **state)
     }
 }
 
-static void on_nothing(void *arg, int status)
-{
-    (void)arg;
-    assert_int_equal(status, 0);
-}
-
 /* Voter, learner, voter again: over restarts and snapshots everybody knows the same. */
 static void test_roles_survive_snapshots(void **state)
 {

@@ -59,12 +59,6 @@ static unsigned down_count(const struct world *w)
     return n;
 }
 
-static void on_nothing(void *arg, int status)
-{
-    (void)arg;
-    (void)status;
-}
-
 static void one_fault(struct chaos *x)
 {
     struct world *w = x->w;

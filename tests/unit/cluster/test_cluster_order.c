@@ -327,12 +327,6 @@ static void test_slow_snapshot_is_sent_once(void **state)
 
 static bool is_restored(void *arg) { return ((struct node *)arg)->restored_events > 0; }
 
-static void on_nothing(void *arg, int status)
-{
-    (void)arg;
-    (void)status;
-}
-
 /* ENGINE trap 16: a transfer fails while the follower goes on answering, and meanwhile the leader
  * has taken a newer snapshot: what the follower rejects now is not what the core waits for. */
 static void test_newer_snapshot_while_one_is_sent(void **state)

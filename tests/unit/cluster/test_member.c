@@ -32,12 +32,6 @@ static void wipe(struct node *n)
     mem_free(names);
 }
 
-static void on_nothing(void *arg, int status)
-{
-    (void)arg;
-    (void)status;
-}
-
 /* ---- Leaving ------------------------------------------------------------------------------ */
 
 /* A follower, the leader, a dead node; the removed one is told, says so, serves nothing. */

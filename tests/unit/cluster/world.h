@@ -397,6 +397,13 @@ static inline void world_check(struct world *w)
     assert_int_equal(w->faults, 0);
 }
 
+/* For who asks for a snapshot and waits for none. */
+static inline void on_nothing(void *arg, int status)
+{
+    (void)arg;
+    (void)status;
+}
+
 /* ---- Proposing ------------------------------------------------------------------------ */
 
 static inline int do_effect(struct cluster *c, const struct effect *f, struct buf *entry,

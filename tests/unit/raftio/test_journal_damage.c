@@ -349,6 +349,20 @@ static void test_torn_in_any_order(void **state)
     }
 }
 
+/* The directory is opened with an empty log, which then works like any other. */
+static void starts_anew(struct fixture *f)
+{
+    open_ok(f);
+    assert_int_equal(f->rec.entries_count, 0);
+    assert_int_equal(f->rec.first_index, 1);
+    journal_release_recovery(f->j, &f->rec);
+    append(f, 1, 2, 4);
+    close_journal(f);
+    open_ok(f);
+    check(f, 1, 2, 4);
+    close_journal(f);
+}
+
 /* A first range of which the header is missing leaves an empty log. */
 static void test_torn_first_header(void **state)
 {
@@ -363,15 +377,7 @@ static void test_torn_first_header(void **state)
         }
         restore(f);
         flip(f, "log-0000000000000001", at);
-        open_ok(f);
-        assert_int_equal(f->rec.entries_count, 0);
-        assert_int_equal(f->rec.first_index, 1);
-        journal_release_recovery(f->j, &f->rec);
-        append(f, 1, 2, 4);
-        close_journal(f);
-        open_ok(f);
-        check(f, 1, 2, 4);
-        close_journal(f);
+        starts_anew(f);
     }
 }
 
@@ -387,15 +393,7 @@ static void test_first_header_in_part(void **state)
     for (uint64_t at = 0; at < SEGMENT_HEADER_BYTES; at += 8) {
         restore(f);
         clear_from(f, "log-0000000000000001", at);
-        open_ok(f);
-        assert_int_equal(f->rec.entries_count, 0);
-        assert_int_equal(f->rec.first_index, 1);
-        journal_release_recovery(f->j, &f->rec);
-        append(f, 1, 2, 4);
-        close_journal(f);
-        open_ok(f);
-        check(f, 1, 2, 4);
-        close_journal(f);
+        starts_anew(f);
     }
 }
 
