@@ -24,6 +24,7 @@ local outside = {
     ["hiredis"] = { net = true, console = true },
     ["openssl"] = { raftio = true, service = true, net = true, policy = true, console = true },
     ["xxhash"] = { base = true },
+    ["libaio"] = { env_uv = true },
 }
 
 local files, bad = 0, 0

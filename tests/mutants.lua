@@ -13,6 +13,46 @@ return {
         test = "test_journal_crash", case = "test_random_lives",
     },
     {
+        name = "direct-write-not-synced", breaks = "the same for small writes, where the env has nothing better",
+        file = "src/raftio/journal.c",
+        from = "    w->status = rc != 0 ? rc : ops->file_sync(w->file, &w->error);\n", to = "    w->status = rc;\n",
+        test = "test_journal_crash", case = "test_random_lives",
+    },
+    {
+        name = "asynchronous-write-not-synced", breaks = "the same where the kernel writes by itself",
+        file = "src/raftio/env_uv_write.c",
+        from = "RWF_DSYNC | RWF_NOWAIT", to = "RWF_NOWAIT",
+        spec = "spec/functional/disk_spec.lua", case = "sync EIO log-", seconds = 300,
+    },
+    {
+        name = "failed-direct-write-ignored", breaks = "a failed write ends the journal, nothing is acknowledged",
+        file = "src/raftio/journal.c",
+        from = "    j->write.status = j->direct.status;\n", to = "    j->write.status = 0;\n",
+        test = "test_journal_crash", case = "test_every_operation_fails",
+    },
+    {
+        name = "block-begun-anew", breaks = "a block that is written again has the same bytes in front",
+        file = "src/raftio/journal_segment.c",
+        from = "        memcpy(w->blocks + before, w->range.data, w->range.len);\n    }",
+        to = "    }",
+        test = "test_journal", case = "test_direct_writes",
+    },
+    {
+        name = "block-not-read", breaks = "the same after a restart",
+        file = "src/raftio/journal_segment.c",
+        from = "memcpy(w->blocks, segment + (w->offset - before), before);",
+        to = "memset(w->blocks, 0, before + 0 * (size_t)segment[0]);",
+        test = "test_journal", case = "test_direct_writes",
+    },
+    {
+        name = "block-read-again", breaks = "only checked bytes are written again",
+        file = "src/raftio/journal_segment.c",
+        from = "        memcpy(w->blocks, segment + (w->offset - before), before);\n",
+        to = "        size_t got;\n        (void)segment;\n" ..
+            "        (void)w->env->ops->file_read(w->file, w->offset - before, w->blocks, before, &got, e);\n",
+        test = "test_journal", case = "test_direct_writes",
+    },
+    {
         name = "vote-not-synced", breaks = "term and vote are durable before they are acknowledged",
         file = "src/raftio/journal_vote.c",
         from = "return rc != 0 ? rc : s->env->ops->file_sync(f, e);", to = "return rc;",

@@ -42,9 +42,9 @@ local function copy_tree()
 end
 
 local function build(mutant)
-    local status, out, err = process.run(
-        { "/usr/bin/ninja", "-j2", "-C", "build/dev", mutant.spec and "usher" or mutant.test },
-        { cwd = COPY, seconds = BUILD_SECONDS })
+    local command = { "/usr/bin/ninja", "-j2", "-C", "build/dev", mutant.spec and "usher" or mutant.test }
+    if mutant.spec then command[#command + 1] = "usher_faults" end
+    local status, out, err = process.run(command, { cwd = COPY, seconds = BUILD_SECONDS })
     return status == 0, out .. err
 end
 

@@ -61,8 +61,8 @@ describe("a failing disk", function()
 
     -- {what fails, how the node's last words read}
     for _, case in ipairs {
-        { "sync EIO log-", "cannot sync .*/log%-%x+: Input/output error: stopping, nothing is tried again" },
-        { "write EIO log-", "cannot write .*/log%-%x+: Input/output error: stopping, nothing is tried again" },
+        { "sync EIO log-", "cannot [%w ]-sync .*/log%-%x+: Input/output error: stopping, nothing is tried again" },
+        { "write EIO log-", "cannot write[%w ]- .*/log%-%x+: Input/output error: stopping, nothing is tried again" },
     } do
         it("ends a node at once, and loses nothing: " .. case[1], function()
             for _, role in ipairs { "leader", "follower" } do

@@ -24,13 +24,30 @@ struct env_timer;  /* made by timer_new */
 struct env_file;   /* made by file_open */
 struct env_stream; /* a connected byte stream */
 
+/* Bytes to be put into a file so that they survive a power loss: what file_write and
+ * file_sync do. With file opened with ENV_DIRECT, and at, len and data's address multiples
+ * of ENV_BLOCK_BYTES, an implementation may do it without a worker. The caller keeps data. */
+struct env_write {
+    struct env_file *file;
+    uint64_t at;
+    const void *data;
+    size_t len;
+    int status; /* result: 0, ERR_IO or ERR_NOSPACE */
+    struct error error;
+};
+
+#define ENV_BLOCK_BYTES ((size_t)4096)
+
 /* A blocking job done off the loop. The caller owns it and fills run, done and
  * arg; it must stay alive until done. */
 struct env_job {
     void (*run)(struct env_job *job);  /* on a worker: may block, no loop calls */
     void (*done)(struct env_job *job); /* on the loop, exactly once */
     void *arg;
-    bool urgent;          /* others wait for it: it may have a thread of its own */
+    bool urgent; /* others wait for it: it may have a thread of its own */
+    /* NULL, or all that run does is this: file_write, file_sync, and their outcome in
+     * write->status and write->error. Either run is called or the same is done otherwise. */
+    struct env_write *write;
     struct env_job *next; /* the implementation's own */
     void *impl[17];
 };
@@ -51,6 +68,7 @@ enum env_open {
     ENV_CREATE = 4,    /* make it when absent */
     ENV_EXCLUSIVE = 8, /* with ENV_CREATE: fail when present */
     ENV_TRUNCATE = 16,
+    ENV_DIRECT = 32, /* for env_write: what has been synced leaves the page cache */
 };
 
 /* Stream events, all on the loop. `closed` comes exactly once and last; after it

@@ -37,6 +37,15 @@ void *mem_zalloc(size_t bytes)
     return p;
 }
 
+void *mem_alloc_aligned(size_t align, size_t bytes)
+{
+    void *p = must_fail() ? NULL : aligned_alloc(align, bytes);
+    if (p != NULL) {
+        atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
+    }
+    return p;
+}
+
 void *mem_realloc(void *old, size_t bytes)
 {
     void *p = must_fail() ? NULL : realloc(old, bytes != 0 ? bytes : 1);

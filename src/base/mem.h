@@ -10,11 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *mem_alloc(size_t bytes);                /* NULL on failure; bytes may be 0 */
-void *mem_zalloc(size_t bytes);               /* zero-filled */
-void *mem_realloc(void *p, size_t bytes);     /* p may be NULL */
-void mem_free(void *p);                       /* p may be NULL */
-char *mem_strndup(const char *s, size_t len); /* adds a NUL */
+void *mem_alloc(size_t bytes);                       /* NULL on failure; bytes may be 0 */
+void *mem_zalloc(size_t bytes);                      /* zero-filled */
+void *mem_alloc_aligned(size_t align, size_t bytes); /* bytes: a multiple of align */
+void *mem_realloc(void *p, size_t bytes);            /* p may be NULL */
+void mem_free(void *p);                              /* p may be NULL */
+char *mem_strndup(const char *s, size_t len);        /* adds a NUL */
 void *mem_must_alloc(size_t bytes);
 void *mem_must_realloc(void *p, size_t bytes);
 

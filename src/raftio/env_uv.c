@@ -13,7 +13,7 @@
  * clock goes back to sleep for the rest.
  *
  * Handles close asynchronously: timer_free stops at once and frees the memory in the
- * loop's next turn. The env itself lives until its own three handles are closed.
+ * loop's next turn. The env itself lives until its own handles are closed.
  *
  * Invariants
  *   1 a timer's callback never runs before mono_ms() has reached its due time
@@ -25,6 +25,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "raftio/env_uv_impl.h"
+#include "raftio/env_uv_write.h"
 
 static uint64_t mono_ns(struct env *env)
 {
@@ -229,7 +230,7 @@ int env_uv_new(uv_loop_t *loop, struct env **out, struct error *e)
     return 0;
 }
 
-static void handle_closed(uv_handle_t *h)
+void env_uv_handle_closed(uv_handle_t *h)
 {
     struct env_uv *u = h->data;
     if (--u->handles == 0) {
@@ -246,7 +247,8 @@ void env_uv_free(struct env *env)
     struct env_uv *u = (struct env_uv *)env;
     ASSERT(u->dirty == NULL && u->defer_head == NULL);
     env_uv_jobs_close(u);
-    uv_close((uv_handle_t *)&u->prepare, handle_closed);
-    uv_close((uv_handle_t *)&u->check, handle_closed);
-    uv_close((uv_handle_t *)&u->async, handle_closed);
+    env_uv_write_close(u);
+    uv_close((uv_handle_t *)&u->prepare, env_uv_handle_closed);
+    uv_close((uv_handle_t *)&u->check, env_uv_handle_closed);
+    uv_close((uv_handle_t *)&u->async, env_uv_handle_closed);
 }

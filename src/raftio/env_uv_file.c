@@ -4,6 +4,9 @@
  * are ERR_NOSPACE, so that a full disk is told apart from a broken one. A call that a
  * signal interrupts is made again; nothing else is.
  *
+ * A file opened with ENV_DIRECT has a second descriptor, past the page cache, for
+ * env_uv_write.c; where the file system has no such thing (-1) it is like any other.
+ *
  * Invariants
  *   1 file_write returns 0 only when every byte was taken by the kernel
  *   2 a failed sync is reported as it is: the kernel may have dropped the pages, and
@@ -20,17 +23,13 @@
 
 #include "base/mem.h"
 #include "raftio/env_uv_impl.h"
+#include "raftio/env_uv_write.h"
 
 /* One write of this size at a time while zeroing: large enough for the disk's full
  * speed, small enough to keep the page cache and other writers calm. */
 #define ZERO_BYTES ((size_t)1024 * 1024)
 
-struct env_file {
-    int fd;
-    char path[];
-};
-
-static int sys_error(struct error *e, const char *what, const char *path, int err)
+int env_uv_sys_error(struct error *e, const char *what, const char *path, int err)
 {
     int code = ERR_IO;
     switch (err) {
@@ -69,11 +68,16 @@ int env_uv_file_open(struct env *env, const char *path, int flags, struct env_fi
         return error_set(e, ERR_NOMEM, "cannot open %s: out of memory", path);
     }
     memcpy(f->path, path, len);
+    f->direct_fd = -1;
+    f->direct_cannot = false;
     f->fd = open_retry(path, mode);
     if (f->fd < 0) {
         int err = errno;
         mem_free(f);
-        return sys_error(e, (flags & ENV_CREATE) != 0 ? "create" : "open", path, err);
+        return env_uv_sys_error(e, (flags & ENV_CREATE) != 0 ? "create" : "open", path, err);
+    }
+    if ((flags & ENV_DIRECT) != 0) {
+        f->direct_fd = open_retry(path, O_WRONLY | O_DIRECT);
     }
     *out = f;
     return 0;
@@ -84,6 +88,9 @@ void env_uv_file_close(struct env_file *f)
     if (f != NULL) {
         /* What matters was synced; on Linux the descriptor is gone even on EINTR. */
         (void)close(f->fd);
+        if (f->direct_fd >= 0) {
+            (void)close(f->direct_fd);
+        }
         mem_free(f);
     }
 }
@@ -98,7 +105,7 @@ int env_uv_file_read(struct env_file *f, uint64_t at, void *out, size_t len, siz
             continue;
         }
         if (n < 0) {
-            return sys_error(e, "read", f->path, errno);
+            return env_uv_sys_error(e, "read", f->path, errno);
         }
         if (n == 0) {
             break;
@@ -119,7 +126,7 @@ int env_uv_file_write(struct env_file *f, uint64_t at, const void *data, size_t 
             continue;
         }
         if (n <= 0) {
-            return sys_error(e, "write", f->path, n == 0 ? EIO : errno);
+            return env_uv_sys_error(e, "write", f->path, n == 0 ? EIO : errno);
         }
         done += (size_t)n;
     }
@@ -132,14 +139,21 @@ int env_uv_file_sync(struct env_file *f, struct error *e)
     do {
         rc = fdatasync(f->fd);
     } while (rc < 0 && errno == EINTR);
-    return rc == 0 ? 0 : sys_error(e, "sync", f->path, errno);
+    if (rc != 0) {
+        return env_uv_sys_error(e, "sync", f->path, errno);
+    }
+    if (f->direct_fd >= 0) {
+        /* A page in the cache would stand in the way of each later direct write to it. */
+        (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
+    }
+    return 0;
 }
 
 int env_uv_file_size(struct env_file *f, uint64_t *bytes, struct error *e)
 {
     struct stat st;
     if (fstat(f->fd, &st) != 0) {
-        return sys_error(e, "read the size of", f->path, errno);
+        return env_uv_sys_error(e, "read the size of", f->path, errno);
     }
     *bytes = (uint64_t)st.st_size;
     return 0;
@@ -151,7 +165,7 @@ int env_uv_file_truncate(struct env_file *f, uint64_t bytes, struct error *e)
     do {
         rc = ftruncate(f->fd, (off_t)bytes);
     } while (rc < 0 && errno == EINTR);
-    return rc == 0 ? 0 : sys_error(e, "truncate", f->path, errno);
+    return rc == 0 ? 0 : env_uv_sys_error(e, "truncate", f->path, errno);
 }
 
 int env_uv_file_allocate(struct env_file *f, uint64_t bytes, struct error *e)
@@ -163,7 +177,7 @@ int env_uv_file_allocate(struct env_file *f, uint64_t bytes, struct error *e)
         err = posix_fallocate(f->fd, 0, (off_t)bytes);
     } while (err == EINTR);
     if (err != 0 && err != EOPNOTSUPP && err != EINVAL) {
-        return sys_error(e, "reserve space for", f->path, err);
+        return env_uv_sys_error(e, "reserve space for", f->path, err);
     }
     char *zeros = mem_zalloc(ZERO_BYTES);
     if (zeros == NULL) {
@@ -194,19 +208,19 @@ int env_uv_file_lock(struct env_file *f, struct error *e)
     if (errno == EWOULDBLOCK) {
         return error_set(e, ERR_CONFLICT, "%s is locked by another process", f->path);
     }
-    return sys_error(e, "lock", f->path, errno);
+    return env_uv_sys_error(e, "lock", f->path, errno);
 }
 
 int env_uv_rename(struct env *env, const char *from, const char *to, struct error *e)
 {
     (void)env;
-    return rename(from, to) == 0 ? 0 : sys_error(e, "rename to", to, errno);
+    return rename(from, to) == 0 ? 0 : env_uv_sys_error(e, "rename to", to, errno);
 }
 
 int env_uv_remove(struct env *env, const char *path, struct error *e)
 {
     (void)env;
-    return unlink(path) == 0 ? 0 : sys_error(e, "remove", path, errno);
+    return unlink(path) == 0 ? 0 : env_uv_sys_error(e, "remove", path, errno);
 }
 
 int env_uv_sync_dir(struct env *env, const char *path, struct error *e)
@@ -214,7 +228,7 @@ int env_uv_sync_dir(struct env *env, const char *path, struct error *e)
     (void)env;
     int fd = open_retry(path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
-        return sys_error(e, "open directory", path, errno);
+        return env_uv_sys_error(e, "open directory", path, errno);
     }
     int rc;
     do {
@@ -222,7 +236,7 @@ int env_uv_sync_dir(struct env *env, const char *path, struct error *e)
     } while (rc < 0 && errno == EINTR);
     int err = errno;
     (void)close(fd);
-    return rc == 0 ? 0 : sys_error(e, "sync directory", path, err);
+    return rc == 0 ? 0 : env_uv_sys_error(e, "sync directory", path, err);
 }
 
 /* Makes path[0..len) and syncs its parent, so that the new name survives. */
@@ -246,7 +260,7 @@ static int make_one(struct env *env, char *path, size_t len, struct error *e)
         int err = errno;
         struct stat st;
         if (stat(path, &st) != 0) {
-            rc = sys_error(e, "make directory", path, err);
+            rc = env_uv_sys_error(e, "make directory", path, err);
         } else if (!S_ISDIR(st.st_mode)) {
             rc = error_set(e, ERR_CONFLICT, "%s is a file, not a directory", path);
         }
@@ -280,7 +294,7 @@ int env_uv_list_dir(struct env *env, const char *path, env_names_cb cb, void *ar
     (void)env;
     DIR *dir = opendir(path);
     if (dir == NULL) {
-        return sys_error(e, "open directory", path, errno);
+        return env_uv_sys_error(e, "open directory", path, errno);
     }
     int err;
     for (;;) {
@@ -295,7 +309,7 @@ int env_uv_list_dir(struct env *env, const char *path, env_names_cb cb, void *ar
         }
     }
     (void)closedir(dir);
-    return err == 0 ? 0 : sys_error(e, "list directory", path, err);
+    return err == 0 ? 0 : env_uv_sys_error(e, "list directory", path, err);
 }
 
 int env_uv_free_bytes(struct env *env, const char *path, uint64_t *bytes, struct error *e)
@@ -307,7 +321,7 @@ int env_uv_free_bytes(struct env *env, const char *path, uint64_t *bytes, struct
         rc = statvfs(path, &st);
     } while (rc < 0 && errno == EINTR);
     if (rc != 0) {
-        return sys_error(e, "read the free space of", path, errno);
+        return env_uv_sys_error(e, "read the free space of", path, errno);
     }
     *bytes = (uint64_t)st.f_bavail * (uint64_t)st.f_frsize;
     return 0;

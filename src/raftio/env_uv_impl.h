@@ -16,7 +16,7 @@ struct env_uv {
     uv_loop_t *loop;
     uv_prepare_t prepare; /* end of a turn: before the loop sleeps ... */
     uv_check_t check;     /* ... and after it has delivered what woke it */
-    int handles;          /* still open of these and `async` */
+    int handles;          /* still open: these, `async`, `writes_poll` */
     struct env_defer *defer_head, **defer_tail;
     struct env_stream *dirty; /* streams with bytes to flush at the end of the turn */
     char *read_buffer;        /* READ_BYTES; filled and consumed within one callback */
@@ -32,6 +32,12 @@ struct env_uv {
     _Atomic(struct env_job *) todo, done;
     atomic_bool thread_stop;
     uv_async_t async;
+    /* env_uv_write.c */
+    enum { WRITES_NONE, WRITES_READY, WRITES_FAILED } writes_state;
+    struct io_context *writes;
+    int writes_fd; /* an eventfd: some have ended */
+    size_t writes_out;
+    uv_poll_t writes_poll;
 };
 
 /* env_uv_job.c */
@@ -39,7 +45,10 @@ int env_uv_jobs_open(struct env_uv *u); /* 0 or libuv's error */
 void env_uv_jobs_close(struct env_uv *u);
 void env_uv_job(struct env *env, struct env_job *job);
 void env_uv_jobs_start(struct env_uv *u);
-void env_uv_jobs_idle(struct env_uv *u); /* at the end of a turn: tells who waits for none */
+void env_uv_job_finish(struct env_uv *u, struct env_job *job); /* calls done() */
+void env_uv_job_by_worker(struct env_uv *u, struct env_job *job);
+void env_uv_handle_closed(uv_handle_t *h); /* of all handles in env_uv.handles */
+void env_uv_jobs_idle(struct env_uv *u);   /* at the end of a turn: tells who waits for none */
 
 /* env_uv_stream.c */
 /* Sends what was written to the streams; may call drained, which may do anything. */

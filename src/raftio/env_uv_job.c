@@ -5,10 +5,12 @@
  * A job starts after what was written to streams in the same turn has been sent: a leader's
  * entry is on its way to the followers before its own disk is asked, which is the longer way.
  *
- * Workers are libuv's pool, but for one job at a time that is marked urgent (the journal's
- * write): that has a thread of its own. The pool's threads meet on a mutex that the woken one
- * finds taken, and may all be busy zeroing a segment or looking up a name; an eventfd has one
- * reader. When it is busy or could not be made, an urgent job goes to the pool as well.
+ * A job that is one durable write needs no worker where the system writes asynchronously
+ * (env_uv_write.c). Workers are libuv's pool, but for one job at a time that is marked urgent
+ * (the journal's large writes and votes): that has a thread of its own. The pool's threads meet
+ * on a mutex that the woken one finds taken, and may all be busy zeroing a segment or looking up
+ * a name; an eventfd has one reader. When it is busy or could not be made, an urgent job goes to
+ * the pool as well.
  *
  *   loop: todo = job, write(wake)     thread: read(wake), run, done = job, uv_async_send
  *
@@ -24,6 +26,7 @@
 
 #include "base/assert.h"
 #include "raftio/env_uv_impl.h"
+#include "raftio/env_uv_write.h"
 
 /* What env_job.impl holds while the pool has the job. */
 struct pool_work {
@@ -34,7 +37,7 @@ struct pool_work {
 _Static_assert(sizeof(struct pool_work) <= sizeof((struct env_job *)0)->impl,
                "env_job.impl holds a pool_work");
 
-static void finish(struct env_uv *u, struct env_job *job)
+void env_uv_job_finish(struct env_uv *u, struct env_job *job)
 {
     ASSERT(u->jobs_out > 0);
     u->jobs_out--;
@@ -52,7 +55,7 @@ static void pool_run(uv_work_t *work)
 static void pool_done(uv_work_t *work, int status)
 {
     ASSERT(status == 0); /* jobs are never cancelled */
-    finish(((struct pool_work *)(void *)work)->u, work->data);
+    env_uv_job_finish(((struct pool_work *)(void *)work)->u, work->data);
 }
 
 static void pool_start(struct env_uv *u, struct env_job *job)
@@ -104,7 +107,7 @@ static void on_async(uv_async_t *h)
     if (job != NULL) {
         u->thread_busy = false;
         uv_unref((uv_handle_t *)&u->async);
-        finish(u, job);
+        env_uv_job_finish(u, job);
     }
 }
 
@@ -173,6 +176,18 @@ void env_uv_job(struct env *env, struct env_job *job)
     u->jobs_out++;
 }
 
+void env_uv_job_by_worker(struct env_uv *u, struct env_job *job)
+{
+    if (job->urgent && thread_ready(u)) {
+        u->thread_busy = true;
+        uv_ref((uv_handle_t *)&u->async);
+        atomic_store_explicit(&u->todo, job, memory_order_release);
+        wake(u);
+    } else {
+        pool_start(u, job);
+    }
+}
+
 void env_uv_jobs_start(struct env_uv *u)
 {
     while (u->jobs_head != NULL) {
@@ -181,13 +196,8 @@ void env_uv_jobs_start(struct env_uv *u)
         if (u->jobs_head == NULL) {
             u->jobs_tail = &u->jobs_head;
         }
-        if (job->urgent && thread_ready(u)) {
-            u->thread_busy = true;
-            uv_ref((uv_handle_t *)&u->async);
-            atomic_store_explicit(&u->todo, job, memory_order_release);
-            wake(u);
-        } else {
-            pool_start(u, job);
+        if (job->write == NULL || !env_uv_write_start(u, job)) {
+            env_uv_job_by_worker(u, job);
         }
     }
 }

@@ -2,12 +2,15 @@
  *
  *   append, truncate, restart, vote                       loop
  *      -> queue -> (end of the turn) pump takes a batch
- *            -> write job: vote slots, then records: one write, one sync     worker
+ *            small, without vote: encoded at once, one durable write         loop, kernel
+ *            else: write job: vote slots, then records, one write, one sync  worker
  *      <- done: next batch starts at once, then callbacks in order           loop
  *
  * So while one sync is under way everything that arrives waits together for the next one:
- * group commit without a timer. One append on an idle journal costs one write and one
- * fdatasync of a file whose blocks exist and are zeroed, so no metadata goes with it.
+ * group commit without a timer. One append on an idle journal costs one durable write into a
+ * file whose blocks exist and are zeroed, so no metadata goes with it, and no thread switch
+ * (base/env.h, env_write). What is longer than LOG_DIRECT_BYTES, changes the segment or holds a
+ * vote goes to a worker: encoding it would hold up the loop, or it takes more than one write.
  *
  * Making the next segment, removing old ones and the once-a-second tick are in
  * journal_background.c; a batch that needs the next segment waits until it is there.
@@ -153,11 +156,19 @@ static int write_op(struct journal *j, const struct op *op, struct error *e)
     return 0;
 }
 
+static int write_ops(struct journal *j, struct error *e)
+{
+    int rc = 0;
+    for (const struct op *op = j->running; op != NULL && rc == 0; op = op->next) {
+        rc = write_op(j, op, e);
+    }
+    return rc;
+}
+
 static void write_run(struct env_job *job)
 {
     struct journal *j = job->arg;
     struct error *e = &j->write.error;
-    uint64_t began_ns = j->env->ops->mono_ns(j->env);
     int rc = 0;
     /* Term and vote first: they must be durable before any append that follows them, and
      * being early hurts none that came before. Only the last one counts. */
@@ -168,11 +179,18 @@ static void write_run(struct env_job *job)
     if (vote != NULL) {
         rc = slots_write_vote(&j->slots, vote->term, vote->vote, e);
     }
-    for (const struct op *op = j->running; op != NULL && rc == 0; op = op->next) {
-        rc = write_op(j, op, e);
-    }
+    rc = rc != 0 ? rc : write_ops(j, e);
     j->write.status = rc != 0 ? rc : log_flush(&j->log, e);
-    j->write_ns = j->env->ops->mono_ns(j->env) - began_ns;
+}
+
+/* Where the env has nothing better. */
+static void direct_run(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    const struct env_ops *ops = j->env->ops;
+    struct env_write *w = &j->direct;
+    int rc = ops->file_write(w->file, w->at, w->data, w->len, &w->error);
+    w->status = rc != 0 ? rc : ops->file_sync(w->file, &w->error);
 }
 
 static void write_done(struct env_job *job)
@@ -181,8 +199,8 @@ static void write_done(struct env_job *job)
     struct op *done = j->running;
     j->running = NULL;
     j->write.running = false;
-    j->write_us =
-        j->write_us == 0 ? j->write_ns / 1000 : (15 * j->write_us + j->write_ns / 1000) / 16;
+    uint64_t us = (j->env->ops->mono_ns(j->env) - j->write_ns) / 1000;
+    j->write_us = j->write_us == 0 ? us : (15 * j->write_us + us) / 16;
     int status = j->write.status;
     j->spare_ready = j->log.spare != NULL;
     if (status != 0) {
@@ -199,6 +217,20 @@ static void write_done(struct env_job *job)
     journal_progress(j);
 }
 
+static void failed_run(struct env_job *job) { (void)job; }
+
+static void direct_done(struct env_job *job)
+{
+    struct journal *j = job->arg;
+    j->write.status = j->direct.status;
+    if (j->direct.status == 0) {
+        log_written(&j->log);
+    } else {
+        j->write.error = j->direct.error;
+    }
+    write_done(job);
+}
+
 /* How many log bytes the next batch may have: what the current segment still takes or, with
  * a spare, what that takes (records may lie in both, but never in a third one). */
 static uint64_t batch_limit(const struct journal *j)
@@ -209,16 +241,20 @@ static uint64_t batch_limit(const struct journal *j)
     return room > spare ? room : spare;
 }
 
-/* Moves the next batch from the queue to `running`; false when it must wait for a spare. */
-static bool take_batch(struct journal *j)
+/* Moves the next batch from the queue to `running`; false when it must wait for a spare.
+ * *direct: it can be written without a worker. */
+static bool take_batch(struct journal *j, bool *direct)
 {
     uint64_t limit = batch_limit(j), bytes = 0;
+    bool votes = false;
     struct op **end = &j->head;
     while (*end != NULL && bytes + (*end)->bytes <= limit &&
            (end == &j->head || bytes + (*end)->bytes <= BATCH_WRITE_MAX)) {
         bytes += (*end)->bytes;
+        votes = votes || (*end)->kind == OP_VOTE;
         end = &(*end)->next;
     }
+    *direct = !votes && log_is_direct(&j->log, bytes);
     if (end == &j->head) {
         journal_want_spare(j, j->head->bytes + SEGMENT_HEADER_BYTES + record_bytes(0));
         return false;
@@ -232,8 +268,34 @@ static bool take_batch(struct journal *j)
     return true;
 }
 
+/* The batch is encoded here; should that fail, the job only brings the news. */
+static struct env_job direct_job(struct journal *j)
+{
+    struct error *e = &j->write.error;
+    int rc = write_ops(j, e);
+    rc = rc != 0 ? rc : log_prepare(&j->log, &j->direct, e);
+    if (rc != 0) {
+        j->write.status = rc;
+        return (struct env_job){ .run = failed_run, .done = write_done, .arg = j };
+    }
+    return (struct env_job){
+        .run = direct_run, .done = direct_done, .arg = j, .urgent = true, .write = &j->direct
+    };
+}
+
+static void start_write(struct journal *j, bool direct)
+{
+    j->write.running = true;
+    j->write_ns = j->env->ops->mono_ns(j->env);
+    j->write.job =
+        direct ? direct_job(j)
+               : (struct env_job){ .run = write_run, .done = write_done, .arg = j, .urgent = true };
+    j->env->ops->job(j->env, &j->write.job);
+}
+
 void journal_pump(struct journal *j)
 {
+    bool direct;
     if (j->write.running) {
         return;
     }
@@ -244,13 +306,10 @@ void journal_pump(struct journal *j)
     if (!j->closing && j->log.spare == NULL && j->log.offset > j->log.capacity / 4) {
         journal_want_spare(j, 0);
     }
-    if (j->head == NULL || !take_batch(j)) {
+    if (j->head == NULL || !take_batch(j, &direct)) {
         return;
     }
-    j->write.running = true;
-    j->write.job =
-        (struct env_job){ .run = write_run, .done = write_done, .arg = j, .urgent = true };
-    j->env->ops->job(j->env, &j->write.job);
+    start_write(j, direct);
 }
 
 /* ---- The calls ---------------------------------------------------------- */

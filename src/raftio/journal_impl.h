@@ -31,6 +31,9 @@ int journal_corrupt(struct error *e, const char *path, uint64_t offset, const ch
 /* ---- The log writer (journal_segment.c) ---------------------------------------
  * Belongs to the worker while a write job runs, else to the loop. */
 
+/* What is at most this long is encoded on the loop and written without a worker. */
+#define LOG_DIRECT_BYTES ((size_t)128 * 1024)
+
 struct segment {
     uint64_t number;
     uint64_t first_index; /* everything below it lives in earlier segments */
@@ -48,6 +51,7 @@ struct log_writer {
     uint64_t durable;    /* everything before this position is synced */
     struct buf range;    /* records not yet written; they go to [range_at, offset) */
     uint64_t range_at;
+    uint8_t *blocks; /* for writing whole blocks; begins with what stands before range_at in its */
     struct segment *segments; /* oldest first; the last is the current one */
     size_t segments_count, segments_cap;
 };
@@ -59,6 +63,15 @@ uint64_t log_room(uint64_t capacity, uint64_t offset);
 int log_put(struct log_writer *w, const struct record *r, struct error *e);
 /* Writes and syncs what was put. */
 int log_flush(struct log_writer *w, struct error *e);
+/* The same in steps, for what has been put since the last flush, is at most LOG_DIRECT_BYTES
+ * and did not change the segment: prepare, then write *out in any way, then log_written. */
+int log_prepare(struct log_writer *w, struct env_write *out, struct error *e);
+void log_written(struct log_writer *w);
+/* Whether a batch of this many bytes may be written so. */
+bool log_is_direct(const struct log_writer *w, uint64_t bytes);
+/* Memory for blocks, filled with what stands before `offset` in its block. segment: the current
+ * one's bytes as they were read and checked, up to `offset`; not used when that is 0. */
+int log_open_blocks(struct log_writer *w, const uint8_t *segment, struct error *e);
 bool log_add_segment(struct log_writer *w, uint64_t number, uint64_t first_index);
 void log_close(struct log_writer *w);
 /* Makes segment `number`: all zeros, durable, and its name too. Blocking. */
@@ -213,7 +226,8 @@ struct journal {
     struct op *head, **tail; /* waiting, in order */
     struct op *running;      /* in the write job */
     struct background write;
-    uint64_t write_ns, write_us; /* of the last job; smoothed */
+    struct env_write direct;     /* what the write job does, when it needs no worker */
+    uint64_t write_ns, write_us; /* when the job began; its time, smoothed */
     struct env_defer pump;
     uint64_t next_index, term, vote; /* as if all that is queued were done */
 

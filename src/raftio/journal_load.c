@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/mem.h"
 #include "raftio/journal_impl.h"
 
@@ -173,7 +174,8 @@ static int open_segment(struct opening *o, uint64_t number, struct env_file **ou
     struct journal *j = o->j;
     char *path = journal_segment_path(j->dir, number);
     int rc = path == NULL ? error_set(o->e, ERR_NOMEM, "no memory to open the log")
-                          : j->env->ops->file_open(j->env, path, ENV_READ | ENV_WRITE, out, o->e);
+                          : j->env->ops->file_open(j->env, path, ENV_READ | ENV_WRITE | ENV_DIRECT,
+                                                   out, o->e);
     if (rc != 0) {
         *out = NULL;
     } else {
@@ -253,10 +255,15 @@ int load_writer(struct opening *o)
     w->env = j->env;
     w->dir = j->dir;
     w->node_id = j->identity.node_id;
+    ASSERT(o->offset == 0 || o->rewrite_number == o->number);
     w->number = o->number;
     w->offset = w->range_at = o->offset;
     w->next_index = o->replay.next_index;
     w->durable = position_make(o->number, o->offset);
+    int opened = log_open_blocks(w, o->rewrite_data, o->e);
+    if (opened != 0) {
+        return opened;
+    }
     if (o->count > 0 && o->numbers[o->count - 1] > o->number) {
         uint64_t size = 0;
         int rc = open_segment(o, o->number + 1, &w->spare, &size);

@@ -11,12 +11,15 @@
  * when it was written. So a later record is evidence against damage in earlier ones
  * (journal_replay.c), without any extra write.
  *
- * A sector that is rewritten (the end of one range and the start of the next share one)
- * is assumed to hold the old or the new bytes after a power loss; the shared bytes are
- * the same in both.
+ * Small batches are written in whole blocks (log_prepare), so that they can go past the page
+ * cache without a worker: the block in which the range begins is written again, with the same
+ * bytes in front. `blocks` keeps them; at the start they are those whose checksums were good,
+ * not read once more: a disk may give other bytes the second time. A sector that is rewritten is
+ * assumed to hold the old or the new bytes after a power loss; the shared bytes are the same in
+ * both.
  *
  * Invariants
- *   1 bytes of a segment are written once (behind the last record there are only zeros)
+ *   1 bytes of a segment, once not zero, never change; behind the last record are only zeros
  *   2 a new segment is written to only after the one before is sealed and synced
  *   3 after an error the writer is not used again */
 #include <inttypes.h>
@@ -56,7 +59,8 @@ int segment_create(struct env *env, const char *dir, uint64_t number, uint64_t b
         return error_set(e, ERR_NOMEM, "no memory for a log segment");
     }
     struct env_file *f = NULL;
-    int rc = ops->file_open(env, path, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, &f, e);
+    int rc = ops->file_open(env, path,
+                            ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE | ENV_DIRECT, &f, e);
     if (rc != 0) {
         goto done;
     }
@@ -100,6 +104,73 @@ static int no_memory(struct error *e)
     return error_set(e, ERR_NOMEM, "no memory to write the log");
 }
 
+/* ---- Writing -------------------------------------------------------------- */
+
+static size_t in_block(uint64_t at) { return (size_t)(at % ENV_BLOCK_BYTES); }
+
+static uint64_t round_up(uint64_t bytes)
+{
+    return (bytes + ENV_BLOCK_BYTES - 1) / ENV_BLOCK_BYTES * ENV_BLOCK_BYTES;
+}
+
+int log_open_blocks(struct log_writer *w, const uint8_t *segment, struct error *e)
+{
+    size_t before = in_block(w->offset);
+    w->blocks = mem_alloc_aligned(ENV_BLOCK_BYTES,
+                                  (size_t)round_up(LOG_DIRECT_BYTES) + 2 * ENV_BLOCK_BYTES);
+    if (w->blocks == NULL) {
+        return no_memory(e);
+    }
+    if (before > 0) {
+        memcpy(w->blocks, segment + (w->offset - before), before);
+    }
+    return 0;
+}
+
+bool log_is_direct(const struct log_writer *w, uint64_t bytes)
+{
+    return bytes > 0 && bytes <= LOG_DIRECT_BYTES && bytes <= log_room(w->capacity, w->offset) &&
+           round_up(w->offset + SEGMENT_HEADER_BYTES + bytes) <= w->capacity;
+}
+
+int log_prepare(struct log_writer *w, struct env_write *out, struct error *e)
+{
+    if (w->range.failed) {
+        return no_memory(e);
+    }
+    size_t before = in_block(w->range_at), end = before + w->range.len;
+    size_t len = (size_t)round_up(end);
+    ASSERT(w->range.len <= LOG_DIRECT_BYTES + SEGMENT_HEADER_BYTES);
+    memcpy(w->blocks + before, w->range.data, w->range.len);
+    memset(w->blocks + end, 0, len - end);
+    *out = (struct env_write){
+        .file = w->file, .at = w->range_at - before, .data = w->blocks, .len = len
+    };
+    return 0;
+}
+
+/* The bytes of the block in which the next range will begin move to the front of `blocks`. */
+static void keep_last_block(struct log_writer *w)
+{
+    size_t before = in_block(w->range_at), keep = in_block(w->offset);
+    if (keep <= w->range.len) {
+        memcpy(w->blocks, w->range.data + w->range.len - keep, keep);
+    } else { /* still the same block */
+        memcpy(w->blocks + before, w->range.data, w->range.len);
+    }
+}
+
+void log_written(struct log_writer *w)
+{
+    keep_last_block(w);
+    w->range_at = w->offset;
+    w->durable = position_make(w->number, w->offset);
+    buf_clear(&w->range);
+    if (w->range.cap > RANGE_KEEP_BYTES) {
+        buf_free(&w->range);
+    }
+}
+
 int log_flush(struct log_writer *w, struct error *e)
 {
     if (w->range.failed) {
@@ -111,17 +182,13 @@ int log_flush(struct log_writer *w, struct error *e)
     const struct env_ops *ops = w->env->ops;
     int rc = ops->file_write(w->file, w->range_at, w->range.data, w->range.len, e);
     rc = rc != 0 ? rc : ops->file_sync(w->file, e);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        log_written(w);
     }
-    w->range_at = w->offset;
-    w->durable = position_make(w->number, w->offset);
-    buf_clear(&w->range);
-    if (w->range.cap > RANGE_KEEP_BYTES) {
-        buf_free(&w->range);
-    }
-    return 0;
+    return rc;
 }
+
+/* ---- Records into segments ------------------------------------------------ */
 
 /* Puts r where it fits for sure. */
 static void put_here(struct log_writer *w, const struct record *r)
@@ -198,6 +265,7 @@ void log_close(struct log_writer *w)
         w->env->ops->file_close(w->spare);
     }
     buf_free(&w->range);
+    mem_free(w->blocks);
     mem_free(w->segments);
     *w = (struct log_writer){ 0 };
 }

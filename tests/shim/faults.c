@@ -15,6 +15,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libaio.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -181,6 +182,25 @@ int fsync(int fd)
     FAIL_WITH("sync", fd);
     NEXT(sync_fn, "fsync");
     return f(fd);
+}
+
+/* A write and its sync in one: it has been done, and is said to have failed. */
+int io_getevents(io_context_t ctx, long min, long max, struct io_event *events,
+                 struct timespec *timeout)
+{
+    typedef int (*getevents_fn)(io_context_t, long, long, struct io_event *, struct timespec *);
+    NEXT(getevents_fn, "io_getevents");
+    int n = f(ctx, min, max, events, timeout);
+    for (int i = 0; i < n; i++) {
+        int fd = events[i].obj->aio_fildes, err = fault("write", fd);
+        if (err == 0 && (events[i].obj->aio_rw_flags & RWF_DSYNC) != 0) {
+            err = fault("sync", fd);
+        }
+        if (err != 0) {
+            events[i].res = (unsigned long)-(long)err;
+        }
+    }
+    return n;
 }
 
 int posix_fallocate(int fd, off_t at, off_t len)

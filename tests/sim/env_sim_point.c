@@ -128,6 +128,16 @@ void flip_both(struct inode *i, uint64_t byte, unsigned bit)
     }
 }
 
+static bool is_being_written(const struct inode *i, uint64_t byte)
+{
+    for (const struct pending *p = i->pending; p != NULL; p = p->next) {
+        if (!p->resize && p->at <= byte && byte < p->at + p->len) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool sim_rot(struct env *env, enum sim_file kind, struct sim_rot *out)
 {
     struct node *n = (struct node *)env;
@@ -147,6 +157,9 @@ bool sim_rot(struct env *env, enum sim_file kind, struct sim_rot *out)
     }
     out->byte = rand_below(&sim->random, rot_limit(chosen->cache, kind));
     out->bit = (unsigned)rand_below(&sim->random, 8);
+    if (is_being_written(chosen->cache, out->byte)) {
+        return false; /* it is about to be put right */
+    }
     (void)snprintf(out->path, sizeof out->path, "%s", chosen->path);
     flip_both(chosen->cache, out->byte, out->bit);
     (void)bytes_read(&chosen->cache->cache, out->byte, &out->flipped, 1);
@@ -160,10 +173,18 @@ void sim_unrot(struct sim *sim, const char *address, const struct sim_rot *rot)
 {
     struct disk *d = sim_host(sim, address)->disk;
     const struct name *name = name_get(d, path_clean(rot->path));
-    uint8_t now = 0;
-    if (name->cache != NULL && bytes_read(&name->cache->cache, rot->byte, &now, 1) == 1 &&
-        now == rot->flipped) {
-        flip_both(name->cache, rot->byte, rot->bit);
+    if (name->cache == NULL) {
+        return;
+    }
+    /* The log's last block is written again with the right bytes: then it has been mended, or
+     * its cached copy, already. */
+    struct bytes *both[2] = { &name->cache->cache, &name->cache->durable };
+    for (int k = 0; k < 2; k++) {
+        uint8_t now = 0;
+        if (bytes_read(both[k], rot->byte, &now, 1) == 1 && now == rot->flipped) {
+            now ^= (uint8_t)(1u << (rot->bit & 7));
+            bytes_write(both[k], rot->byte, &now, 1);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ return {
         -- docs/engine.md, traps 1, 2, 3 and 15
         "change-not-first", "sole-voter-keeps-term", "rejection-in-transfer", "late-rejection-believed",
         -- journal
-        "log-not-synced", "vote-not-synced", "segment-name-not-synced",
+        "log-not-synced", "direct-write-not-synced", "block-read-again", "vote-not-synced", "segment-name-not-synced",
         -- cluster
         "vote-after-message", "cut-append-vouches", "read-without-round", "speculation-kept",
         "ready-too-early", "majority-founds",

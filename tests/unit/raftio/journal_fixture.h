@@ -23,6 +23,18 @@
 static const struct env_ops *real;
 static struct env_ops counting_ops;
 static _Atomic unsigned syncs, writes, allocations;
+static unsigned direct_writes; /* handed over as such */
+static bool garble_parts;
+static bool by_worker; /* every write by a worker, so that syncs and writes count it */
+
+static void count_job(struct env *env, struct env_job *job)
+{
+    direct_writes += job->write != NULL;
+    if (by_worker) {
+        job->write = NULL;
+    }
+    real->job(env, job);
+}
 
 static int count_sync(struct env_file *f, struct error *e)
 {
@@ -35,6 +47,20 @@ static int count_write(struct env_file *f, uint64_t at, const void *data, size_t
 {
     writes++;
     return real->file_write(f, at, data, len, e);
+}
+
+/* With garble_parts: whoever reads a part of a segment, after all of it has been read and
+ * checked, is given other bytes than were checked. Some disks do that. */
+static int garble_part(struct env_file *f, uint64_t at, void *out, size_t len, size_t *got,
+                       struct error *e)
+{
+    uint64_t size = 0;
+    int rc = real->file_read(f, at, out, len, got, e);
+    rc = rc != 0 ? rc : real->file_size(f, &size, e);
+    if (rc == 0 && garble_parts && *got > 0 && size >= 64 * 1024 && len < size) {
+        *(uint8_t *)out ^= 1;
+    }
+    return rc;
 }
 
 static int count_allocate(struct env_file *f, uint64_t bytes, struct error *e)
@@ -116,6 +142,9 @@ static int setup(void **state)
     assert_int_equal(env_uv_new(&f->loop, &f->env, &e), 0);
     real = f->env->ops;
     counting_ops = *real;
+    by_worker = garble_parts = false;
+    counting_ops.job = count_job;
+    counting_ops.file_read = garble_part;
     counting_ops.file_sync = count_sync;
     counting_ops.file_write = count_write;
     counting_ops.file_allocate = count_allocate;

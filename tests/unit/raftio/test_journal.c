@@ -83,6 +83,7 @@ static void test_identity_and_vote(void **state)
 static void test_group_commit(void **state)
 {
     struct fixture *f = *state;
+    by_worker = true;
     f->options.segment_bytes = 4 * 1024 * 1024;
     open_ok(f);
     unsigned calls = 0, before = syncs;
@@ -102,6 +103,7 @@ static void test_group_commit(void **state)
 static void test_one_append_one_sync(void **state)
 {
     struct fixture *f = *state;
+    by_worker = true;
     f->options.segment_bytes = 4 * 1024 * 1024;
     open_ok(f);
     unsigned calls = 0;
@@ -117,6 +119,55 @@ static void test_one_append_one_sync(void **state)
         assert_in_range(syncs - s, 1, 2);
         assert_in_range(writes - w, 1, 2);
     }
+}
+
+/* A small batch is one durable write that needs no worker, wherever in a block it begins and
+ * ends; a vote, a large batch and a change of segment are a worker's. All are read back. */
+static void test_direct_writes(void **state)
+{
+    struct fixture *f = *state;
+    f->options.segment_bytes = 256 * 1024;
+    garble_parts = true;
+    open_ok(f);
+    unsigned calls = 0;
+    uint64_t next = 1;
+    for (; next < 60; next++) {
+        unsigned before = direct_writes;
+        append(f, &calls, next, next + 1, 1);
+        run_until_callbacks(f, calls);
+        assert_int_equal(direct_writes - before, 1);
+    }
+    unsigned before = direct_writes;
+    for (uint64_t term = 2; term < 6; term++) { /* a worker's and a direct one by turns */
+        journal_set_vote(f->j, term, 11, on_done, waiter(f, calls++));
+        append(f, &calls, next, next + 1, 1);
+        run_until_callbacks(f, calls);
+        assert_int_equal(direct_writes - before, term - 2);
+        append(f, &calls, next + 1, next + 2, 1);
+        run_until_callbacks(f, calls);
+        next += 2;
+    }
+    before = direct_writes;
+    for (int many = 0; many < 12; many++) { /* 170 KiB together */
+        append(f, &calls, next, next + 60, 1);
+        next += 60;
+    }
+    run_until_callbacks(f, calls);
+    assert_int_equal(direct_writes - before, 0);
+    for (int i = 0; i < 400; i++) { /* over the segment's end, record by record */
+        append(f, &calls, next, next + 1, 1);
+        next++;
+        run_until_callbacks(f, calls);
+    }
+    assert_int_equal(direct_writes - before, 399); /* one of them did not fit any more */
+    reopen(f);
+    assert_int_equal(last_index(f), next - 1);
+    check_entries(f, 1, next, 1);
+    release(f);
+    append(f, &calls, next, next + 1, 1); /* in the block that was read at opening */
+    run_until_callbacks(f, calls);
+    reopen(f);
+    check_entries(f, 1, next + 1, 1);
 }
 
 /* The next segment is prepared before it is needed, one at a time. */
@@ -411,6 +462,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_identity_and_vote, setup, teardown),
         cmocka_unit_test_setup_teardown(test_group_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_append_one_sync, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_direct_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spare_in_background, setup, teardown),
         cmocka_unit_test_setup_teardown(test_truncate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_truncate_across_segments, setup, teardown),
