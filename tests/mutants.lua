@@ -205,6 +205,12 @@ return {
         test = "test_founding", case = "test_promised_node_meets_a_changed_cluster",
     },
     {
+        name = "failure-not-told", breaks = "what waits for space is told when the journal fails",
+        file = "src/raftio/journal.c",
+        from = "    pump_later(j); /* what waits for space is told, too */\n", to = "",
+        test = "test_journal_crash", case = "test_failure_without_space",
+    },
+    {
         name = "queue-answered-first", breaks = "what was written is answered before what is given up",
         file = "src/raftio/journal.c",
         from = "if (j->spare_waits && !j->write.running) {", to = "if (j->spare_waits) {",

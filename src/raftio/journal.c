@@ -47,6 +47,7 @@ void journal_fail(struct journal *j, const struct error *e)
     }
     j->failed = e->code != 0 ? e->code : ERR_IO;
     log_error("%s: stopping, nothing is tried again", e->message);
+    pump_later(j); /* what waits for space is told, too */
     if (j->options.fatal != NULL) {
         j->options.fatal(j->options.arg, e);
     }

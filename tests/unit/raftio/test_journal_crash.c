@@ -606,6 +606,31 @@ static void test_close_without_space(void **state)
     }
 }
 
+/* The disk fails while the log waits for space: whoever waits is told at once, else a node that
+ * ends for that would wait for ever. */
+static void test_failure_without_space(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3);
+    w->options.segment_bytes = 4096;
+    reopen(w);
+    const struct env_ops *real = w->env->ops;
+    struct env_ops full = *real;
+    full.file_allocate = no_space;
+    w->env->ops = &full;
+    do_append(w, 8);
+    do_append(w, 16);
+    sim_run(w->sim, 100);
+    assert_int_equal(w->answered, w->asked - 1); /* the second append needs the next segment */
+    sim_fail_at(w->env, SIM_WRITE, 1, SIM_FAIL_IO);
+    (void)do_snapshot(w, 3);
+    sim_run(w->sim, 100);
+    assert_int_equal(w->fatals, 1);
+    assert_int_equal(w->answered, w->asked);
+    w->env->ops = real;
+    world_free(w);
+}
+
 /* Memory running out at any allocation of an open is an error, without a leak. */
 static void test_open_without_memory(void **state)
 {
@@ -655,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_open_without_memory),
         cmocka_unit_test(test_every_operation_fails),
         cmocka_unit_test(test_close_without_space),
+        cmocka_unit_test(test_failure_without_space),
         cmocka_unit_test(test_random_lives),
     };
     return cmocka_run_group_tests(tests, quiet, NULL);
