@@ -157,6 +157,9 @@ enum sim_phase { PHASE_BEFORE, PHASE_TORN, PHASE_AFTER, SIM_PHASES };
 #define SIM_POINTS       (SIM_FILE_POINTS + SIM_MESSAGES_MAX * 4)
 
 unsigned sim_file_point(enum sim_file file, enum sim_act act, enum sim_phase phase);
+/* The other way, for points below SIM_FILE_POINTS. */
+enum sim_file sim_point_file(unsigned point);
+enum sim_act sim_point_act(unsigned point);
 unsigned sim_message_point(unsigned message, bool receive, bool after);
 const char *sim_file_point_name(unsigned point, char out[64]);
 /* The n-th time from now that this node comes by the point it crashes there; n 0: never. */

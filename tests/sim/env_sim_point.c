@@ -48,6 +48,13 @@ unsigned sim_file_point(enum sim_file file, enum sim_act act, enum sim_phase pha
     return ((unsigned)file * SIM_ACTS + (unsigned)act) * SIM_PHASES + (unsigned)phase;
 }
 
+enum sim_file sim_point_file(unsigned point)
+{
+    return (enum sim_file)(point / SIM_PHASES / SIM_ACTS);
+}
+
+enum sim_act sim_point_act(unsigned point) { return (enum sim_act)(point / SIM_PHASES % SIM_ACTS); }
+
 unsigned sim_message_point(unsigned message, bool receive, bool after)
 {
     ASSERT(message < SIM_MESSAGES_MAX);
@@ -60,9 +67,8 @@ const char *sim_file_point_name(unsigned point, char out[64])
     static const char *const acts[] = { "create",    "allocate", "write",  "sync",
                                         "sync name", "truncate", "rename", "remove" };
     static const char *const phases[] = { "before", "torn", "after" };
-    unsigned phase = point % SIM_PHASES, act = point / SIM_PHASES % SIM_ACTS;
-    (void)snprintf(out, 64, "%s %s %s", files[point / SIM_PHASES / SIM_ACTS], acts[act],
-                   phases[phase]);
+    (void)snprintf(out, 64, "%s %s %s", files[sim_point_file(point)], acts[sim_point_act(point)],
+                   phases[point % SIM_PHASES]);
     return out;
 }
 

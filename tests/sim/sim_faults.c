@@ -3,8 +3,10 @@
  * the node refused to trust was still there. */
 #include "sim_faults.h"
 
+#include <raft.h>
 #include <string.h>
 
+#include "cluster/wire.h"
 #include "sim_frames.h"
 
 #define ROOMY UINT64_C(1) << 40
@@ -70,6 +72,33 @@ static unsigned early_point(struct sim *sim)
                           (enum sim_phase)sim_rand(sim, SIM_PHASES));
 }
 
+/* What few lives come by is looked for on purpose, also before the code has come by it. */
+static unsigned rare_point(struct sim *sim)
+{
+    static const unsigned messages[] = { FRAME_OF_RAFT(RAFT_TIMEOUT_NOW), FRAME_OF(WIRE_SNAP_BEGIN),
+                                         FRAME_OF(WIRE_SNAP_CHUNK), FRAME_OF(WIRE_SNAP_ACK) };
+    if (sim_rand(sim, 4) == 0) {
+        return sim_file_point(sim_rand(sim, 2) == 0 ? FILE_LOG : FILE_SNAPSHOT, ACT_REMOVE,
+                              sim_rand(sim, 2) == 0 ? PHASE_BEFORE : PHASE_AFTER);
+    }
+    return sim_message_point(messages[sim_rand(sim, 4)], sim_rand(sim, 2) == 0,
+                             sim_rand(sim, 2) == 0);
+}
+
+/* A crash while the identity was being made may have left its part file, which the next start
+ * removes. */
+static bool may_have_part(const struct sim_node *n)
+{
+    return n->arm_point < SIM_FILE_POINTS && sim_point_file(n->arm_point) == FILE_IDENTITY &&
+           sim_point_act(n->arm_point) < ACT_RENAME;
+}
+
+static unsigned after_identity_point(struct sim *sim)
+{
+    return sim_file_point(FILE_IDENTITY, ACT_REMOVE,
+                          sim_rand(sim, 2) == 0 ? PHASE_BEFORE : PHASE_AFTER);
+}
+
 /* Of some that the code has come by in this run the one that it came by least: what is done
  * all the time is met often enough. */
 static unsigned late_point(struct sim *sim)
@@ -93,8 +122,15 @@ static unsigned late_point(struct sim *sim)
 static void arm_point(struct sim_node *n, bool early)
 {
     struct sim *sim = n->w->sim;
-    n->arm_point = early ? early_point(sim) : late_point(sim);
-    n->arm_nth = n->arm_point == SIM_POINTS ? 0 : 1 + sim_rand(sim, 2) * sim_rand(sim, 6);
+    bool identity = !early && !n->running && may_have_part(n);
+    bool rare = !early && !identity && sim_rand(sim, 3) == 0;
+    n->arm_point = early      ? early_point(sim)
+                   : identity ? after_identity_point(sim)
+                   : rare     ? rare_point(sim)
+                              : late_point(sim);
+    n->arm_nth = n->arm_point == SIM_POINTS ? 0
+                 : identity || rare         ? 1
+                                            : 1 + sim_rand(sim, 2) * sim_rand(sim, 6);
     n->arm_how = sim_rand(sim, 2) == 0 ? SIM_KILL : SIM_POWER_LOSS;
     if (n->running) {
         sim_crash_at(n->env, n->arm_point, n->arm_nth, n->arm_how);
@@ -251,12 +287,25 @@ static void clock_fault(const struct faults *f, struct sim_node *n)
     }
 }
 
-static void operator_fault(struct sim_node *n)
+/* Somebody crashes in what the operator has begun. */
+static void arm_rare(const struct faults *f)
+{
+    struct sim *sim = f->w->sim;
+    for (size_t i = 0; i < f->w->count && f->p->points; i++) {
+        struct sim_node *n = &f->w->nodes[i];
+        if (n->running && !sim_is_ghost(n->env) && sim_rand(sim, 3) == 0) {
+            sim_crash_at(n->env, rare_point(sim), 1, SIM_POWER_LOSS);
+        }
+    }
+}
+
+static void operator_fault(const struct faults *f, struct sim_node *n)
 {
     struct sim *sim = n->w->sim;
     if (!n->running || n->paused || sim_is_ghost(n->env)) {
         return;
     }
+    arm_rare(f);
     if (sim_rand(sim, 2) == 0) {
         cluster_snapshot(n->cluster, on_nothing, NULL);
         sim_count(sim, SIM_N_SNAPSHOT);
@@ -285,7 +334,7 @@ static void one_fault(struct faults *f)
     case 5:
     case 6: disk_fault(f, n); break;
     case 7: clock_fault(f, n); break;
-    default: operator_fault(n); break;
+    default: operator_fault(f, n); break;
     }
 }
 

@@ -21,10 +21,6 @@
 #include "env_sim_internal.h"
 #include "raftio/transport.h"
 
-/* Kinds: 0 service, 1..6 raft's messages (enum raft_message_type), 7.. the cluster's. */
-#define RAFT_KIND(type) (type)
-#define WIRE(kind)      (6 + (kind))
-
 struct tap {
     struct env *env;
     struct transport *transport; /* NULL once closed */
@@ -52,33 +48,33 @@ const char *frames_message_name(unsigned message)
 {
     static const char *const names[] = {
         [0] = "request",
-        [RAFT_KIND(1)] = "raft append",
-        [RAFT_KIND(2)] = "raft append result",
-        [RAFT_KIND(3)] = "raft vote",
-        [RAFT_KIND(4)] = "raft voted",
-        [RAFT_KIND(5)] = "raft snapshot",
-        [RAFT_KIND(6)] = "raft timeout now",
-        [WIRE(WIRE_HELLO)] = "hello",
-        [WIRE(WIRE_ASK)] = "founding ask",
-        [WIRE(WIRE_PROMISE)] = "founding promise",
-        [WIRE(WIRE_CONFIG)] = "founding configuration",
-        [WIRE(WIRE_CLOCK)] = "clock",
-        [WIRE(WIRE_ROUND)] = "round",
-        [WIRE(WIRE_ECHO)] = "echo",
-        [WIRE(WIRE_DIGEST_ASK)] = "digest ask",
-        [WIRE(WIRE_DIGEST)] = "digest",
-        [WIRE(WIRE_SNAP_BEGIN)] = "snapshot begin",
-        [WIRE(WIRE_SNAP_CHUNK)] = "snapshot chunk",
-        [WIRE(WIRE_SNAP_ACK)] = "snapshot ack",
-        [WIRE(WIRE_COMMIT)] = "commit",
-        [WIRE(WIRE_CHANGE_ASK)] = "member ask",
-        [WIRE(WIRE_CHANGE_STATE)] = "member state",
-        [WIRE(WIRE_REMOVED)] = "member removed",
-        [WIRE(17)] = "vitals",
-        [WIRE(18)] = "ping",
-        [WIRE(19)] = "pong",
-        [WIRE(WIRE_INDEX_ASK)] = "index ask",
-        [WIRE(WIRE_INDEX)] = "index",
+        [FRAME_OF_RAFT(1)] = "raft append",
+        [FRAME_OF_RAFT(2)] = "raft append result",
+        [FRAME_OF_RAFT(3)] = "raft vote",
+        [FRAME_OF_RAFT(4)] = "raft voted",
+        [FRAME_OF_RAFT(5)] = "raft snapshot",
+        [FRAME_OF_RAFT(6)] = "raft timeout now",
+        [FRAME_OF(WIRE_HELLO)] = "hello",
+        [FRAME_OF(WIRE_ASK)] = "founding ask",
+        [FRAME_OF(WIRE_PROMISE)] = "founding promise",
+        [FRAME_OF(WIRE_CONFIG)] = "founding configuration",
+        [FRAME_OF(WIRE_CLOCK)] = "clock",
+        [FRAME_OF(WIRE_ROUND)] = "round",
+        [FRAME_OF(WIRE_ECHO)] = "echo",
+        [FRAME_OF(WIRE_DIGEST_ASK)] = "digest ask",
+        [FRAME_OF(WIRE_DIGEST)] = "digest",
+        [FRAME_OF(WIRE_SNAP_BEGIN)] = "snapshot begin",
+        [FRAME_OF(WIRE_SNAP_CHUNK)] = "snapshot chunk",
+        [FRAME_OF(WIRE_SNAP_ACK)] = "snapshot ack",
+        [FRAME_OF(WIRE_COMMIT)] = "commit",
+        [FRAME_OF(WIRE_CHANGE_ASK)] = "member ask",
+        [FRAME_OF(WIRE_CHANGE_STATE)] = "member state",
+        [FRAME_OF(WIRE_REMOVED)] = "member removed",
+        [FRAME_OF(17)] = "vitals",
+        [FRAME_OF(18)] = "ping",
+        [FRAME_OF(19)] = "pong",
+        [FRAME_OF(WIRE_INDEX_ASK)] = "index ask",
+        [FRAME_OF(WIRE_INDEX)] = "index",
     };
     return message < sizeof names / sizeof names[0] ? names[message] : NULL;
 }
@@ -103,7 +99,7 @@ static unsigned message_of(enum transport_channel ch, const uint8_t *data, size_
     if (ch == CHANNEL_SERVICE || len < 2) {
         return 0;
     }
-    unsigned kind = ch == CHANNEL_RAFT ? RAFT_KIND(data[1]) : WIRE((unsigned)data[0]);
+    unsigned kind = ch == CHANNEL_RAFT ? FRAME_OF_RAFT(data[1]) : FRAME_OF(data[0]);
     return kind < SIM_MESSAGES_MAX ? kind : 0;
 }
 

@@ -5,6 +5,10 @@
 
 #include "env_sim.h"
 
+/* Kinds of messages: 0 service, 1..6 raft's (enum raft_message_type), 7.. the cluster's. */
+#define FRAME_OF_RAFT(type) ((unsigned)(type))
+#define FRAME_OF(wire)      (6u + (unsigned)(wire))
+
 /* Of the messages, as the crash points' names have it: "raft append"; NULL: no such kind. */
 const char *frames_message_name(unsigned message);
 /* Name of any crash point; NULL when nothing has it. */
