@@ -33,23 +33,25 @@ return {
     {
         name = "block-begun-anew", breaks = "a block that is written again has the same bytes in front",
         file = "src/raftio/journal_segment.c",
-        from = "        memcpy(w->blocks + before, w->range.data, w->range.len);\n    }",
-        to = "    }",
+        from = "        memcpy(last, w->range.data + w->range.len - keep, keep);",
+        to = "        memset(last, 0, keep);",
         test = "test_journal", case = "test_direct_writes",
     },
     {
         name = "block-not-read", breaks = "the same after a restart",
         file = "src/raftio/journal_segment.c",
-        from = "memcpy(w->blocks, segment + (w->offset - before), before);",
-        to = "memset(w->blocks, 0, before + 0 * (size_t)segment[0]);",
+        from = "buf_put(&w->range, segment + (w->offset - before), before);",
+        to = "static const uint8_t zeros[ENV_BLOCK_BYTES];\n" ..
+            "        buf_put(&w->range, zeros, before + 0 * (size_t)segment[0]);",
         test = "test_journal", case = "test_direct_writes",
     },
     {
         name = "block-read-again", breaks = "only checked bytes are written again",
         file = "src/raftio/journal_segment.c",
-        from = "        memcpy(w->blocks, segment + (w->offset - before), before);\n",
-        to = "        size_t got;\n        (void)segment;\n" ..
-            "        (void)w->env->ops->file_read(w->file, w->offset - before, w->blocks, before, &got, e);\n",
+        from = "        buf_put(&w->range, segment + (w->offset - before), before);\n",
+        to = "        size_t got;\n        uint8_t again[ENV_BLOCK_BYTES];\n        (void)segment;\n" ..
+            "        (void)w->env->ops->file_read(w->file, w->offset - before, again, before, &got, e);\n" ..
+            "        buf_put(&w->range, again, before);\n",
         test = "test_journal", case = "test_direct_writes",
     },
     {

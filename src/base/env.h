@@ -32,7 +32,7 @@ struct env_write {
     uint64_t at;
     const void *data;
     size_t len;
-    int status; /* result: 0, ERR_IO or ERR_NOSPACE */
+    int status; /* result: 0 or as file_write and file_sync have it */
     struct error error;
 };
 

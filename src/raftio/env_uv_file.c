@@ -69,7 +69,8 @@ int env_uv_file_open(struct env *env, const char *path, int flags, struct env_fi
     }
     memcpy(f->path, path, len);
     f->direct_fd = -1;
-    f->direct_cannot = false;
+    atomic_init(&f->direct_cannot, false);
+    f->direct_later = 0;
     f->fd = open_retry(path, mode);
     if (f->fd < 0) {
         int err = errno;
@@ -142,7 +143,7 @@ int env_uv_file_sync(struct env_file *f, struct error *e)
     if (rc != 0) {
         return env_uv_sys_error(e, "sync", f->path, errno);
     }
-    if (f->direct_fd >= 0) {
+    if (f->direct_fd >= 0 && !atomic_load_explicit(&f->direct_cannot, memory_order_relaxed)) {
         /* A page in the cache would stand in the way of each later direct write to it. */
         (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
     }

@@ -37,6 +37,7 @@ struct env_uv {
     struct io_context *writes;
     int writes_fd; /* an eventfd: some have ended */
     size_t writes_out;
+    uint64_t writes_pause_ns; /* workers write until then */
     uv_poll_t writes_poll;
 };
 

@@ -7,10 +7,14 @@
  * A commit waits for one such write on the way to a majority. By a worker it costs two thread
  * switches, which a machine with few, sleeping cores pays for dearly, and the page cache's work.
  *
- * The loop must not block, so the kernel is told to give up instead (RWF_NOWAIT: EAGAIN, for
+ * The loop should not block, so the kernel is told to give up instead (RWF_NOWAIT: EAGAIN, for
  * example where the file has no block yet or a page in the cache). Then, and wherever the
  * kernel or the file system cannot do it at all, a worker runs the job as if we were not here.
- * Any other error is the write's result: nothing is tried again. */
+ * Any other error is the write's result: nothing is tried again.
+ *
+ * What NOWAIT does not cover: a file system that is being frozen (fsfreeze, a volume's snapshot)
+ * holds up every submission until it is thawed, and ext4 may have to wait for its own journal
+ * to note the file's new time. A submission that took long makes workers write for a while. */
 #include "raftio/env_uv_write.h"
 
 #include <errno.h>
@@ -22,7 +26,14 @@
 
 #include "base/assert.h"
 
-#define WRITES_MAX 8
+#define WRITES_MAX    8
+/* So many refusals in a row, and no more is asked for this file: XFS refuses whatever changes
+ * the file's time. */
+#define LATER_MAX     8
+/* Longer than a submission takes that did not wait for something; and how long workers write
+ * after one that did. */
+#define SLOW_NS       (UINT64_C(10) * 1000000)
+#define SLOW_PAUSE_NS (UINT64_C(1000) * 1000000)
 
 /* What env_job.impl holds while the kernel has the job. */
 struct async_write {
@@ -39,21 +50,26 @@ static bool is_aligned(const struct env_write *w)
 }
 
 /* Whether a worker can do what was refused like this. */
-static bool worker_may_do(int err)
+static bool refused(struct env_file *f, int err)
 {
-    return err == EAGAIN || err == EOPNOTSUPP || err == EINVAL || err == ENOSYS;
+    if (err == EAGAIN && ++f->direct_later < LATER_MAX) {
+        return true;
+    }
+    if (err != EAGAIN && err != EOPNOTSUPP && err != EINVAL && err != ENOSYS) {
+        return false;
+    }
+    atomic_store_explicit(&f->direct_cannot, true, memory_order_relaxed);
+    return true;
 }
 
 static void ended(struct env_uv *u, struct env_job *job, long res)
 {
     struct env_write *w = job->write;
-    if (res < 0 && worker_may_do((int)-res)) {
-        if (res != -EAGAIN) {
-            w->file->direct_cannot = true;
-        }
+    if (res < 0 && refused(w->file, (int)-res)) {
         env_uv_job_by_worker(u, job);
         return;
     }
+    w->file->direct_later = 0;
     w->status = res == (long)w->len ? 0
                                     : env_uv_sys_error(&w->error, "write and sync", w->file->path,
                                                        res < 0 ? (int)-res : EIO);
@@ -121,11 +137,17 @@ static bool is_ready(struct env_uv *u)
     return u->writes_state == WRITES_READY;
 }
 
+static bool may_start(struct env_uv *u, const struct env_write *w)
+{
+    return w->file->direct_fd >= 0 && is_aligned(w) && u->writes_out < WRITES_MAX &&
+           !atomic_load_explicit(&w->file->direct_cannot, memory_order_relaxed) && is_ready(u) &&
+           uv_hrtime() >= u->writes_pause_ns;
+}
+
 bool env_uv_write_start(struct env_uv *u, struct env_job *job)
 {
     struct env_write *w = job->write;
-    if (w->file->direct_fd < 0 || w->file->direct_cannot || !is_aligned(w) || !is_ready(u) ||
-        u->writes_out == WRITES_MAX) {
+    if (!may_start(u, w)) {
         return false;
     }
     struct async_write *a = (struct async_write *)(void *)job->impl;
@@ -134,7 +156,14 @@ bool env_uv_write_start(struct env_uv *u, struct env_job *job)
     io_prep_pwritev2(cb, w->file->direct_fd, &a->part, 1, (long long)w->at, RWF_DSYNC | RWF_NOWAIT);
     io_set_eventfd(cb, u->writes_fd);
     cb->data = job;
-    if (io_submit(u->writes, 1, &cb) != 1) {
+    uint64_t began_ns = uv_hrtime();
+    int rc = io_submit(u->writes, 1, &cb);
+    uint64_t now_ns = uv_hrtime();
+    if (now_ns - began_ns > SLOW_NS) {
+        u->writes_pause_ns = now_ns + SLOW_PAUSE_NS;
+    }
+    if (rc != 1) {
+        (void)refused(w->file, -rc);
         return false;
     }
     if (u->writes_out++ == 0) {

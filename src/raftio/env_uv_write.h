@@ -6,8 +6,9 @@
 
 struct env_file {
     int fd;
-    int direct_fd;      /* O_DIRECT; -1: none */
-    bool direct_cannot; /* not asynchronously */
+    int direct_fd;             /* O_DIRECT; -1: none */
+    atomic_bool direct_cannot; /* it was refused: a worker writes */
+    unsigned direct_later;     /* refused so many times in a row, perhaps only now (EAGAIN) */
     char path[];
 };
 

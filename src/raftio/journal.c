@@ -19,7 +19,8 @@
  * fatal is called once, all waiting and later callbacks get the error, in order.
  *
  * Invariants (besides J1 to J4 in journal.h)
- *   5 at most one write job runs; `log` and `slots.vote` are its own while it does
+ *   5 at most one write job runs; `log` and `slots.vote` are its own while it does, but for a
+ *     direct write, whose job only has `direct`
  *   6 a batch changes the segment at most once, and only to a spare that is durable */
 #include <inttypes.h>
 #include <string.h>

@@ -29,7 +29,7 @@
 #define SNAPSHOT_META_MAX      ((size_t)1024 * 1024)
 
 /* A place in the log, comparable with <: segment number, then offset in it. Positions
- * only grow: truncation is a record, nothing is ever written twice. */
+ * only grow: truncation is a record, and no place ever holds another one. */
 static inline uint64_t position_make(uint64_t segment, uint64_t offset)
 {
     return segment << 32 | offset;

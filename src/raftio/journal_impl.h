@@ -29,7 +29,7 @@ int journal_corrupt(struct error *e, const char *path, uint64_t offset, const ch
     __attribute__((format(printf, 4, 5)));
 
 /* ---- The log writer (journal_segment.c) ---------------------------------------
- * Belongs to the worker while a write job runs, else to the loop. */
+ * Belongs to the worker while it writes a batch, else to the loop. */
 
 /* What is at most this long is encoded on the loop and written without a worker. */
 #define LOG_DIRECT_BYTES ((size_t)128 * 1024)
@@ -49,9 +49,9 @@ struct log_writer {
     uint64_t spare_capacity;
     uint64_t next_index; /* what the log's next entry must be */
     uint64_t durable;    /* everything before this position is synced */
-    struct buf range;    /* records not yet written; they go to [range_at, offset) */
-    uint64_t range_at;
-    uint8_t *blocks; /* for writing whole blocks; begins with what stands before range_at in its */
+    uint64_t range_at;   /* what is written ends here; records put since go to [range_at, offset) */
+    struct buf range;    /* those, behind what stands before range_at in its block */
+    uint8_t *direct;     /* aligned copy of the range, for env_write */
     struct segment *segments; /* oldest first; the last is the current one */
     size_t segments_count, segments_cap;
 };
@@ -69,9 +69,9 @@ int log_prepare(struct log_writer *w, struct env_write *out, struct error *e);
 void log_written(struct log_writer *w);
 /* Whether a batch of this many bytes may be written so. */
 bool log_is_direct(const struct log_writer *w, uint64_t bytes);
-/* Memory for blocks, filled with what stands before `offset` in its block. segment: the current
- * one's bytes as they were read and checked, up to `offset`; not used when that is 0. */
-int log_open_blocks(struct log_writer *w, const uint8_t *segment, struct error *e);
+/* Makes the range, from what stands before `offset` in its block. segment: the current one's
+ * bytes as they were read and checked, up to `offset`; not used when that is 0. */
+int log_open_range(struct log_writer *w, const uint8_t *segment, struct error *e);
 bool log_add_segment(struct log_writer *w, uint64_t number, uint64_t first_index);
 void log_close(struct log_writer *w);
 /* Makes segment `number`: all zeros, durable, and its name too. Blocking. */

@@ -149,6 +149,28 @@ int load_segments(struct opening *o)
 
 /* ---- The writer --------------------------------------------------------- */
 
+/* Writes bytes [from, to) of o->rewrite_data in whole blocks: what stands before them in their
+ * first block is as it was read and checked, behind them are zeros. The file ends at `size`, or
+ * will (journal_segment.c says why whole blocks). */
+static int write_blocks(struct opening *o, struct env_file *f, uint64_t from, uint64_t to,
+                        uint64_t size)
+{
+    const struct env_ops *ops = o->j->env->ops;
+    const uint8_t *segment = o->rewrite_data;
+    uint64_t begin = from - from % ENV_BLOCK_BYTES, last = to - to % ENV_BLOCK_BYTES;
+    int rc = 0;
+    if (begin < last) {
+        rc = ops->file_write(f, begin, segment + begin, (size_t)(last - begin), o->e);
+    }
+    if (rc == 0 && last < to) {
+        uint8_t block[ENV_BLOCK_BYTES] = { 0 };
+        memcpy(block, segment + last, (size_t)(to - last));
+        uint64_t len = size - last < sizeof block ? size - last : sizeof block;
+        rc = ops->file_write(f, last, block, (size_t)len, o->e);
+    }
+    return rc;
+}
+
 static int zero_range(struct env *env, struct env_file *f, uint64_t from, uint64_t to,
                       struct error *e)
 {
@@ -190,7 +212,7 @@ static int rewrite_end(struct opening *o)
 {
     struct env *env = o->j->env;
     struct env_file *f = o->j->log.file;
-    uint64_t size;
+    uint64_t size = o->j->log.capacity;
     int rc = 0;
     if (o->rewrite_from >= o->rewrite_end) {
         return 0;
@@ -199,14 +221,23 @@ static int rewrite_end(struct opening *o)
         rc = open_segment(o, o->rewrite_number, &f, &size);
     }
     if (rc == 0) {
-        rc = env->ops->file_write(f, o->rewrite_from, o->rewrite_data + o->rewrite_from,
-                                  (size_t)(o->rewrite_end - o->rewrite_from), o->e);
+        rc = write_blocks(o, f, o->rewrite_from, o->rewrite_end, size);
         rc = rc != 0 ? rc : env->ops->file_sync(f, o->e);
     }
     if (f != NULL && f != o->j->log.file) {
         env->ops->file_close(f);
     }
     return rc;
+}
+
+/* Nothing but zeros from o->offset to the segment's end. */
+static int clear_tail(struct opening *o)
+{
+    struct log_writer *w = &o->j->log;
+    uint64_t from = o->offset + ENV_BLOCK_BYTES - 1;
+    from -= from % ENV_BLOCK_BYTES;
+    int rc = write_blocks(o, w->file, o->offset, o->offset, w->capacity);
+    return rc != 0 ? rc : zero_range(o->j->env, w->file, from, w->capacity, o->e);
 }
 
 /* Removes leftovers; what cannot be removed now is found again next time. */
@@ -241,10 +272,10 @@ int load_writer(struct opening *o)
         if (rc != 0) {
             return rc;
         }
-        rc = rewrite_end(o);
         w->capacity = size > j->options.segment_bytes ? size : j->options.segment_bytes;
+        rc = rewrite_end(o);
         if (rc == 0 && (o->dirty_tail || size < w->capacity)) {
-            rc = zero_range(j->env, w->file, o->offset, w->capacity, o->e);
+            rc = clear_tail(o);
         }
         rc = rc != 0 ? rc : j->env->ops->file_sync(w->file, o->e);
         if (rc != 0) {
@@ -260,7 +291,7 @@ int load_writer(struct opening *o)
     w->offset = w->range_at = o->offset;
     w->next_index = o->replay.next_index;
     w->durable = position_make(o->number, o->offset);
-    int opened = log_open_blocks(w, o->rewrite_data, o->e);
+    int opened = log_open_range(w, o->rewrite_data, o->e);
     if (opened != 0) {
         return opened;
     }

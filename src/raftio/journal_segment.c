@@ -11,15 +11,14 @@
  * when it was written. So a later record is evidence against damage in earlier ones
  * (journal_replay.c), without any extra write.
  *
- * Small batches are written in whole blocks (log_prepare), so that they can go past the page
- * cache without a worker: the block in which the range begins is written again, with the same
- * bytes in front. `blocks` keeps them; at the start they are those whose checksums were good,
- * not read once more: a disk may give other bytes the second time. A sector that is rewritten is
- * assumed to hold the old or the new bytes after a power loss; the shared bytes are the same in
- * both.
+ * Whole blocks are written, and the block in which the log ended last is written again, with the
+ * same bytes in front. They are kept in memory: were a part of a block written, somebody would
+ * have to read the rest (the kernel, which keeps no page of these files), and a disk that gives
+ * other bytes this once would have them made durable. A sector that is rewritten is assumed to
+ * hold the old or the new bytes after a power loss; the shared bytes are the same in both.
  *
  * Invariants
- *   1 bytes of a segment, once not zero, never change; behind the last record are only zeros
+ *   1 behind the last record there are only zeros; what was acknowledged never changes
  *   2 a new segment is written to only after the one before is sealed and synced
  *   3 after an error the writer is not used again */
 #include <inttypes.h>
@@ -113,18 +112,27 @@ static uint64_t round_up(uint64_t bytes)
     return (bytes + ENV_BLOCK_BYTES - 1) / ENV_BLOCK_BYTES * ENV_BLOCK_BYTES;
 }
 
-int log_open_blocks(struct log_writer *w, const uint8_t *segment, struct error *e)
+static uint64_t range_begin(const struct log_writer *w)
+{
+    return w->range_at - in_block(w->range_at);
+}
+
+/* Where the range's last block ends. A segment of an older version may end within it. */
+static uint64_t range_end(const struct log_writer *w)
+{
+    uint64_t end = round_up(w->offset);
+    return end < w->capacity ? end : w->capacity;
+}
+
+int log_open_range(struct log_writer *w, const uint8_t *segment, struct error *e)
 {
     size_t before = in_block(w->offset);
-    w->blocks = mem_alloc_aligned(ENV_BLOCK_BYTES,
+    w->direct = mem_alloc_aligned(ENV_BLOCK_BYTES,
                                   (size_t)round_up(LOG_DIRECT_BYTES) + 2 * ENV_BLOCK_BYTES);
-    if (w->blocks == NULL) {
-        return no_memory(e);
-    }
     if (before > 0) {
-        memcpy(w->blocks, segment + (w->offset - before), before);
+        buf_put(&w->range, segment + (w->offset - before), before);
     }
-    return 0;
+    return w->direct == NULL || w->range.failed ? no_memory(e) : 0;
 }
 
 bool log_is_direct(const struct log_writer *w, uint64_t bytes)
@@ -138,51 +146,47 @@ int log_prepare(struct log_writer *w, struct env_write *out, struct error *e)
     if (w->range.failed) {
         return no_memory(e);
     }
-    size_t before = in_block(w->range_at), end = before + w->range.len;
-    size_t len = (size_t)round_up(end);
-    ASSERT(w->range.len <= LOG_DIRECT_BYTES + SEGMENT_HEADER_BYTES);
-    memcpy(w->blocks + before, w->range.data, w->range.len);
-    memset(w->blocks + end, 0, len - end);
-    *out = (struct env_write){
-        .file = w->file, .at = w->range_at - before, .data = w->blocks, .len = len
-    };
+    size_t used = w->range.len, len = (size_t)(range_end(w) - range_begin(w));
+    ASSERT(used <= LOG_DIRECT_BYTES + SEGMENT_HEADER_BYTES + ENV_BLOCK_BYTES);
+    memcpy(w->direct, w->range.data, used);
+    memset(w->direct + used, 0, len - used);
+    *out =
+        (struct env_write){ .file = w->file, .at = range_begin(w), .data = w->direct, .len = len };
     return 0;
-}
-
-/* The bytes of the block in which the next range will begin move to the front of `blocks`. */
-static void keep_last_block(struct log_writer *w)
-{
-    size_t before = in_block(w->range_at), keep = in_block(w->offset);
-    if (keep <= w->range.len) {
-        memcpy(w->blocks, w->range.data + w->range.len - keep, keep);
-    } else { /* still the same block */
-        memcpy(w->blocks + before, w->range.data, w->range.len);
-    }
 }
 
 void log_written(struct log_writer *w)
 {
-    keep_last_block(w);
-    w->range_at = w->offset;
-    w->durable = position_make(w->number, w->offset);
-    buf_clear(&w->range);
+    uint8_t last[ENV_BLOCK_BYTES];
+    size_t keep = in_block(w->offset);
+    if (keep > 0) {
+        memcpy(last, w->range.data + w->range.len - keep, keep);
+    }
     if (w->range.cap > RANGE_KEEP_BYTES) {
         buf_free(&w->range);
     }
+    buf_clear(&w->range);
+    buf_put(&w->range, last, keep);
+    w->range_at = w->offset;
+    w->durable = position_make(w->number, w->offset);
 }
 
 int log_flush(struct log_writer *w, struct error *e)
 {
+    static const uint8_t zeros[ENV_BLOCK_BYTES];
+    if (w->offset == w->range_at) {
+        return 0;
+    }
+    size_t used = w->range.len, len = (size_t)(range_end(w) - range_begin(w));
+    buf_put(&w->range, zeros, len - used);
     if (w->range.failed) {
         return no_memory(e);
     }
-    if (w->range.len == 0) {
-        return 0;
-    }
     const struct env_ops *ops = w->env->ops;
-    int rc = ops->file_write(w->file, w->range_at, w->range.data, w->range.len, e);
+    int rc = ops->file_write(w->file, range_begin(w), w->range.data, len, e);
     rc = rc != 0 ? rc : ops->file_sync(w->file, e);
     if (rc == 0) {
+        w->range.len = used;
         log_written(w);
     }
     return rc;
@@ -226,6 +230,7 @@ static int change_segment(struct log_writer *w, struct error *e)
     w->number++;
     w->offset = 0;
     w->range_at = 0;
+    buf_clear(&w->range);
     return 0;
 }
 
@@ -265,7 +270,7 @@ void log_close(struct log_writer *w)
         w->env->ops->file_close(w->spare);
     }
     buf_free(&w->range);
-    mem_free(w->blocks);
+    mem_free(w->direct);
     mem_free(w->segments);
     *w = (struct log_writer){ 0 };
 }

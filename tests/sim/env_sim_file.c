@@ -244,6 +244,18 @@ static bool fits(struct node *n, const struct env_file *f, bool resize, uint64_t
     return false;
 }
 
+/* The kernel keeps nothing of such a file: to write a part of a block it reads the rest, and
+ * what it reads may be wrong this once and is written back. */
+static void garble_around(struct env_file *f, uint64_t at)
+{
+    uint64_t from = at - at % ENV_BLOCK_BYTES, limit = rot_limit(f->inode, file_kind(f->path));
+    if (from < at && at <= limit &&
+        unlucky(f->node, f->node->host->rates.garble_ppm, SIM_N_READ_GARBLED)) {
+        flip_both(f->inode, from + rand_below(&f->node->sim->random, at - from),
+                  (unsigned)rand_below(&f->node->sim->random, 8));
+    }
+}
+
 /* One change of a file's content with everything that may go wrong: `data` NULL for
  * zeros; `resize` sets the size to `at`. */
 static int file_change(struct env_file *f, bool resize, uint64_t at, const void *data, uint64_t len,
@@ -274,6 +286,9 @@ static int file_change(struct env_file *f, bool resize, uint64_t at, const void 
         faulted(n, SIM_WRITE, &fault) || unlucky(n, n->host->rates.write_ppm, SIM_N_WRITE_EIO);
     if (fails && fault != SIM_FAIL_POWER && !resize) {
         len = part; /* some of it got through */
+    }
+    if (!resize && (f->flags & ENV_DIRECT) != 0) {
+        garble_around(f, at);
     }
     bool full = !fits(n, f, resize, at, &len);
     if ((!fails && !full) || !resize) {

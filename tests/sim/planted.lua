@@ -17,6 +17,13 @@ return {
         "results-not-in-snapshot", "snapshot-of-speculation",
     },
     {
+        name = "part-of-block-written", breaks = "what stands before the new records is not read again",
+        file = "src/raftio/journal_segment.c",
+        from = "ops->file_write(w->file, range_begin(w), w->range.data, len, e);",
+        to = "ops->file_write(w->file, w->range_at, w->range.data + in_block(w->range_at),\n" ..
+            "                             len - in_block(w->range_at), e);",
+    },
+    {
         name = "request-id-forgotten", breaks = "a request id has one effect",
         file = "src/store/results.c",
         from = "    const struct result_entry *r = result_find(s, key);\n    if (r == NULL) {",

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "cluster/internal.h"
 
 #define POLL_MS        100
 #define VOTERS_MAX     7
@@ -138,6 +139,15 @@ static unsigned voters_of(const struct cluster_status *s)
     return n;
 }
 
+/* Whether the others are a majority without one of them. While a change is not finished, as its
+ * asker may think, that could drop the very voter who would then be needed. */
+static bool one_may_be_lost(const struct sim_node *leader, const struct cluster_status *s)
+{
+    struct member_op op;
+    member_load(leader->cluster, &op);
+    return op.step == MEMBER_IDLE && voters_of(s) > 2;
+}
+
 static void begin_change(struct members *m)
 {
     struct sim_world *w = m->w;
@@ -172,7 +182,7 @@ static void begin_change(struct members *m)
         }
         break;
     default:
-        if (in != NULL && voters_of(&s) > 2) { /* the others are a majority without it */
+        if (in != NULL && one_may_be_lost(l, &s)) {
             in->touched = in->emptied = true;
             wipe(in);
             ask(m, CHANGE_REPLACE, in->address, in->address);
