@@ -3,6 +3,7 @@
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 local json = require "cjson"
+local uv = require "luv"
 
 --- Keeps `lanes` connections booking distinct seats of event "1" with request ids, each lane
 --- retrying an unknown outcome with the same id through the next node, until stopped.
@@ -166,6 +167,46 @@ describe("failover", function()
             assert.truthy(why:match("^NOQUORUM") or why:match("^NOTREADY") or why:match("^UNKNOWN"), why)
         end
         c:ready()
+    end)
+
+    it("asks another node when one takes connections and answers nothing", function()
+        local paused = c:leader()
+        c:pause(paused)
+        local at = { c.nodes[paused].address }
+        for i = 1, 3 do
+            if i ~= paused then at[#at + 1] = c.nodes[i].address end
+        end
+        local words = { cluster.usher, "book", "1", "ann", "R1-1", "--at", table.concat(at, ",") }
+        local status, out, err = process.run(words, { seconds = 25 })
+        assert.equal(0, status, out .. err)
+        c:resume(paused)
+        c:ready()
+    end)
+
+    it("asks again, with one effect, when a node falls silent over a command", function()
+        -- This peer greets, takes a command and says no more; the command itself it passes on.
+        local peer, order = uv.new_tcp(), nil
+        assert(peer:bind("127.0.0.1", 0))
+        peer:listen(8, function()
+            local link = uv.new_tcp()
+            peer:accept(link)
+            link:read_start(function(_, bytes)
+                if not bytes then
+                    link:close()
+                elseif bytes:find("PING", 1, true) then
+                    link:write("+PONG\r\n")
+                else
+                    local id = bytes:match("%-%-request\r\n%$%d+\r\n(%x+)\r\n")
+                    order = c:must(1, "book", "1", "ann", "R1-1", "--request", id).order
+                end
+            end)
+        end)
+        local at = ("127.0.0.1:%d,%s"):format(peer:getsockname().port, c.nodes[1].address)
+        local status, out, err = process.run({ cluster.usher, "book", "1", "ann", "R1-1", "--at", at, "-w", "json" },
+            { seconds = 25 })
+        peer:close()
+        assert.equal(0, status, out .. err)
+        assert.equal(order, json.decode(out).order)
     end)
 
     it("restarts node by node without an unacknowledged booking lost", function()

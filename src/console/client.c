@@ -23,6 +23,7 @@
 
 #define CLIENT_TIMEOUT_MS 30000
 #define CONNECT_MS        2000
+#define GREET_MS          3000
 
 uint64_t client_now_ms(void)
 {
@@ -168,6 +169,24 @@ static int authenticate(redisContext *redis, const char *address, const char *us
     return code;
 }
 
+/* A node that takes connections but does not answer (it is paused, or its machine is) is as
+ * good as none. Any answer will do. */
+static int greet(redisContext *redis, const char *address, struct error *e)
+{
+    struct timeval limit = { GREET_MS / 1000, 0 }, none = { 0, 0 };
+    (void)redisSetTimeout(redis, limit);
+    redisReply *r = redisCommand(redis, "PING");
+    if (r == NULL) {
+        error_set(e, ERR_UNREACHABLE, "%s takes connections but does not answer: %s", address,
+                  redis->errstr);
+        error_hint(e, "look at its log, or ask another node with --at ADDR");
+        return ERR_UNREACHABLE;
+    }
+    freeReplyObject(r);
+    (void)redisSetTimeout(redis, none);
+    return 0;
+}
+
 int client_dial(const char *address, const char *user, const char *password, redisContext **out,
                 struct error *e)
 {
@@ -188,7 +207,8 @@ int client_dial(const char *address, const char *user, const char *password, red
         }
         return ERR_UNREACHABLE;
     }
-    int code = authenticate(redis, address, user, password, e);
+    int code = greet(redis, address, e);
+    code = code != 0 ? code : authenticate(redis, address, user, password, e);
     if (code != 0) {
         redisFree(redis);
         return code;

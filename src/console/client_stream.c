@@ -8,7 +8,8 @@
  * Invariants
  *   S1 a statement is sent again only as `again` and with its first request id, so that the
  *      node repeats a command (one effect) and refuses Lua
- *   S2 a wait ends when the user has asked to stop three times, whatever the node does */
+ *   S2 a wait ends when the user has asked to stop three times, whatever the node does
+ *   S3 a command of the cluster that is met with silence is asked of another node, as `again` */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@
 
 #define COMPLETE_MS 1500
 #define SESSION_MS  10000
+/* Longer than any answer takes while somebody leads, and than an election. */
+#define SILENCE_MS  10000
 
 /* ---- Writing and reading --------------------------------------------------------------------- */
 
@@ -101,6 +104,7 @@ struct wait {
     const struct client_hooks *hooks; /* may be NULL */
     unsigned seen;                    /* interrupts dealt with */
     uint64_t deadline_ms;             /* 0: none */
+    unsigned silence_ms;              /* 0: any; else the deadline moves with each byte */
 };
 
 /* Deals with what the user asked. False: the connection is given up (S2). */
@@ -175,6 +179,9 @@ static redisReply *next_reply(struct client *c, struct wait *w, struct error *e)
             if (redisBufferRead(c->redis) != REDIS_OK) {
                 (void)broke(c, e);
                 return NULL;
+            }
+            if (w->silence_ms != 0) {
+                w->deadline_ms = client_now_ms() + w->silence_ms;
             }
         } else if (set_aside(c, reply)) {
             freeReplyObject(reply);
@@ -325,11 +332,16 @@ int client_run(struct client *c, struct span name, struct span text, size_t argc
 static int read_answer(struct client *c, const struct client_hooks *hooks, bool *final,
                        struct buf *json, struct error *e)
 {
-    struct wait w = { .hooks = hooks };
+    struct wait w = { .hooks = hooks, .silence_ms = SILENCE_MS };
+    w.deadline_ms = client_now_ms() + SILENCE_MS;
     while (true) {
         redisReply *r = next_reply(c, &w, e);
         if (r == NULL) {
             *final = false;
+            if (e->code == ERR_UNKNOWN) { /* S3 */
+                e->code = ERR_IO;
+                client_disconnect(c);
+            }
             return e->code;
         }
         int code = -1;
@@ -337,6 +349,10 @@ static int read_answer(struct client *c, const struct client_hooks *hooks, bool 
             code = client_take_error(r->str, r->len, e);
         } else if (r->type == REDIS_REPLY_ARRAY) {
             *final = *final || span_is(element(r, 0), NODE_COMMAND);
+            if (*final) { /* it takes its time */
+                w.silence_ms = 0;
+                w.deadline_ms = 0;
+            }
             hooks->output(hooks->arg, element(r, 0), element(r, 1), element(r, 2));
         } else {
             buf_put(json, r->str, r->str != NULL ? r->len : 0);
