@@ -122,7 +122,7 @@ int parse_new(struct conn *c)
     if (c->reader == NULL) {
         return ERR_NOMEM;
     }
-    redisReaderSetPrivdata(c->reader, c);
+    c->reader->privdata = c; /* the macro for it casts a pointer to int */
     return 0;
 }
 
