@@ -117,11 +117,12 @@ static uint64_t range_begin(const struct log_writer *w)
     return w->range_at - in_block(w->range_at);
 }
 
-/* Where the range's last block ends. A segment of an older version may end within it. */
+/* Where the range's last block ends. A segment of an older version may end within it, and one
+ * that was cut short leaves no room for the seal, which then makes it longer again. */
 static uint64_t range_end(const struct log_writer *w)
 {
     uint64_t end = round_up(w->offset);
-    return end < w->capacity ? end : w->capacity;
+    return end <= w->capacity ? end : w->offset > w->capacity ? w->offset : w->capacity;
 }
 
 int log_open_range(struct log_writer *w, const uint8_t *segment, struct error *e)

@@ -247,6 +247,36 @@ static void test_lost_end(void **state)
     }
 }
 
+/* A last segment that was cut right behind its last record, or in the zeros behind it, has lost
+ * nothing: the log goes on, also where there is no room for the seal any more. */
+static void test_cut_behind_the_end(void **state)
+{
+    struct fixture *f = *state;
+    f->options.segment_bytes = 16 * SEGMENT;
+    build(f, true);
+    f->options.segment_bytes = SEGMENT; /* else it would be made as long as before */
+    size_t end = 0;
+    const char *last = last_segment(f, &end);
+    assert_true(end > SEGMENT);
+    char path[128];
+    path_of(path, last);
+    for (size_t keep = end; keep < end + 100; keep += 4) {
+        struct env_file *file;
+        restore(f);
+        assert_int_equal(f->env->ops->file_open(f->env, path, ENV_WRITE, &file, NULL), 0);
+        assert_int_equal(f->env->ops->file_truncate(file, keep, NULL), 0);
+        f->env->ops->file_close(file);
+        open_ok(f);
+        uint64_t next = last_index(f) + 1;
+        append(f, next, next + 3, 9);
+        close_journal(f);
+        open_ok(f);
+        assert_int_equal(last_index(f), next + 2);
+        check(f, next, next + 3, 9);
+        close_journal(f);
+    }
+}
+
 /* Every file but the lock and an unused spare segment is needed. */
 static void test_missing_files(void **state)
 {
@@ -286,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mark_follows_when_idle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gap_below_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_behind_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_missing_files, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
