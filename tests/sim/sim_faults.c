@@ -49,7 +49,7 @@ struct plan plan_of(uint64_t seed)
     p.clocks = PICK(0, 1) != 0;
     p.hours = PICK(0, 0, 0, 1) != 0;
     p.network = PICK(0, 1, 1) != 0;
-    p.points = PICK(0, 1, 1, 1) != 0;
+    p.points = PICK(0, 1, 1, 1, 1, 1, 1, 1) != 0;
     p.members = PICK(0, 0, 1) != 0;
     p.steps *= p.members ? 2 : 1;
     p.quiet_ms = seed % 50 == 49 ? 3600000 : 0;
@@ -123,7 +123,7 @@ static void arm_point(struct sim_node *n, bool early)
 {
     struct sim *sim = n->w->sim;
     bool identity = !early && !n->running && may_have_part(n);
-    bool rare = !early && !identity && sim_rand(sim, 3) == 0;
+    bool rare = !early && !identity && sim_rand(sim, 4) == 0;
     n->arm_point = early      ? early_point(sim)
                    : identity ? after_identity_point(sim)
                    : rare     ? rare_point(sim)

@@ -139,13 +139,29 @@ static unsigned voters_of(const struct cluster_status *s)
     return n;
 }
 
-/* Whether the others are a majority without one of them. While a change is not finished, as its
- * asker may think, that could drop the very voter who would then be needed. */
-static bool one_may_be_lost(const struct sim_node *leader, const struct cluster_status *s)
+/* An operator who empties a disk must know who is a member. While a change is under way, even
+ * when its asker has given up, the leader may show what is not committed. */
+static bool is_settled(const struct sim_node *leader)
 {
     struct member_op op;
     member_load(leader->cluster, &op);
-    return op.step == MEMBER_IDLE && voters_of(s) > 2;
+    return op.step == MEMBER_IDLE;
+}
+
+/* One that is a member for nobody. */
+static bool is_stranger(struct sim_world *w, const struct sim_node *n)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        struct sim_node *other = &w->nodes[i];
+        struct cluster_status s;
+        if (other->running && !sim_is_ghost(other->env)) {
+            cluster_status(other->cluster, &s);
+            if (is_member(&s, n->address)) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 static void begin_change(struct members *m)
@@ -160,7 +176,7 @@ static void begin_change(struct members *m)
     struct sim_node *in = random_of(w, &s, true), *out = random_of(w, &s, false);
     switch (sim_rand(w->sim, 4)) {
     case 0:
-        if (out != NULL && s.members_count < VOTERS_MAX) {
+        if (out != NULL && s.members_count < VOTERS_MAX && is_settled(l) && is_stranger(w, out)) {
             out->touched = true;
             wipe(out);
             ask(m, CHANGE_ADD, out->address, "");
@@ -174,7 +190,7 @@ static void begin_change(struct members *m)
         }
         break;
     case 2:
-        if (in != NULL && out != NULL) {
+        if (in != NULL && out != NULL && is_settled(l) && is_stranger(w, out)) {
             in->touched = out->touched = true;
             wipe(out);
             ask(m, CHANGE_REPLACE, in->address, out->address);
@@ -182,7 +198,7 @@ static void begin_change(struct members *m)
         }
         break;
     default:
-        if (in != NULL && one_may_be_lost(l, &s)) {
+        if (in != NULL && is_settled(l) && voters_of(&s) > 2) { /* the others are a majority */
             in->touched = in->emptied = true;
             wipe(in);
             ask(m, CHANGE_REPLACE, in->address, in->address);
