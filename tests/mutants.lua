@@ -219,6 +219,12 @@ return {
         test = "test_journal_crash", case = "test_close_without_space",
     },
     {
+        name = "another-id-not-told", breaks = "who is refused for the same reason as the one before it is news",
+        file = "src/raftio/transport.c",
+        from = "if (was_up || id != l->said_id || ", to = "if (was_up || (id != l->said_id && id == 1) || ",
+        test = "test_transport", case = "test_refused_under_another_id",
+    },
+    {
         name = "trickle-waited-for", breaks = "a frame whose bytes only trickle in ends the link",
         file = "src/raftio/transport_conn.c",
         from = "c->in.len < ms * LINK_PACE_BYTES_PER_S / 1000);", to = "c->in.len == 0);",

@@ -48,7 +48,8 @@ struct link {
     uint64_t pause_ms;
     bool dialling, up, gone;
     unsigned busy;                  /* callbacks under way */
-    char said[ERROR_MESSAGE_BYTES]; /* the last reason given to the owner */
+    char said[ERROR_MESSAGE_BYTES]; /* the last reason given to the owner ... */
+    uint64_t said_id;               /* ... and who had proved to be there; 0: nobody */
     struct link *next;
 };
 
@@ -205,6 +206,7 @@ static void link_tell(struct link *l, bool up, const struct transport_peer *peer
         return;
     }
     (void)snprintf(l->said, sizeof l->said, "%s", up ? "" : why->message);
+    l->said_id = peer != NULL ? peer->node_id : 0;
     l->busy++;
     t->o.link(t->o.arg, l->address, up, peer, why);
     l->busy--;
@@ -229,7 +231,8 @@ static void link_down(struct link *l, const struct transport_peer *peer, const s
 {
     bool was_up = l->up;
     l->up = false;
-    if (was_up || strncmp(l->said, why->message, sizeof l->said - 1) != 0) {
+    uint64_t id = peer != NULL ? peer->node_id : 0;
+    if (was_up || id != l->said_id || strncmp(l->said, why->message, sizeof l->said - 1) != 0) {
         link_tell(l, false, peer, why);
     }
 }

@@ -497,9 +497,36 @@ static void allocation_failures(void **state)
     }
 }
 
+static bool b_shown(void *arg)
+{
+    const struct world *w = arg;
+    return w->a.down_id == w->b.node_id;
+}
+
+/* Who is refused for the same reason as the one before it is news all the same. */
+static void test_refused_under_another_id(void **state)
+{
+    (void)state;
+    struct world w;
+    world_make(&w, 41);
+    w.a.refuse = "it is known here with another identity";
+    world_open(&w);
+    assert_true(sim_run_until(w.sim, 5000, b_shown, &w));
+    for (uint64_t id = 90; id < 93; id++) {
+        sim_run(w.sim, 2000); /* long pauses between two tries */
+        tnode_close(&w.b);
+        sim_crash(w.b.env, SIM_KILL);
+        w.b.node_id = id;
+        tnode_open(&w.b, w.sim, w.b.address);
+        assert_true(sim_run_until(w.sim, 10000, b_shown, &w));
+    }
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refused_under_another_id),
         cmocka_unit_test(nodes_come_up),
         cmocka_unit_test(frames_arrive_in_order),
         cmocka_unit_test(drops_are_reported),

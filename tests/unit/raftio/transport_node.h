@@ -34,6 +34,7 @@ struct tnode {
     bool bad_frame;
     struct transport_peer last_peer;
     struct error why; /* of the last link-down */
+    uint64_t down_id; /* who was at the other end then; 0: nobody proved to be anybody */
     char text[128];   /* of the last short frame */
 };
 
@@ -93,6 +94,7 @@ static inline void tnode_link(void *arg, const char *address, bool up,
     } else {
         n->downs++;
         n->why = *why;
+        n->down_id = peer != NULL ? peer->node_id : 0;
     }
 }
 
