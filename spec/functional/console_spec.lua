@@ -1,6 +1,7 @@
 --- The client programs against a running node: console -c, piped console, run, demo.
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
+local silent = require "spec.support.silent"
 
 describe("the programs of a client", function()
     local c
@@ -138,28 +139,27 @@ describe("the programs of a client", function()
 
     it("says UNKNOWN, and how to ask again, when nobody tells what became of a command", function()
         local lone = cluster.new { n = 1 }
-        finally(function() lone:close() end)
+        local taken = 0
+        local peer = silent.listen(function() taken = taken + 1 end)
+        finally(function()
+            peer.close()
+            lone:close()
+        end)
         lone:must(1, "add-event", "1", '[{"row":"A","seats":4}]')
-        lone:pause(1) -- it takes connections and requests, and answers nothing
         local function book(seat, ...)
             local out = ("%s/book-%s"):format(lone.dir, seat)
             return process.start({ cluster.usher, "book", "1", "ann", seat, ... },
-                { out = out, env = { USHER_ADDR = lone:addresses() } })
+                { out = out, env = { USHER_ADDR = peer.address } })
         end
         local named, unnamed = book("A1", "--request", "mine"), book("A2")
-        process.wait_for("both requests are there", 20, function()
-            return process.unread(lone.nodes[1].port) == 2
-        end)
-        lone:kill(1)
-        lone.nodes[1].paused = nil
+        process.wait_for("both requests are there", 20, function() return taken == 2 end)
+        peer.close()
         for _, one in ipairs { named, unnamed } do
             assert.equal(1, one:wait(50))
             assert.truthy(one:output():find("^UNKNOWN whether this was done is not known: "), one:output())
         end
         assert.truthy(named:output():find("ask again with --request mine", 1, true), named:output())
         local id = unnamed:output():match("ask again with %-%-request (%x+)")
-        lone:start(1)
-        lone:ready()
         local again = { lone:run("book", "1", "ann", "A2", "--request", id) }
         assert.equal(0, again[1], again[3])
     end)

@@ -3,7 +3,7 @@
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 local json = require "cjson"
-local uv = require "luv"
+local silent = require "spec.support.silent"
 
 --- Keeps `lanes` connections booking distinct seats of event "1" with request ids, each lane
 --- retrying an unknown outcome with the same id through the next node, until stopped.
@@ -184,27 +184,15 @@ describe("failover", function()
     end)
 
     it("asks again, with one effect, when a node falls silent over a command", function()
-        -- This peer greets, takes a command and says no more; the command itself it passes on.
-        local peer, order = uv.new_tcp(), nil
-        assert(peer:bind("127.0.0.1", 0))
-        peer:listen(8, function()
-            local link = uv.new_tcp()
-            peer:accept(link)
-            link:read_start(function(_, bytes)
-                if not bytes then
-                    link:close()
-                elseif bytes:find("PING", 1, true) then
-                    link:write("+PONG\r\n")
-                else
-                    local id = bytes:match("%-%-request\r\n%$%d+\r\n(%x+)\r\n")
-                    order = c:must(1, "book", "1", "ann", "R1-1", "--request", id).order
-                end
-            end)
+        local order
+        local peer = silent.listen(function(bytes) -- the command itself is passed on
+            local id = bytes:match("%-%-request\r\n%$%d+\r\n(%x+)\r\n")
+            order = c:must(1, "book", "1", "ann", "R1-1", "--request", id).order
         end)
-        local at = ("127.0.0.1:%d,%s"):format(peer:getsockname().port, c.nodes[1].address)
+        local at = peer.address .. "," .. c.nodes[1].address
         local status, out, err = process.run({ cluster.usher, "book", "1", "ann", "R1-1", "--at", at, "-w", "json" },
             { seconds = 25 })
-        peer:close()
+        peer.close()
         assert.equal(0, status, out .. err)
         assert.equal(order, json.decode(out).order)
     end)

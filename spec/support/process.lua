@@ -130,16 +130,4 @@ function M.run(argv, options)
     return status, out, err
 end
 
---- How many connections of a local port hold bytes that nobody has read yet.
-function M.unread(port)
-    local n = 0
-    for _, path in ipairs { "/proc/net/tcp", "/proc/net/tcp6" } do
-        for line in io.lines(path) do
-            local at, state, waiting = line:match("^%s*%d+: %x+:(%x+) %x+:%x+ (%x%x) %x+:(%x+)")
-            if at and tonumber(at, 16) == port and state == "01" and tonumber(waiting, 16) > 0 then n = n + 1 end
-        end
-    end
-    return n
-end
-
 return M
