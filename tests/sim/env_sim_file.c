@@ -249,9 +249,9 @@ static bool fits(struct node *n, const struct env_file *f, bool resize, uint64_t
 static void garble_around(struct env_file *f, uint64_t at)
 {
     uint64_t from = at - at % ENV_BLOCK_BYTES, limit = rot_limit(f->inode, file_kind(f->path));
-    if (from < at && at <= limit &&
-        unlucky(f->node, f->node->host->rates.garble_ppm, SIM_N_READ_GARBLED)) {
-        flip_both(f->inode, from + rand_below(&f->node->sim->random, at - from),
+    uint64_t end = at < limit ? at : limit;
+    if (from < end && unlucky(f->node, f->node->host->rates.garble_ppm, SIM_N_READ_GARBLED)) {
+        flip_both(f->inode, from + rand_below(&f->node->sim->random, end - from),
                   (unsigned)rand_below(&f->node->sim->random, 8));
     }
 }
