@@ -47,7 +47,7 @@ struct cluster_vitals {
     uint64_t role, term, commit, applied, last; /* role: enum cluster_role */
     uint64_t digest_index, digest;              /* the digest it had before that entry */
     uint64_t snapshot_index, log_bytes;
-    uint64_t write_us, free_bytes; /* journal: a write with its sync; room on the disk */
+    uint64_t write_us, free_bytes; /* journal: a batch until it is durable; room on the disk */
     uint64_t uptime_ms, version, policy_version, policy_hash;
     uint64_t profile_hash, build_hash, files, files_max; /* 0: not known */
     uint64_t draining;                                   /* wants not to lead */

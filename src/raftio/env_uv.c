@@ -25,7 +25,6 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "raftio/env_uv_impl.h"
-#include "raftio/env_uv_write.h"
 
 static uint64_t mono_ns(struct env *env)
 {

@@ -23,7 +23,6 @@
 
 #include "base/mem.h"
 #include "raftio/env_uv_impl.h"
-#include "raftio/env_uv_write.h"
 
 /* One write of this size at a time while zeroing: large enough for the disk's full
  * speed, small enough to keep the page cache and other writers calm. */

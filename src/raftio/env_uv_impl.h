@@ -41,6 +41,15 @@ struct env_uv {
     uv_poll_t writes_poll;
 };
 
+/* A file; direct_* are env_uv_write.c's. */
+struct env_file {
+    int fd;
+    int direct_fd;             /* O_DIRECT; -1: none */
+    atomic_bool direct_cannot; /* it was refused: a worker writes */
+    unsigned direct_later;     /* refused so many times in a row, perhaps only now (EAGAIN) */
+    char path[];
+};
+
 /* env_uv_job.c */
 int env_uv_jobs_open(struct env_uv *u); /* 0 or libuv's error */
 void env_uv_jobs_close(struct env_uv *u);
@@ -50,6 +59,11 @@ void env_uv_job_finish(struct env_uv *u, struct env_job *job); /* calls done() *
 void env_uv_job_by_worker(struct env_uv *u, struct env_job *job);
 void env_uv_handle_closed(uv_handle_t *h); /* of all handles in env_uv.handles */
 void env_uv_jobs_idle(struct env_uv *u);   /* at the end of a turn: tells who waits for none */
+
+/* env_uv_write.c */
+/* Starts job->write; false: it cannot be done so, and a worker must run the job. */
+bool env_uv_write_start(struct env_uv *u, struct env_job *job);
+void env_uv_write_close(struct env_uv *u);
 
 /* env_uv_stream.c */
 /* Sends what was written to the streams; may call drained, which may do anything. */
@@ -62,6 +76,8 @@ void env_uv_stream_close(struct env_stream *s);
 struct env_stream *env_uv_stream_new(struct env_uv *u); /* NULL: out of memory */
 
 /* env_uv_file.c */
+/* Fills e from the system's error number; returns the code. */
+int env_uv_sys_error(struct error *e, const char *what, const char *path, int err);
 int env_uv_file_open(struct env *env, const char *path, int flags, struct env_file **out,
                      struct error *e);
 void env_uv_file_close(struct env_file *f);

@@ -26,7 +26,6 @@
 
 #include "base/assert.h"
 #include "raftio/env_uv_impl.h"
-#include "raftio/env_uv_write.h"
 
 /* What env_job.impl holds while the pool has the job. */
 struct pool_work {

@@ -15,8 +15,6 @@
  * What NOWAIT does not cover: a file system that is being frozen (fsfreeze, a volume's snapshot)
  * holds up every submission until it is thawed, and ext4 may have to wait for its own journal
  * to note the file's new time. A submission that took long makes workers write for a while. */
-#include "raftio/env_uv_write.h"
-
 #include <errno.h>
 #include <libaio.h>
 #include <string.h>
@@ -25,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "raftio/env_uv_impl.h"
 
 #define WRITES_MAX    8
 /* So many refusals in a row, and no more is asked for this file: XFS refuses whatever changes

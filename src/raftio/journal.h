@@ -100,7 +100,8 @@ bool journal_has_space(const struct journal *j);
  * included: what a snapshot would save. */
 uint64_t journal_log_bytes(const struct journal *j);
 
-/* How long the write jobs take, sync included: microseconds, of late; 0 before the first. */
+/* How long a batch takes from the pump to its end, sync and the loop's own delay included:
+ * microseconds, of late; 0 before the first. */
 uint64_t journal_write_us(const struct journal *j);
 uint64_t journal_free_bytes(const struct journal *j); /* of the disk, as of the last second */
 

@@ -120,7 +120,7 @@ void journal_want_spare(struct journal *j, uint64_t bytes)
 {
     struct log_writer *w = &j->log;
     bytes = bytes > j->options.segment_bytes ? bytes : j->options.segment_bytes;
-    bytes = (bytes + ENV_BLOCK_BYTES - 1) / ENV_BLOCK_BYTES * ENV_BLOCK_BYTES;
+    bytes = block_end(bytes);
     if (bytes > j->spare_want) {
         j->spare_want = bytes;
     }

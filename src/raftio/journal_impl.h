@@ -34,6 +34,10 @@ int journal_corrupt(struct error *e, const char *path, uint64_t offset, const ch
 /* What is at most this long is encoded on the loop and written without a worker. */
 #define LOG_DIRECT_BYTES ((size_t)128 * 1024)
 
+/* Where the block that holds `at` begins, and where the first that begins at or behind it does. */
+static inline uint64_t block_begin(uint64_t at) { return at - at % ENV_BLOCK_BYTES; }
+static inline uint64_t block_end(uint64_t at) { return block_begin(at + ENV_BLOCK_BYTES - 1); }
+
 struct segment {
     uint64_t number;
     uint64_t first_index; /* everything below it lives in earlier segments */

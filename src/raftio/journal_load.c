@@ -157,7 +157,7 @@ static int write_blocks(struct opening *o, struct env_file *f, uint64_t from, ui
 {
     const struct env_ops *ops = o->j->env->ops;
     const uint8_t *segment = o->rewrite_data;
-    uint64_t begin = from - from % ENV_BLOCK_BYTES, last = to - to % ENV_BLOCK_BYTES;
+    uint64_t begin = block_begin(from), last = block_begin(to);
     int rc = 0;
     if (begin < last) {
         rc = ops->file_write(f, begin, segment + begin, (size_t)(last - begin), o->e);
@@ -234,10 +234,8 @@ static int rewrite_end(struct opening *o)
 static int clear_tail(struct opening *o)
 {
     struct log_writer *w = &o->j->log;
-    uint64_t from = o->offset + ENV_BLOCK_BYTES - 1;
-    from -= from % ENV_BLOCK_BYTES;
     int rc = write_blocks(o, w->file, o->offset, o->offset, w->capacity);
-    return rc != 0 ? rc : zero_range(o->j->env, w->file, from, w->capacity, o->e);
+    return rc != 0 ? rc : zero_range(o->j->env, w->file, block_end(o->offset), w->capacity, o->e);
 }
 
 /* Removes leftovers; what cannot be removed now is found again next time. */

@@ -105,31 +105,21 @@ static int no_memory(struct error *e)
 
 /* ---- Writing -------------------------------------------------------------- */
 
-static size_t in_block(uint64_t at) { return (size_t)(at % ENV_BLOCK_BYTES); }
-
-static uint64_t round_up(uint64_t bytes)
-{
-    return (bytes + ENV_BLOCK_BYTES - 1) / ENV_BLOCK_BYTES * ENV_BLOCK_BYTES;
-}
-
-static uint64_t range_begin(const struct log_writer *w)
-{
-    return w->range_at - in_block(w->range_at);
-}
+static uint64_t range_begin(const struct log_writer *w) { return block_begin(w->range_at); }
 
 /* Where the range's last block ends. A segment of an older version may end within it, and one
  * that was cut short leaves no room for the seal, which then makes it longer again. */
 static uint64_t range_end(const struct log_writer *w)
 {
-    uint64_t end = round_up(w->offset);
+    uint64_t end = block_end(w->offset);
     return end <= w->capacity ? end : w->offset > w->capacity ? w->offset : w->capacity;
 }
 
 int log_open_range(struct log_writer *w, const uint8_t *segment, struct error *e)
 {
-    size_t before = in_block(w->offset);
+    size_t before = (size_t)(w->offset - block_begin(w->offset));
     w->direct = mem_alloc_aligned(ENV_BLOCK_BYTES,
-                                  (size_t)round_up(LOG_DIRECT_BYTES) + 2 * ENV_BLOCK_BYTES);
+                                  (size_t)block_end(LOG_DIRECT_BYTES) + 2 * ENV_BLOCK_BYTES);
     if (before > 0) {
         buf_put(&w->range, segment + (w->offset - before), before);
     }
@@ -139,7 +129,7 @@ int log_open_range(struct log_writer *w, const uint8_t *segment, struct error *e
 bool log_is_direct(const struct log_writer *w, uint64_t bytes)
 {
     return bytes > 0 && bytes <= LOG_DIRECT_BYTES && bytes <= log_room(w->capacity, w->offset) &&
-           round_up(w->offset + SEGMENT_HEADER_BYTES + bytes) <= w->capacity;
+           block_end(w->offset + SEGMENT_HEADER_BYTES + bytes) <= w->capacity;
 }
 
 int log_prepare(struct log_writer *w, struct env_write *out, struct error *e)
@@ -159,7 +149,7 @@ int log_prepare(struct log_writer *w, struct env_write *out, struct error *e)
 void log_written(struct log_writer *w)
 {
     uint8_t last[ENV_BLOCK_BYTES];
-    size_t keep = in_block(w->offset);
+    size_t keep = (size_t)(w->offset - block_begin(w->offset));
     if (keep > 0) {
         memcpy(last, w->range.data + w->range.len - keep, keep);
     }

@@ -20,8 +20,8 @@ return {
         name = "part-of-block-written", breaks = "what stands before the new records is not read again",
         file = "src/raftio/journal_segment.c",
         from = "ops->file_write(w->file, range_begin(w), w->range.data, len, e);",
-        to = "ops->file_write(w->file, w->range_at, w->range.data + in_block(w->range_at),\n" ..
-            "                             len - in_block(w->range_at), e);",
+        to = "ops->file_write(w->file, w->range_at, w->range.data + (w->range_at - range_begin(w)),\n" ..
+            "                             len - (w->range_at - range_begin(w)), e);",
     },
     {
         name = "request-id-forgotten", breaks = "a request id has one effect",

@@ -576,19 +576,26 @@ static int no_space(struct env_file *f, uint64_t bytes, struct error *e)
     return error_set(e, ERR_NOSPACE, "no space (test)");
 }
 
+/* A journal whose next segment cannot be made; `full` is its table of functions meanwhile. */
+static struct world *world_without_space(uint64_t seed, struct env_ops *full)
+{
+    struct world *w = world_new(seed);
+    w->options.segment_bytes = 4096;
+    reopen(w);
+    *full = *w->env->ops;
+    full->file_allocate = no_space;
+    w->env->ops = full;
+    return w;
+}
+
 /* Closed while the disk is full, after any number of steps: what fits is written, what needs a
  * segment that cannot be made is given up, and the answers still come in order. */
 static void test_close_without_space(void **state)
 {
     (void)state;
     for (unsigned steps = 0; steps < 60; steps++) {
-        struct world *w = world_new(steps);
-        w->options.segment_bytes = 4096;
-        reopen(w);
-        const struct env_ops *real = w->env->ops;
-        struct env_ops full = *real;
-        full.file_allocate = no_space;
-        w->env->ops = &full;
+        struct env_ops full;
+        struct world *w = world_without_space(steps, &full);
         do_append(w, 8); /* over a quarter: the next segment is wanted, in vain */
         while (w->answered == 0) {
             assert_true(sim_step(w->sim));
@@ -601,7 +608,6 @@ static void test_close_without_space(void **state)
         w->life++;
         wind_down(w);
         assert_int_equal(w->answered, w->asked);
-        w->env->ops = real;
         world_free(w);
     }
 }
@@ -611,13 +617,8 @@ static void test_close_without_space(void **state)
 static void test_failure_without_space(void **state)
 {
     (void)state;
-    struct world *w = world_new(3);
-    w->options.segment_bytes = 4096;
-    reopen(w);
-    const struct env_ops *real = w->env->ops;
-    struct env_ops full = *real;
-    full.file_allocate = no_space;
-    w->env->ops = &full;
+    struct env_ops full;
+    struct world *w = world_without_space(3, &full);
     do_append(w, 8);
     do_append(w, 16);
     sim_run(w->sim, 100);
@@ -627,7 +628,6 @@ static void test_failure_without_space(void **state)
     sim_run(w->sim, 100);
     assert_int_equal(w->fatals, 1);
     assert_int_equal(w->answered, w->asked);
-    w->env->ops = real;
     world_free(w);
 }
 
