@@ -4,6 +4,7 @@
 --- looked up: whether the customer asks again for what is its own already, and which seats
 --- nearby would be granted.
 local shared = require "usher.shared"
+local pcall = pcall -- a global is looked for behind the chunk's own environment, a local is there
 
 --- The one order of this customer that has exactly these places, if any.
 local function own_order(req)

@@ -72,7 +72,7 @@ void buf_put_u16(struct buf *b, uint16_t v) { put_le(b, v, 2); }
 void buf_put_u32(struct buf *b, uint32_t v) { put_le(b, v, 4); }
 void buf_put_u64(struct buf *b, uint64_t v) { put_le(b, v, 8); }
 
-void buf_put_varint(struct buf *b, uint64_t v)
+void buf_put_varint_long(struct buf *b, uint64_t v)
 {
     if (!buf_reserve(b, 10)) {
         return;

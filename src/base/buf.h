@@ -35,7 +35,7 @@ void buf_free(struct buf *b);  /* and makes it empty again */
 void buf_clear(struct buf *b); /* keeps the memory */
 bool buf_grow(struct buf *b, size_t more);
 
-/* The usual cases of these four stand here: a booking appends and reads some hundred
+/* The usual cases of these stand here: a booking appends and reads some hundred
  * small pieces. */
 static inline bool buf_reserve(struct buf *b, size_t more)
 {
@@ -59,7 +59,15 @@ static inline void buf_put_u8(struct buf *b, uint8_t v)
 void buf_put_u16(struct buf *b, uint16_t v);
 void buf_put_u32(struct buf *b, uint32_t v);
 void buf_put_u64(struct buf *b, uint64_t v);
-void buf_put_varint(struct buf *b, uint64_t v);
+void buf_put_varint_long(struct buf *b, uint64_t v);
+static inline void buf_put_varint(struct buf *b, uint64_t v)
+{
+    if (v < 0x80 && b->cap - b->len >= 1 && !b->failed) {
+        b->data[b->len++] = (uint8_t)v;
+    } else {
+        buf_put_varint_long(b, v);
+    }
+}
 void buf_put_svarint(struct buf *b, int64_t v);                  /* zigzag */
 void buf_put_bytes(struct buf *b, const void *data, size_t len); /* varint length first */
 void buf_put_span(struct buf *b, struct span s);

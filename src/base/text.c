@@ -55,17 +55,13 @@ static bool unprintable(uint32_t cp)
            (cp >= 0xfff0 && cp <= 0xfffb) || (cp & 0xfffe) == 0xfffe;
 }
 
-/* ASCII is nearly all there is, and ids are checked on every booking: one bit for each of
- * the characters, all those above the blank but : * = / , and DEL. */
-static bool plain_name(unsigned char c)
-{
-    static const uint64_t plain[4] = {
-        0xfffffffe00000000u & ~((uint64_t)1 << ':' | (uint64_t)1 << '*' | (uint64_t)1 << '=' |
-                                (uint64_t)1 << '/' | (uint64_t)1 << ','),
-        0x7fffffffffffffffu,
-    };
-    return plain[c >> 6] >> (c & 63) & 1;
-}
+/* ASCII is nearly all there is, and ids are checked on every booking: the characters that a
+ * name may have stand at their own place, blanks where : * = / , and what does not print are. */
+static const char plain_name[256] = "                                "
+                                    " !\"#$%&'() +"
+                                    " -. 0123456789 ;< >?"
+                                    "@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_"
+                                    "`abcdefghijklmnopqrstuvwxyz{|}~";
 
 static bool is_name(struct span s, size_t max)
 {
@@ -75,7 +71,7 @@ static bool is_name(struct span s, size_t max)
     const unsigned char *p = (const unsigned char *)s.data;
     for (size_t i = 0; i < s.len;) {
         uint32_t cp;
-        if (plain_name(p[i])) {
+        if (plain_name[p[i]] > ' ') {
             i++;
             continue;
         }

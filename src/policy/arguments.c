@@ -90,22 +90,21 @@ static void push_seats(lua_State *L, const struct call *call, size_t i, size_t e
                        const struct context *c)
 {
     const struct arg_def *def = call->values[i].def;
-    uint32_t n = 0;
     lua_createtable(L, (int)(end - i), 0);
-    int list = lua_gettop(L);
+    struct place_list list = { .index = lua_gettop(L) };
     for (size_t k = i; k < end; k++) {
         const struct call_value *v = &call->values[k];
-        places_resolve(L, list, &n, v->text, v->plain, c->ev, c->order);
+        places_resolve(L, &list, v->text, v->plain, c->ev, c->order);
     }
-    if (n > 1) {
-        check_twice(L, list, n);
+    if (!list.rising) {
+        check_twice(L, list.index, list.n);
     }
     if (!def->many) {
-        if (n != 1) {
-            vm_refusef(L, ERR_BADARG, "%s: one seat is expected, not %u", def->name, n);
+        if (list.n != 1) {
+            vm_refusef(L, ERR_BADARG, "%s: one seat is expected, not %u", def->name, list.n);
         }
-        lua_rawgeti(L, list, 1);
-        lua_remove(L, list);
+        lua_rawgeti(L, list.index, 1);
+        lua_remove(L, list.index);
     }
 }
 
@@ -138,13 +137,23 @@ static void push_empty_lists(lua_State *L, const struct call *call)
     }
 }
 
+/* How many names the request will have: a table of the right size is made once. */
+static int count_names(const struct call *call)
+{
+    int n = 1; /* command */
+    for (size_t i = 0; i < call->values_count; i++) {
+        n += i == 0 || call->values[i].def != call->values[i - 1].def;
+    }
+    return n;
+}
+
 /* [-0, +1] the req table. */
 void vm_push_request(lua_State *L)
 {
     const struct policy *p = vm_of(L);
     const struct call *call = p->call;
     struct context c = { NULL, NULL };
-    lua_createtable(L, 0, (int)call->def->args_count + 3);
+    lua_createtable(L, 0, count_names(call));
     for (size_t i = 0; i < call->values_count;) {
         const struct arg_def *def = call->values[i].def;
         size_t end = i + 1;

@@ -27,9 +27,11 @@
 static void push_command(lua_State *L)
 {
     const struct policy *p = vm_of(L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, p->active.commands);
-    if (lua_getfield(L, -1, p->call->def->name) == LUA_TTABLE) {
-        return;
+    if (p->active.any_command) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, p->active.commands);
+        if (lua_getfield(L, -1, p->call->def->name) == LUA_TTABLE) {
+            return;
+        }
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->builtin_commands);
     if (lua_getfield(L, -1, p->call->def->name) != LUA_TTABLE) {

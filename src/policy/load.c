@@ -445,6 +445,9 @@ static void read_active(lua_State *L, int t, struct active *out)
         }
     }
     lua_settop(L, commands);
+    lua_pushnil(L);
+    out->any_command = lua_next(L, commands) != 0;
+    lua_settop(L, commands);
     out->commands = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

@@ -143,7 +143,7 @@ struct object *object_test(lua_State *L, int index, enum object_kind kind)
 }
 
 /* O1 */
-static void check_alive(lua_State *L, const struct object *o)
+void object_check_alive(lua_State *L, const struct object *o)
 {
     const struct policy *p = vm_of(L);
     if (!p->in_call || (o->epoch != p->epoch && o->kind != OBJECT_TX)) {
@@ -162,7 +162,7 @@ struct object *object_check(lua_State *L, int index, enum object_kind kind)
         luaL_error(L, "%s expected, got %s", kind_names[kind], got);
         return NULL;
     }
-    check_alive(L, o);
+    object_check_alive(L, o);
     return o;
 }
 
@@ -218,7 +218,7 @@ bool object_seat(lua_State *L, int index, uint32_t *event, uint32_t *seat)
     if (o == NULL || (o->number & PLACE_AREA)) {
         return false;
     }
-    check_alive(L, o);
+    object_check_alive(L, o);
     *event = o->event;
     *seat = o->number;
     return true;
@@ -252,7 +252,7 @@ static int object_index(lua_State *L)
     if (type == LUA_TFUNCTION) {
         return 1;
     }
-    check_alive(L, o);
+    object_check_alive(L, o);
     if (type == LUA_TNUMBER) {
         if (!field_of(L, o, (int)lua_tointeger(L, -1))) {
             lua_pushnil(L);
@@ -266,6 +266,14 @@ static int object_index(lua_State *L)
         return luaL_error(L, "%s has no field '%s'", kind_names[o->kind], lua_tostring(L, 2));
     }
     return luaL_error(L, "%s has no such field", kind_names[o->kind]);
+}
+
+/* tx[key] where `key` is no method. [1] is the table of methods that did not have it. */
+static int tx_index(lua_State *L)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->tx);
+    lua_replace(L, 1);
+    return object_index(L);
 }
 
 static int object_newindex(lua_State *L)
@@ -342,16 +350,33 @@ static void push_names(lua_State *L, int kind)
         lua_pushinteger(L, i);
         lua_setfield(L, -2, names[i]);
     }
-    if (kind == OBJECT_TX) {
-        add_methods(L, tx_read_methods);
-        add_methods(L, tx_write_methods);
-        add_methods(L, tx_order_methods);
-        add_methods(L, tx_admin_methods);
-    } else if (kind == OBJECT_EVENT) {
+    if (kind == OBJECT_EVENT) {
         add_methods(L, event_methods);
     } else if (kind == OBJECT_SEAT || kind == OBJECT_PLACE) {
         add_methods(L, seat_methods);
     }
+}
+
+/* [-0, +1] what __index of a kind is. There is one tx, so its methods can be a table, which the
+ * VM looks into without a call: every command asks for one. */
+static void push_index(lua_State *L, int kind)
+{
+    push_names(L, kind);
+    if (kind != OBJECT_TX) {
+        lua_pushcclosure(L, object_index, 1);
+        return;
+    }
+    lua_newtable(L);
+    add_methods(L, tx_read_methods);
+    add_methods(L, tx_write_methods);
+    add_methods(L, tx_order_methods);
+    add_methods(L, tx_admin_methods);
+    lua_createtable(L, 0, 1);
+    lua_pushvalue(L, -3);
+    lua_pushcclosure(L, tx_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_remove(L, -2);
 }
 
 void objects_open(lua_State *L)
@@ -359,8 +384,7 @@ void objects_open(lua_State *L)
     struct policy *p = vm_of(L);
     for (int kind = 0; kind < OBJECT_KINDS; kind++) {
         lua_createtable(L, 0, 8);
-        push_names(L, kind);
-        lua_pushcclosure(L, object_index, 1);
+        push_index(L, kind);
         lua_setfield(L, -2, "__index");
         lua_pushcfunction(L, object_newindex);
         lua_setfield(L, -2, "__newindex");

@@ -112,17 +112,20 @@ static const struct event *locate(lua_State *L, struct span label, const struct 
 
 /* ---- Words -> place objects --------------------------------------------------------- */
 
-static void append(lua_State *L, int list, uint32_t *n, const struct place *p, struct span type,
+static void append(lua_State *L, struct place_list *list, const struct place *p, struct span type,
                    struct span data)
 {
-    if (*n >= ORDER_SEATS_MAX) {
+    if (list->n >= ORDER_SEATS_MAX) {
         vm_refusef(L, ERR_TOOBIG, "at most %d places at once", ORDER_SEATS_MAX);
     }
+    uint64_t at = (uint64_t)p->event << 32 | p->number;
+    list->rising = list->n == 0 || (list->rising && at > list->last);
+    list->last = at;
     object_push_place(L, p, type, data);
-    lua_rawseti(L, list, (lua_Integer)++ * n);
+    lua_rawseti(L, list->index, (lua_Integer)++list->n);
 }
 
-static void append_range(lua_State *L, int list, uint32_t *n, const struct event *ev,
+static void append_range(lua_State *L, struct place_list *list, const struct event *ev,
                          uint32_t first, const struct seat_word *w)
 {
     int64_t last = chart_find(ev->chart, w->to);
@@ -138,11 +141,11 @@ static void append_range(lua_State *L, int list, uint32_t *n, const struct event
     uint32_t high = first < (uint32_t)last ? (uint32_t)last : first;
     for (uint32_t i = low; i <= high; i++) {
         struct place p = { ev->number, i, 1, 0, 0 };
-        append(L, list, n, &p, w->type, w->data);
+        append(L, list, &p, w->type, w->data);
     }
 }
 
-static void append_word(lua_State *L, int list, uint32_t *n, const struct seat_word *w,
+static void append_word(lua_State *L, struct place_list *list, const struct seat_word *w,
                         const struct event *ev, const struct order *o)
 {
     uint32_t number = 0;
@@ -154,24 +157,24 @@ static void append_word(lua_State *L, int list, uint32_t *n, const struct seat_w
     }
     ev = locate(L, w->label, ev, o, &number);
     if (w->to.len > 0) {
-        append_range(L, list, n, ev, number, w);
+        append_range(L, list, ev, number, w);
         return;
     }
     if (w->count > 1 && !(number & PLACE_AREA)) {
         vm_refusef(L, ERR_BADARG, "'%.*s' is a seat: a count is for areas", SHOWN(w->label));
     }
     struct place p = { ev->number, number, w->count > 0 ? w->count : 1, 0, 0 };
-    append(L, list, n, &p, w->type, w->data);
+    append(L, list, &p, w->type, w->data);
 }
 
-void places_resolve(lua_State *L, int list, uint32_t *n, struct span word, bool plain,
+void places_resolve(lua_State *L, struct place_list *list, struct span word, bool plain,
                     const struct event *ev, const struct order *o)
 {
     if (plain) {
         uint32_t number = 0;
         ev = locate(L, word, ev, o, &number);
         struct place p = { ev->number, number, 1, 0, 0 };
-        append(L, list, n, &p, span_make(NULL, 0), span_make(NULL, 0));
+        append(L, list, &p, span_make(NULL, 0), span_make(NULL, 0));
         return;
     }
     struct policy *p = vm_of(L);
@@ -182,7 +185,7 @@ void places_resolve(lua_State *L, int list, uint32_t *n, struct span word, bool 
     if (seat_word_parse(word, &p->scratch, &w, &e) != 0) {
         vm_refuse(L, &e);
     }
-    append_word(L, list, n, &w, ev, o);
+    append_word(L, list, &w, ev, o);
 }
 
 /* ---- Lua values -> places -------------------------------------------------------------- */
@@ -210,7 +213,7 @@ static void place_of_object(lua_State *L, struct places *out, uint32_t i)
                    o != NULL ? object_kind_name(o->kind) : luaL_typename(L, -1));
         return;
     }
-    (void)object_check(L, -1, (enum object_kind)o->kind);
+    object_check_alive(L, o);
     out->place[i].event = o->event;
     out->place[i].number = o->kind == OBJECT_AREA ? o->number | PLACE_AREA : o->number;
     out->place[i].count = o->count > 0 ? o->count : 1;
@@ -276,47 +279,51 @@ static void place_of_table(lua_State *L, const struct event *ev)
 /* Turns a list with words and tables into a list of objects; `index` is replaced. */
 static void normalise(lua_State *L, int index, const struct event *ev)
 {
-    uint32_t n = 0;
     lua_newtable(L);
-    int list = lua_gettop(L);
+    struct place_list list = { .index = lua_gettop(L) };
     lua_Integer total = (lua_Integer)lua_rawlen(L, index);
     for (lua_Integer i = 1; i <= total; i++) {
         int type = lua_rawgeti(L, index, i);
         if (type == LUA_TSTRING) {
-            places_resolve(L, list, &n, vm_to_span(L, -1), false, ev, NULL);
+            places_resolve(L, &list, vm_to_span(L, -1), false, ev, NULL);
             lua_pop(L, 1);
             continue;
         }
         if (type == LUA_TTABLE) {
             place_of_table(L, ev);
         }
-        if (++n > ORDER_SEATS_MAX) {
+        if (++list.n > ORDER_SEATS_MAX) {
             vm_refusef(L, ERR_TOOBIG, "at most %d places at once", ORDER_SEATS_MAX);
         }
-        lua_rawseti(L, list, n);
+        lua_rawseti(L, list.index, list.n);
     }
     lua_replace(L, index);
 }
 
-struct places *places_read(lua_State *L, int index, const struct event *ev)
+static bool all_objects(lua_State *L, int index, lua_Integer n)
 {
-    index = lua_absindex(L, index);
-    if (lua_type(L, index) == LUA_TUSERDATA || lua_type(L, index) == LUA_TSTRING) {
-        lua_createtable(L, 1, 0); /* one seat is a list of one */
-        lua_pushvalue(L, index);
-        lua_rawseti(L, -2, 1);
-        lua_replace(L, index);
-    }
-    if (lua_type(L, index) != LUA_TTABLE) {
-        luaL_error(L, "seats must be a list, not %s", luaL_typename(L, index));
-    }
-    lua_Integer n = (lua_Integer)lua_rawlen(L, index);
     bool objects = true;
     for (lua_Integer i = 1; i <= n && objects; i++) {
         objects = lua_rawgeti(L, index, i) == LUA_TUSERDATA;
         lua_pop(L, 1);
     }
-    if (!objects) {
+    return objects;
+}
+
+struct places *places_read(lua_State *L, int index, const struct event *ev)
+{
+    index = lua_absindex(L, index);
+    int type = lua_type(L, index);
+    if (type == LUA_TUSERDATA || type == LUA_TSTRING) {
+        lua_createtable(L, 1, 0); /* one seat is a list of one */
+        lua_pushvalue(L, index);
+        lua_rawseti(L, -2, 1);
+        lua_replace(L, index);
+    } else if (type != LUA_TTABLE) {
+        luaL_error(L, "seats must be a list, not %s", luaL_typename(L, index));
+    }
+    lua_Integer n = (lua_Integer)lua_rawlen(L, index);
+    if (!all_objects(L, index, n)) {
         normalise(L, index, ev);
         n = (lua_Integer)lua_rawlen(L, index);
     }

@@ -135,12 +135,9 @@ static void *resize(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
     return block;
 }
 
-void *sandbox_alloc(void *arg, void *ptr, size_t osize, size_t nsize)
+/* All sizes and all refusals. */
+static void *alloc_any(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
 {
-    struct sandbox *sb = arg;
-    if (ptr == NULL) {
-        osize = 0; /* Lua passes the kind of object here */
-    }
     if (nsize == 0) {
         if (ptr != NULL) {
             drop(sb, ptr, osize);
@@ -162,4 +159,27 @@ void *sandbox_alloc(void *arg, void *ptr, size_t osize, size_t nsize)
         sb->memory_bytes = sb->memory_bytes - osize + nsize;
     }
     return block;
+}
+
+/* The two usual cases stand here: a small block that a free list has, and its end. */
+void *sandbox_alloc(void *arg, void *ptr, size_t osize, size_t nsize)
+{
+    struct sandbox *sb = arg;
+    if (ptr == NULL) {
+        /* Lua passes the kind of object in osize; nsize 0 is class 0, whose list is empty */
+        void *block = is_small(nsize) ? sb->pool->free[class_of(nsize)] : NULL;
+        if (block == NULL || sb->memory_bytes + nsize > sb->memory_max) {
+            return alloc_any(sb, NULL, 0, nsize);
+        }
+        memcpy(&sb->pool->free[class_of(nsize)], block, sizeof(void *));
+        sb->memory_bytes += nsize;
+        sb->spent += nsize / BYTES_PER_INS;
+        return block;
+    }
+    if (nsize == 0 && is_small(osize)) {
+        small_free(sb->pool, ptr, osize);
+        sb->memory_bytes -= osize;
+        return NULL;
+    }
+    return alloc_any(sb, ptr, osize, nsize);
 }

@@ -25,6 +25,11 @@ static inline void put_bytes(struct buf *b, const char *bytes, size_t n)
     b->len += n;
 }
 
+/* At c - ' ': the characters that stand in a JSON string as they are; 0 for all others. */
+static const char plain_json[256] = " !\0#$%&'()*+,-./0123456789:;<=>?"
+                                    "@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\0]^_"
+                                    "`abcdefghijklmnopqrstuvwxyz{|}~";
+
 /* A JSON string; one that needs escapes takes the general way. */
 static inline void put_text(struct buf *b, struct span s)
 {
@@ -34,12 +39,12 @@ static inline void put_text(struct buf *b, struct span s)
     uint8_t *to = b->data + b->len;
     *to++ = '"';
     for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.data[i];
-        if (c < 0x20 || c == '"' || c == '\\' || c >= 0x7f) {
+        char c = plain_json[(uint8_t)(s.data[i] - ' ')];
+        if (c == 0) {
             json_put_string(b, s);
             return;
         }
-        *to++ = c;
+        *to++ = (uint8_t)c;
     }
     *to = '"';
     b->len += s.len + 2;

@@ -63,8 +63,9 @@ struct freed {
 struct active {
     uint32_t version;
     char *name;
-    bool hooks;   /* any ruleset has one */
-    int commands; /* reference: name -> command table, the bundle's */
+    bool hooks;       /* any ruleset has one */
+    int commands;     /* reference: name -> command table, the bundle's */
+    bool any_command; /* in there */
     struct ruleset *sets;
     size_t sets_count; /* at least 1 */
 };
@@ -152,6 +153,7 @@ void objects_open(lua_State *L);
 void objects_begin(struct policy *p); /* a new call: everything older is dead */
 struct object *object_check(lua_State *L, int index, enum object_kind kind);
 struct object *object_test(lua_State *L, int index, enum object_kind kind); /* or NULL */
+void object_check_alive(lua_State *L, const struct object *o);
 const char *object_kind_name(int kind);
 
 void object_push_event(lua_State *L, const struct event *ev);
@@ -227,9 +229,15 @@ struct places *places_new(lua_State *L, uint32_t count); /* [-0, +1] */
 /* Pushes a list of place objects. [-0, +1] */
 void places_push(lua_State *L, const struct places *p);
 void places_push_order(lua_State *L, const struct order *o);
-/* Resolves a word against an event or an order and appends the places to the list at
- * `list`, which has *n already. */
-void places_resolve(lua_State *L, int list, uint32_t *n, struct span word, bool plain,
+/* A list of place objects that grows, on the stack. */
+struct place_list {
+    int index; /* of its table */
+    uint32_t n;
+    bool rising;   /* each place stands behind the one before it: none is there twice */
+    uint64_t last; /* the last one's event and number */
+};
+/* Resolves a word against an event or an order and appends its places. */
+void places_resolve(lua_State *L, struct place_list *list, struct span word, bool plain,
                     const struct event *ev, const struct order *o);
 struct span place_label(const struct event *ev, uint32_t number);
 uint32_t place_category(const struct event *ev, uint32_t number);

@@ -115,17 +115,22 @@ static void test_dead_objects(void **state)
 static void test_read_only(void **state)
 {
     (void)state;
-    PLAY(
-        HOUSE, { DO("", "req.event.id = 'x'"), "" }, { "t 1", "!INTERNAL read-only" },
-        { DO("", "req.event:seat('A1').status = 'free'"), "" }, { "t 1", "!INTERNAL read-only" },
-        { DO("", "tx.now = 5"), "" }, { "t 1", "!INTERNAL read-only" },
-        { DO("", "rawset(req.event, 'id', 1)"), "" }, { "t 1", "!INTERNAL table expected" },
-        { DO("", "return req.event.lable"), "" }, { "t 1", "!INTERNAL event has no field 'lable'" },
-        { DO("", "tx:take { custmer = 'c' }"), "" }, { "t 1", "!INTERNAL did you mean 'customer'" },
-        { DO("", "tx.take { customer = 'c' }"), "" }, { "t 1", "!INTERNAL expected" },
-        { DO("", "return getmetatable(tx) == false and getmetatable(req.event) == false and {}"),
-          "" },
-        { "t 1", "{}" });
+    PLAY(HOUSE, { DO("", "req.event.id = 'x'"), "" }, { "t 1", "!INTERNAL read-only" },
+         { DO("", "req.event:seat('A1').status = 'free'"), "" }, { "t 1", "!INTERNAL read-only" },
+         { DO("", "tx.now = 5"), "" }, { "t 1", "!INTERNAL read-only" },
+         { DO("", "rawset(req.event, 'id', 1)"), "" }, { "t 1", "!INTERNAL table expected" },
+         { DO("", "return req.event.lable"), "" },
+         { "t 1", "!INTERNAL event has no field 'lable'" }, { DO("", "tx.take = print"), "" },
+         { "t 1", "!INTERNAL a tx is read-only" }, { DO("", "return tx.nwo"), "" },
+         { "t 1", "!INTERNAL tx has no field 'nwo'" }, { DO("", "return tx[1]"), "" },
+         { "t 1", "!INTERNAL tx has no such field" },
+         { DO("", "return { now = tx.now > 0, dry = tx.dry_run, user = tx.user }"), "" },
+         { "t 1", "{'dry':false,'now':true}" }, { DO("", "tx:take { custmer = 'c' }"), "" },
+         { "t 1", "!INTERNAL did you mean 'customer'" },
+         { DO("", "tx.take { customer = 'c' }"), "" }, { "t 1", "!INTERNAL expected" },
+         { DO("", "return getmetatable(tx) == false and getmetatable(req.event) == false and {}"),
+           "" },
+         { "t 1", "{}" });
 }
 
 /* A refusal or an error undoes every effect of its call (play checks the digest). */
@@ -493,7 +498,11 @@ static void test_words(void **state)
          { "t 1 FLOOR*3 2:A1", "{'o':['1:FLOOR*3=','2:A1*1=']}" },
          { "t 1 {'seat':'A1','event':'2','type':'kid','data':{'x':7}}", "{'o':['2:A1*1=kid7']}" },
          { "t 1", "{'o':[]}" }, { "t 1 A1 A1", "!BADARG A1 is given twice {'seat':'A1'}" },
-         { "t 1 A1..A3 A2", "!BADARG A2 is given twice" }, { "t 1 Z1", "!NOTFOUND 'Z1'" },
+         { "t 1 A1..A3 A2", "!BADARG A2 is given twice" },
+         { "t 1 A2 A1 A2", "!BADARG A2 is given twice" },
+         { "t 1 A1 A3 A2 A3", "!BADARG A3 is given" },
+         { "t 1 2:A1 A1 2:A1", "!BADARG A1 is given twice" },
+         { "t 1 2:A1 A1", "{'o':['2:A1*1=','1:A1*1=']}" }, { "t 1 Z1", "!NOTFOUND 'Z1'" },
          { "t 1 A11", "!NOTFOUND did you mean" }, { "t 1 A1..B1", "!BADARG one row" },
          { "t 1 A1*2", "!BADARG a seat" }, { "t 1 9:A1", "!NOTFOUND event '9'" },
          { "t 9 A1", "!NOTFOUND event '9'" }, { "book 1 ann A1..A4 FLOOR*21", "!TAKEN FLOOR" });
