@@ -12,6 +12,9 @@
 /* The core asks once; again after a late answer, or when it takes the follower for gone. Without
  * the remedy it asks at every heartbeat of a transfer of a second: some twenty times. */
 #define ASKED_MORE_MAX 8
+/* The sole voter's power failures, and what a change of members may take. */
+#define POWER_LOSSES   6
+#define CHANGE_MS_MAX  90000
 
 static bool is_cut(const struct sim_world *w, uint64_t index)
 {
@@ -59,5 +62,75 @@ void drill_slow_snapshot(struct sim_world *w, struct sim_clients *clients)
     if (sent > 0 && asked > sent + ASKED_MORE_MAX) {
         world_violation(w, "%s asked %llu times for %llu snapshots", l->address,
                         (unsigned long long)asked, (unsigned long long)sent);
+    }
+}
+
+/* The leader's members, and whether all of them vote; 0 without a leader. */
+static size_t members_of(struct sim_world *w, bool *all_vote)
+{
+    struct cluster_status s;
+    const struct sim_node *l = world_leader(w);
+    if (l == NULL) {
+        return 0;
+    }
+    cluster_status(l->cluster, &s);
+    *all_vote = true;
+    for (size_t i = 0; i < s.members_count; i++) {
+        *all_vote = *all_vote && s.members[i].voter;
+    }
+    return s.members_count;
+}
+
+/* The members leave one by one. False: they do not, for now. */
+static bool shrink_to_one(struct sim_world *w, struct members *m)
+{
+    uint64_t since = sim_now(w->sim);
+    bool vote;
+    while (m->asking || members_of(w, &vote) != 1) {
+        if (sim_now(w->sim) - since > CHANGE_MS_MAX) {
+            return false;
+        }
+        if (!m->asking) {
+            (void)members_ask_remove(m);
+        }
+        members_turn(m, false);
+        sim_run(w->sim, 20);
+    }
+    return true;
+}
+
+/* The second member is there, and no voter yet. False: it did not come, or votes already. */
+static bool joins(struct sim_world *w, struct members *m)
+{
+    uint64_t since = sim_now(w->sim);
+    bool vote = true;
+    while (m->asking && sim_now(w->sim) - since < CHANGE_MS_MAX) {
+        if (members_of(w, &vote) == 2) {
+            return !vote;
+        }
+        members_turn(m, false);
+        sim_run(w->sim, 1);
+    }
+    return false;
+}
+
+void drill_sole_voter(struct sim_world *w, struct sim_clients *clients, struct members *m)
+{
+    if (clients_full(clients) || !shrink_to_one(w, m)) {
+        return;
+    }
+    struct sim_node *sole = world_leader(w);
+    clients_go_on(clients);
+    bool asked = members_ask_add(m);
+    for (int i = 0; asked && i < POWER_LOSSES && joins(w, m); i++) {
+        sim_set_job_latency(w->sim, SLOW_MIN_US, SLOW_MAX_US);
+        for (uint64_t k = 1 + sim_rand(w->sim, 40); k > 0; k--) {
+            clients_turn(clients);
+            members_turn(m, false);
+            sim_run(w->sim, 10);
+        }
+        world_crash(sole, SIM_POWER_LOSS);
+        sim_set_job_latency(w->sim, FAST_MIN_US, FAST_MAX_US);
+        world_start(sole);
     }
 }

@@ -164,6 +164,47 @@ static bool is_stranger(struct sim_world *w, const struct sim_node *n)
     return true;
 }
 
+bool members_ask_add(struct members *m)
+{
+    const struct sim_node *l = world_leader(m->w);
+    struct cluster_status s;
+    if (m->asking || l == NULL || !is_settled(l)) {
+        return false;
+    }
+    cluster_status(l->cluster, &s);
+    struct sim_node *out = random_of(m->w, &s, false);
+    for (unsigned i = 0; i < m->w->count && out != NULL; i++) {
+        if (!is_member(&s, m->w->nodes[i].address)) {
+            m->w->nodes[i].touched = true;
+            wipe(&m->w->nodes[i]); /* one that has left may still count another as a member */
+        }
+    }
+    if (out != NULL) {
+        ask(m, CHANGE_ADD, out->address, "");
+        world_start(out);
+    }
+    return out != NULL;
+}
+
+bool members_ask_remove(struct members *m)
+{
+    const struct sim_node *l = world_leader(m->w);
+    struct cluster_status s;
+    if (m->asking || l == NULL) {
+        return false;
+    }
+    cluster_status(l->cluster, &s);
+    for (unsigned i = 0; i < m->w->count; i++) {
+        struct sim_node *n = &m->w->nodes[i];
+        if (n != l && is_member(&s, n->address)) {
+            n->touched = true;
+            ask(m, CHANGE_REMOVE, n->address, "");
+            return true;
+        }
+    }
+    return false;
+}
+
 static void begin_change(struct members *m)
 {
     struct sim_world *w = m->w;

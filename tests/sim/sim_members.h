@@ -17,6 +17,10 @@ struct members {
 
 /* Between steps: goes on with the change that is asked for, or begins one (begin: may it?). */
 void members_turn(struct members *m, bool begin);
+/* Asks for one change, for a drill; false: there is no node for it, or none to ask. Before one is
+ * added, the machines of all who are not members are emptied. */
+bool members_ask_add(struct members *m);
+bool members_ask_remove(struct members *m); /* one that does not lead */
 /* All is well: nothing is open any more, and no member has lost its disk. */
 bool members_finished(struct members *m);
 

@@ -178,6 +178,10 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
             drill_slow_snapshot(&r.w, r.clients);
             well = run_to_the_end(&r);
         }
+        if (well && r.w.founders <= 2 && r.plan.members) {
+            drill_sole_voter(&r.w, r.clients, &r.faults.members);
+            well = run_to_the_end(&r);
+        }
         if (well && r.plan.quiet_ms > 0) {
             clients_go_on(r.clients);
             run_quiet(&r);
