@@ -6,23 +6,33 @@
 
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/json.h"
 #include "policy/lua_json.h"
 
 /* ---- Writing fast --------------------------------------------------------------------
  *
  * An order is rendered for every booking. The generic functions of base/json.h look at each
- * key and at the byte before it; here keys are literals with their commas, copied as they are. */
+ * key and at the byte before it; here keys are literals with their commas, copied as they are,
+ * and room is made once for each place, each line, and what stands before and behind them.
+ *
+ * `to` is where the next byte goes, behind b->len; NULL once there is no memory. */
 
-#define LIT(out, text) put_bytes(out, text, sizeof(text) - 1)
+#define LIT(to, text)    ((uint8_t *)memcpy(to, text, sizeof(text) - 1) + sizeof(text) - 1)
+/* Each byte of a text becomes six at most: \u00xx. */
+#define TEXT_ROOM(bytes) (6 * (bytes))
+/* Keys, quotes and numbers of one part; the longest has some 160 bytes. */
+#define PART_ROOM        256
 
-static inline void put_bytes(struct buf *b, const char *bytes, size_t n)
+static uint8_t *make_room(struct buf *b, uint8_t *to, size_t more)
 {
-    if (b->cap - b->len < n && !buf_reserve(b, n)) {
-        return;
-    }
-    memcpy(b->data + b->len, bytes, n);
-    b->len += n;
+    b->len = (size_t)(to - b->data);
+    return buf_reserve(b, more) ? b->data + b->len : NULL;
+}
+
+static inline uint8_t *room(struct buf *b, uint8_t *to, size_t more)
+{
+    return (size_t)(b->data + b->cap - to) >= more ? to : make_room(b, to, more);
 }
 
 /* At c - ' ': the characters that stand in a JSON string as they are; 0 for all others. */
@@ -30,154 +40,201 @@ static const char plain_json[256] = " !\0#$%&'()*+,-./0123456789:;<=>?"
                                     "@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\0]^_"
                                     "`abcdefghijklmnopqrstuvwxyz{|}~";
 
-/* A JSON string; one that needs escapes takes the general way. */
-static inline void put_text(struct buf *b, struct span s)
+static uint8_t *put_escaped(uint8_t *to, struct span s)
 {
-    if (b->cap - b->len < s.len + 2 && !buf_reserve(b, s.len + 2)) {
-        return;
-    }
-    uint8_t *to = b->data + b->len;
-    *to++ = '"';
+    struct buf room = { to, 0, TEXT_ROOM(s.len) + 2, false };
+    json_put_string(&room, s);
+    ASSERT(room.data == to && !room.failed);
+    return to + room.len;
+}
+
+/* A JSON string; one that needs escapes takes the general way. */
+static inline uint8_t *put_text(uint8_t *to, struct span s)
+{
+    uint8_t *at = to;
+    *at++ = '"';
     for (size_t i = 0; i < s.len; i++) {
         char c = plain_json[(uint8_t)(s.data[i] - ' ')];
         if (c == 0) {
-            json_put_string(b, s);
-            return;
+            return put_escaped(to, s);
         }
-        *to++ = (uint8_t)c;
+        *at++ = (uint8_t)c;
     }
-    *to = '"';
-    b->len += s.len + 2;
+    *at++ = '"';
+    return at;
 }
 
-static inline void put_number(struct buf *b, int64_t v)
+static inline uint8_t *put_number(uint8_t *to, int64_t v)
 {
     if (v >= 0 && v < 10) {
-        char digit = (char)('0' + v);
-        put_bytes(b, &digit, 1);
-    } else {
-        json_put_int(b, v);
+        *to = (uint8_t)('0' + v);
+        return to + 1;
     }
+    struct buf room = { to, 0, 24, false };
+    json_put_int(&room, v);
+    return to + room.len;
 }
 
-/* [,]"key":text or null, the key with its punctuation given */
-#define TEXT_OR_NULL(out, key, text)                                                               \
-    do {                                                                                           \
-        LIT(out, key);                                                                             \
-        if ((text).len > 0) {                                                                      \
-            put_text(out, text);                                                                   \
-        } else {                                                                                   \
-            LIT(out, "null");                                                                      \
-        }                                                                                          \
-    } while (0)
+static inline uint8_t *put_text_or_null(uint8_t *to, struct span s)
+{
+    return s.len > 0 ? put_text(to, s) : LIT(to, "null");
+}
 
 /* {"event":..,"seat":..[,"count":..][,"type":..]} */
-static void put_place(struct buf *out, const struct event *ev, uint32_t number, uint32_t count,
-                      struct span type)
+static uint8_t *put_place(struct buf *out, uint8_t *to, const struct event *ev, uint32_t number,
+                          uint32_t count, struct span type)
 {
-    if (ev != NULL) {
-        LIT(out, "{\"event\":");
-        put_text(out, ev->id);
-        LIT(out, ",\"seat\":");
-        put_text(out, place_label(ev, number));
-    } else {
-        LIT(out, "{\"event\":null,\"seat\":null");
+    struct span none = { NULL, 0 };
+    struct span id = ev != NULL ? ev->id : none,
+                label = ev != NULL ? place_label(ev, number) : none;
+    to = room(out, to, PART_ROOM + TEXT_ROOM(id.len + label.len + type.len));
+    if (to == NULL) {
+        return NULL;
     }
+    to = LIT(to, "{\"event\":");
+    to = put_text_or_null(to, id);
+    to = LIT(to, ",\"seat\":");
+    to = put_text_or_null(to, label);
     if (number & PLACE_AREA) {
-        LIT(out, ",\"count\":");
-        put_number(out, count);
+        to = LIT(to, ",\"count\":");
+        to = put_number(to, count);
     }
     if (type.len > 0) {
-        LIT(out, ",\"type\":");
-        put_text(out, type);
+        to = LIT(to, ",\"type\":");
+        to = put_text(to, type);
     }
-    LIT(out, "}");
+    return LIT(to, "}");
 }
 
-static void put_lines(struct buf *out, struct store *s, const struct order *o)
+/* {"event":..,"category":..[,"type":..],"count":..,"price":..,"total":..} */
+static uint8_t *put_line(struct buf *out, uint8_t *to, struct store *s, const struct order_line *l)
+{
+    const struct event *ev = store_event_number(s, l->event);
+    struct span category = { NULL, 0 }, type = { NULL, 0 };
+    if (ev != NULL) {
+        category = chart_category_name(ev->chart, l->category);
+    }
+    if (l->type != 0) {
+        type = store_name(s, l->type);
+    }
+    size_t texts = (ev != NULL ? ev->id.len : 0) + category.len + type.len;
+    to = room(out, to, PART_ROOM + TEXT_ROOM(texts));
+    if (to == NULL) {
+        return NULL;
+    }
+    if (ev != NULL) {
+        to = LIT(to, "{\"event\":");
+        to = put_text(to, ev->id);
+        to = LIT(to, ",\"category\":");
+        to = put_text(to, category);
+    } else {
+        to = LIT(to, "{\"event\":null");
+    }
+    if (l->type != 0) {
+        to = LIT(to, ",\"type\":");
+        to = put_text(to, type);
+    }
+    to = LIT(to, ",\"count\":");
+    to = put_number(to, l->count);
+    to = LIT(to, ",\"price\":");
+    to = put_number(to, l->each);
+    to = LIT(to, ",\"total\":");
+    to = put_number(to, l->total);
+    return LIT(to, "}");
+}
+
+/* A comma before each but the first: the part before it has left room. */
+static uint8_t *put_lines(struct buf *out, uint8_t *to, struct store *s, const struct order *o)
 {
     struct order_line lines[ORDER_LINES_MAX];
     uint32_t n = order_lines(s, o, lines);
-    LIT(out, ",\"lines\":[");
-    for (uint32_t i = 0; i < n; i++) {
-        const struct order_line *line = &lines[i];
-        const struct event *ev = store_event_number(s, line->event);
-        if (i > 0) {
-            LIT(out, ",");
-        }
-        if (ev != NULL) {
-            LIT(out, "{\"event\":");
-            put_text(out, ev->id);
-            LIT(out, ",\"category\":");
-            put_text(out, chart_category_name(ev->chart, line->category));
-        } else {
-            LIT(out, "{\"event\":null");
-        }
-        if (line->type != 0) {
-            LIT(out, ",\"type\":");
-            put_text(out, store_name(s, line->type));
-        }
-        LIT(out, ",\"count\":");
-        put_number(out, line->count);
-        LIT(out, ",\"price\":");
-        put_number(out, line->each);
-        LIT(out, ",\"total\":");
-        put_number(out, line->total);
-        LIT(out, "}");
+    for (uint32_t i = 0; i < n && to != NULL; i++) {
+        *to = ',';
+        to = put_line(out, to + (i > 0), s, &lines[i]);
     }
-    LIT(out, "]");
+    return to;
 }
 
-static void put_seats(struct buf *out, struct store *s, const struct order *o)
+static uint8_t *put_seats(struct buf *out, uint8_t *to, struct store *s, const struct order *o)
 {
     const struct event *ev = NULL;
-    LIT(out, ",\"seats\":[");
-    for (uint32_t i = 0; i < o->places_count; i++) {
+    for (uint32_t i = 0; i < o->places_count && to != NULL; i++) {
         const struct place *p = &o->places[i];
         if (ev == NULL || ev->number != p->event) {
             ev = store_event_number(s, p->event);
         }
-        if (i > 0) {
-            LIT(out, ",");
-        }
-        put_place(out, ev, p->number, p->count,
-                  p->type != 0 ? store_name(s, p->type) : span_make(NULL, 0));
+        *to = ',';
+        to = put_place(out, to + (i > 0), ev, p->number, p->count,
+                       p->type != 0 ? store_name(s, p->type) : span_make(NULL, 0));
     }
-    LIT(out, "]");
+    return to;
+}
+
+/* {"order":..,"status":..,"customer":..,"expires_at":..,"seats":[ */
+static uint8_t *put_head(struct buf *out, const struct order *o)
+{
+    struct span id = order_id(o), customer = order_customer(o);
+    if (!buf_reserve(out, PART_ROOM + TEXT_ROOM(id.len + customer.len))) {
+        return NULL;
+    }
+    uint8_t *to = out->data + out->len;
+    to = LIT(to, "{\"order\":");
+    to = put_text(to, id);
+    to = LIT(to, ",\"status\":");
+    to = put_text(to, span_of(order_status_name(o->status)));
+    to = LIT(to, ",\"customer\":");
+    to = put_text(to, customer);
+    to = LIT(to, ",\"expires_at\":");
+    to = o->expires_ms > 0 ? put_number(to, (int64_t)o->expires_ms) : LIT(to, "null");
+    return LIT(to, ",\"seats\":[");
+}
+
+/* ],"price":..,"currency":..,"metadata":..[,"index":..]} */
+static uint8_t *put_tail(struct buf *out, uint8_t *to, const struct order *o, struct span currency,
+                         uint64_t index)
+{
+    struct span metadata = order_metadata(o);
+    to = room(out, to, PART_ROOM + TEXT_ROOM(currency.len) + metadata.len);
+    if (to == NULL) {
+        return NULL;
+    }
+    to = LIT(to, "],\"price\":");
+    to = put_number(to, o->price);
+    to = LIT(to, ",\"currency\":");
+    to = put_text_or_null(to, currency);
+    to = LIT(to, ",\"metadata\":");
+    if (metadata.len > 0) {
+        to = (uint8_t *)memcpy(to, metadata.data, metadata.len) + metadata.len;
+    } else {
+        to = LIT(to, "null");
+    }
+    if (index > 0) {
+        to = LIT(to, ",\"index\":");
+        to = put_number(to, (int64_t)index);
+    }
+    return LIT(to, "}");
 }
 
 void render_order(struct buf *out, struct store *s, const struct order *o, uint64_t index)
 {
-    struct span currency = order_currency(s, o), metadata = order_metadata(o);
-    (void)buf_reserve(out, 400 + metadata.len);
-    LIT(out, "{\"order\":");
-    put_text(out, order_id(o));
-    LIT(out, ",\"status\":");
-    put_text(out, span_of(order_status_name(o->status)));
-    LIT(out, ",\"customer\":");
-    put_text(out, order_customer(o));
-    if (o->expires_ms > 0) {
-        LIT(out, ",\"expires_at\":");
-        put_number(out, (int64_t)o->expires_ms);
+    uint8_t *to = put_head(out, o);
+    to = to != NULL ? put_seats(out, to, s, o) : NULL;
+    to = to != NULL ? room(out, to, PART_ROOM) : NULL;
+    to = to != NULL ? put_lines(out, LIT(to, "],\"lines\":["), s, o) : NULL;
+    to = to != NULL ? put_tail(out, to, o, order_currency(s, o), index) : NULL;
+    if (to != NULL) {
+        out->len = (size_t)(to - out->data);
+    }
+}
+
+static void field_or_null(struct buf *out, const char *key, struct span text)
+{
+    if (text.len > 0) {
+        json_field_string(out, key, text);
     } else {
-        LIT(out, ",\"expires_at\":null");
+        json_put_key(out, key);
+        buf_put(out, "null", 4);
     }
-    put_seats(out, s, o);
-    put_lines(out, s, o);
-    LIT(out, ",\"price\":");
-    put_number(out, o->price);
-    TEXT_OR_NULL(out, ",\"currency\":", currency);
-    if (metadata.len > 0) {
-        LIT(out, ",\"metadata\":");
-        put_bytes(out, metadata.data, metadata.len);
-    } else {
-        LIT(out, ",\"metadata\":null");
-    }
-    if (index > 0) {
-        LIT(out, ",\"index\":");
-        put_number(out, (int64_t)index);
-    }
-    LIT(out, "}");
 }
 
 void render_event(struct buf *out, const struct event *ev, uint64_t index)
@@ -186,8 +243,8 @@ void render_event(struct buf *out, const struct event *ev, uint64_t index)
     json_field_string(out, "event", ev->id);
     json_field_string(out, "status", span_of(ev->open ? "open" : "closed"));
     json_field_string(out, "chart", ev->chart_id);
-    TEXT_OR_NULL(out, ",\"rules\":", ev->ruleset);
-    TEXT_OR_NULL(out, ",\"currency\":", ev->currency);
+    field_or_null(out, "rules", ev->ruleset);
+    field_or_null(out, "currency", ev->currency);
     json_put_key(out, "attributes");
     if (ev->attributes.len > 0) {
         buf_put(out, ev->attributes.data, ev->attributes.len);
@@ -218,6 +275,18 @@ static struct span place_type(lua_State *L, int index)
     return type;
 }
 
+static void render_place(struct buf *out, const struct event *ev, uint32_t number, uint32_t count,
+                         struct span type)
+{
+    if (!buf_reserve(out, PART_ROOM)) {
+        return;
+    }
+    uint8_t *to = put_place(out, out->data + out->len, ev, number, count, type);
+    if (to != NULL) {
+        out->len = (size_t)(to - out->data);
+    }
+}
+
 static bool render_indexed(lua_State *L, int index, struct buf *out, uint64_t log_index)
 {
     const struct object *o = lua_touserdata(L, index);
@@ -232,9 +301,9 @@ static bool render_indexed(lua_State *L, int index, struct buf *out, uint64_t lo
     case OBJECT_PLACE: {
         (void)object_check(L, index, (enum object_kind)o->kind);
         bool place = o->kind == OBJECT_PLACE;
-        put_place(out, vm_event(L, o->event),
-                  o->kind == OBJECT_AREA ? o->number | PLACE_AREA : o->number, o->count,
-                  place ? place_type(L, index) : span_make(NULL, 0));
+        render_place(out, vm_event(L, o->event),
+                     o->kind == OBJECT_AREA ? o->number | PLACE_AREA : o->number, o->count,
+                     place ? place_type(L, index) : span_make(NULL, 0));
         break;
     }
     case OBJECT_JSON:
