@@ -264,7 +264,7 @@ enum best_field {
 };
 
 /* Reads the table [2] into the search; [3] event(s), [4] leaves, [5] score, [6] category,
- * [7] also. */
+ * [7] also, [8] customer: rules may empty the table. */
 static int read_arguments(struct search *s)
 {
     static const char *const names[] = { "event", "customer", "count", "category", "leaves",
@@ -273,12 +273,15 @@ static int read_arguments(struct search *s)
     lua_Integer count = 0;
     int orphans = -1;
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 7);
+    lua_settop(L, 8);
     lua_pushnil(L);
     for (int i; (i = vm_fields_next(L, 2, names, "tx:best")) >= 0; lua_pop(L, 1)) {
         switch ((enum best_field)i) {
         case BEST_EVENT: lua_copy(L, -1, 3); break;
-        case BEST_CUSTOMER: s->customer = vm_check_span(L, -1, "customer"); break;
+        case BEST_CUSTOMER:
+            s->customer = vm_check_span(L, -1, "customer");
+            lua_copy(L, -1, 8);
+            break;
         case BEST_COUNT: count = vm_check_integer(L, -1, "count"); break;
         case BEST_CATEGORY:
             (void)vm_check_span(L, -1, "category");

@@ -190,21 +190,26 @@ void places_resolve(lua_State *L, struct place_list *list, struct span word, boo
 
 /* ---- Lua values -> places -------------------------------------------------------------- */
 
+static struct places *places_init(struct places *p, uint32_t count, struct place *place,
+                                  struct span *type)
+{
+    *p = (struct places){ count, false, place, type };
+    memset(place, 0, count * sizeof(*place));
+    memset(type, 0, count * sizeof(*type));
+    return p;
+}
+
 struct places *places_new(lua_State *L, uint32_t count)
 {
     size_t bytes = sizeof(struct places) + count * (sizeof(struct place) + sizeof(struct span));
     struct places *p = lua_newuserdatauv(L, bytes, 1);
-    p->count = count;
-    p->typed = false;
-    p->place = (struct place *)(p + 1);
-    p->type = (struct span *)(p->place + count);
-    memset(p->place, 0, count * sizeof(*p->place));
-    memset(p->type, 0, count * sizeof(*p->type));
-    return p;
+    struct place *place = (struct place *)(p + 1);
+    return places_init(p, count, place, (struct span *)(place + count));
 }
 
-/* One place from the object on top; its type's text stays alive with the object. */
-static void place_of_object(lua_State *L, struct places *out, uint32_t i)
+/* One place from the object on top. Its type's text is kept alive in a table at `texts`, which is
+ * made for the first: a rule may take the object out of the script's list. */
+static void place_of_object(lua_State *L, struct places *out, uint32_t i, int texts)
 {
     const struct object *o = lua_touserdata(L, -1);
     if (o == NULL ||
@@ -218,13 +223,20 @@ static void place_of_object(lua_State *L, struct places *out, uint32_t i)
     out->place[i].number = o->kind == OBJECT_AREA ? o->number | PLACE_AREA : o->number;
     out->place[i].count = o->count > 0 ? o->count : 1;
     out->place[i].price = o->price;
-    if (o->kind == OBJECT_PLACE && lua_getiuservalue(L, -1, 1) == LUA_TSTRING) {
-        out->type[i] = vm_to_span(L, -1);
+    if (o->kind != OBJECT_PLACE) {
+        return;
+    }
+    if (lua_getiuservalue(L, -1, 1) != LUA_TSTRING) {
+        lua_pop(L, 1);
+        return;
+    }
+    if (!out->typed) {
+        lua_newtable(L);
+        lua_replace(L, texts);
         out->typed = true;
     }
-    if (o->kind == OBJECT_PLACE) {
-        lua_pop(L, 1);
-    }
+    out->type[i] = vm_to_span(L, -1);
+    lua_rawseti(L, texts, (lua_Integer)i + 1);
 }
 
 /* Replaces the table {seat=|area=, event=, type=, count=} on top by a place. */
@@ -312,6 +324,12 @@ static bool all_objects(lua_State *L, int index, lua_Integer n)
 
 struct places *places_read(lua_State *L, int index, const struct event *ev)
 {
+    return places_read_into(L, index, ev, NULL);
+}
+
+struct places *places_read_into(lua_State *L, int index, const struct event *ev,
+                                struct places_room *room)
+{
     index = lua_absindex(L, index);
     int type = lua_type(L, index);
     if (type == LUA_TUSERDATA || type == LUA_TSTRING) {
@@ -333,13 +351,18 @@ struct places *places_read(lua_State *L, int index, const struct event *ev)
     if (n > ORDER_SEATS_MAX) {
         vm_refusef(L, ERR_TOOBIG, "at most %d places at once", ORDER_SEATS_MAX);
     }
-    struct places *p = places_new(L, (uint32_t)n);
-    lua_pushvalue(L, index); /* keeps the types' texts alive */
-    lua_setiuservalue(L, -2, 1);
+    bool own = room == NULL || n > PLACES_FEW;
+    struct places *p = own ? places_new(L, (uint32_t)n)
+                           : places_init(&room->places, (uint32_t)n, room->place, room->type);
+    lua_pushnil(L);
+    int texts = lua_gettop(L);
     for (uint32_t i = 0; i < (uint32_t)n; i++) {
         lua_rawgeti(L, index, (lua_Integer)i + 1);
-        place_of_object(L, p, i);
+        place_of_object(L, p, i, texts);
         lua_pop(L, 1);
+    }
+    if (own) {
+        lua_setiuservalue(L, -2, 1);
     }
     return p;
 }

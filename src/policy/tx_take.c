@@ -20,6 +20,7 @@ struct taking {
     struct places *places;
     bool rules, priced;
     char id[ORDER_ID_BYTES], old_id[ID_BYTES_MAX];
+    struct places_room room;
 };
 
 /* Every numbered seat is free, or given up by the same request. */
@@ -141,7 +142,8 @@ enum take_field {
     TAKE_LATE
 };
 
-/* tx:take{...} -> order. [1] tx, [2] the table, [3] seats, [4] event, [5] late */
+/* tx:take{...} -> order. [1] tx, [2] the table, [3] seats, [4] event, [5] late, [6] customer,
+ * [7] metadata: a rule may empty the table while its texts are still needed. */
 static int do_take(lua_State *L)
 {
     static const char *const names[] = { "customer", "seats", "hold", "metadata", "rules",
@@ -154,16 +156,22 @@ static int do_take(lua_State *L)
     bool held = false;
     (void)object_check(L, 1, OBJECT_TX);
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 5);
+    lua_settop(L, 7);
     lua_pushnil(L);
     for (int i; (i = vm_fields_next(L, 2, names, "tx:take")) >= 0; lua_pop(L, 1)) {
         switch ((enum take_field)i) {
-        case TAKE_CUSTOMER: t.f.customer = vm_check_span(L, -1, "customer"); break;
+        case TAKE_CUSTOMER:
+            t.f.customer = vm_check_span(L, -1, "customer");
+            lua_copy(L, -1, 6);
+            break;
         case TAKE_HOLD:
             hold = vm_check_duration(L, -1, "hold");
             held = true;
             break;
-        case TAKE_METADATA: t.f.text = vm_check_json(L, -1, "metadata"); break;
+        case TAKE_METADATA:
+            t.f.text = vm_check_json(L, -1, "metadata");
+            lua_copy(L, -1, 7);
+            break;
         case TAKE_RULES: t.rules = lua_toboolean(L, -1); break;
         case TAKE_OVERBOOK: t.f.overbook = lua_toboolean(L, -1); break;
         case TAKE_SEATS: lua_copy(L, -1, 3); break;
@@ -175,7 +183,7 @@ static int do_take(lua_State *L)
     if (!lua_isnil(L, 5)) {
         late_order(L, &t, 5);
     }
-    t.places = places_read(L, 3, ev);
+    t.places = places_read_into(L, 3, ev, &t.room);
     for (uint32_t i = 0; i < t.places->count && !t.f.late; i++) {
         t.places->place[i].price = 0;
     }
@@ -214,11 +222,14 @@ static int do_take(lua_State *L)
 
 /* ---- confirm and reseat ------------------------------------------------------------------ */
 
-/* Reads the optional last argument {rules=, metadata=, overbook=}. */
+/* Reads the optional last argument {rules=, metadata=, overbook=}. [-0, +1] what keeps the metadata
+ * alive: a rule may empty the table. */
 static void options(lua_State *L, int index, struct taking *t, const char *what)
 {
     static const char *const names[] = { "rules", "metadata", "overbook", NULL };
     t->rules = true;
+    lua_pushnil(L);
+    int text = lua_gettop(L);
     if (lua_isnoneornil(L, index)) {
         return;
     }
@@ -229,6 +240,7 @@ static void options(lua_State *L, int index, struct taking *t, const char *what)
             t->rules = lua_toboolean(L, -1);
         } else if (i == 1) {
             t->f.text = vm_check_json(L, -1, "metadata");
+            lua_copy(L, -1, text);
         } else {
             t->f.overbook = lua_toboolean(L, -1);
         }

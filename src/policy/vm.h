@@ -220,11 +220,21 @@ struct places {
     uint32_t count;
     bool typed;
     struct place *place;
-    struct span *type; /* points into strings that live in the argument */
+    struct span *type; /* points into strings that live as long as what was pushed with it */
 };
 /* Reads a seats argument (list or one) at `index`; `ev` is where labels are looked up
  * (may be NULL). Pushes the userdata that owns the memory. [-0, +1] */
 struct places *places_read(lua_State *L, int index, const struct event *ev);
+/* The same for a caller that is done with them when it returns: few places lie in its own `room`,
+ * and the measured path makes no object for them. [-0, +1] */
+#define PLACES_FEW 8
+struct places_room {
+    struct places places;
+    struct place place[PLACES_FEW];
+    struct span type[PLACES_FEW];
+};
+struct places *places_read_into(lua_State *L, int index, const struct event *ev,
+                                struct places_room *room);
 struct places *places_new(lua_State *L, uint32_t count); /* [-0, +1] */
 /* Pushes a list of place objects. [-0, +1] */
 void places_push(lua_State *L, const struct places *p);

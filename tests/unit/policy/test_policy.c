@@ -508,6 +508,62 @@ static void test_words(void **state)
          { "t 9 A1", "!NOTFOUND event '9'" }, { "book 1 ann A1..A4 FLOOR*21", "!TAKEN FLOOR" });
 }
 
+/* Texts that need escapes, in every part of an order's answer, as long as they may be. */
+static void test_escapes(void **state)
+{
+    (void)state;
+#define QUOTES "''''''''''''''''''''''''''''''''''''''''"
+#define LONG   QUOTES QUOTES QUOTES "''''''''" /* 128 bytes */
+    PLAY(HOUSE, { "book 1 " LONG " A1=" QUOTES " A2=" QUOTES " FLOOR*12=" QUOTES, "{}" },
+         { "add-event " LONG " [{'row':'A','seats':9,'category':'stalls'}]", "{}" },
+         { "book 1 ''' A3=''", "{'customer':'\\'\\'\\'','seats':[{'event':'1','seat':'A3',"
+                               "'type':'\\'\\''}],'lines':[{'type':'\\'\\'','count':1}]}" },
+         { "book " LONG " ann A1", "{'seats':[{'seat':'A1'}]}" });
+}
+
+/* A rule that empties the script's own list, and garbage enough for what was in it to be used
+ * again: the ticket types are still those that were asked for. */
+static void test_list_emptied_by_rule(void **state)
+{
+    (void)state;
+#define TYPE "child-of-a-member-of-the-friends-of-the-house"
+    PLAY(HOUSE,
+         { DO("rules = { function() for i = #kept, 1, -1 do kept[i] = nil end local t = {} "
+              "for i = 1, 30000 do t[i % 100] = 'ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ' .. 10000 "
+              "+ i "
+              "end end },",
+              "kept = req.seats return tx:take { customer = 'c', seats = kept }"),
+           "" },
+         { "t 1 A1=" TYPE " A2", "{'seats':[{'seat':'A1','type':'" TYPE "'},{'seat':'A2'}]}" });
+}
+
+/* The same for the texts of the script's own table. */
+static void test_table_emptied_by_rule(void **state)
+{
+    (void)state;
+#define EMPTY                                                                                      \
+    "rules = { { on = { 'take', 'confirm' }, check = function(tx, ask) if kept then "              \
+    "kept.customer, kept.metadata = nil, nil end local t = {} for i = 1, 30000 do "                \
+    "t[i % 100] = 'ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ' .. 10000 + i end "                     \
+    "if kept and kept.count and ask.gains[1].label:find 'A' then deny('not ' .. ask.customer) "    \
+    "end if ask.customer:find 'Z' then deny 'somebody else' end end } },"
+    PLAY(HOUSE,
+         { DO(EMPTY, "if req.mode == 'best' then kept = { count = 2, event = req.event } "
+                     "kept.customer = ('c'):rep(50) local seats = tx:best(kept) or {} kept = nil "
+                     "return { n = #seats } end "
+                     "if req.mode == 'confirm' then local o = tx:take { customer = 'c', seats = "
+                     "req.seats, hold = 9000 } kept = {} kept.metadata = '{\"n\":\"' .. "
+                     "('m'):rep(40) .. '\"}' return tx:confirm(o, kept) end "
+                     "kept = { seats = req.seats } kept.customer = ('c'):rep(50) "
+                     "kept.metadata = '{\"n\":\"' .. ('m'):rep(40) .. '\"}' return tx:take(kept)"),
+           "" },
+         { "t 1 --mode best", "{'n':2}" },
+         { "t 1 A2 --mode confirm",
+           "{'metadata':{'n':'mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm'}}" },
+         { "t 1 A1", "{'customer':'cccccccccccccccccccccccccccccccccccccccccccccccccc',"
+                     "'metadata':{'n':'mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm'}}" });
+}
+
 /* A bundle: modules, one instance each; what is wrong with it is said with file and line. */
 static void test_bundles(void **state)
 {
@@ -737,6 +793,9 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_words),
+        cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_list_emptied_by_rule),
+        cmocka_unit_test(test_table_emptied_by_rule),
         cmocka_unit_test(test_bundles),
         cmocka_unit_test(test_bundle_commands),
         cmocka_unit_test(test_policy_put),
