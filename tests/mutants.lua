@@ -55,6 +55,14 @@ return {
         test = "test_journal", case = "test_direct_writes",
     },
     {
+        name = "part-of-block-written", breaks = "what stands before the new records is not read again",
+        file = "src/raftio/journal_segment.c",
+        from = "ops->file_write(w->file, range_begin(w), w->range.data, len, e);",
+        to = "ops->file_write(w->file, w->range_at, w->range.data + (w->range_at - range_begin(w)),\n" ..
+            "                             len - (w->range_at - range_begin(w)), e);",
+        test = "test_journal", case = "test_direct_writes",
+    },
+    {
         name = "vote-not-synced", breaks = "term and vote are durable before they are acknowledged",
         file = "src/raftio/journal_vote.c",
         from = "return rc != 0 ? rc : s->env->ops->file_sync(f, e);", to = "return rc;",

@@ -6,7 +6,8 @@ return {
         -- docs/engine.md, traps 1, 2, 3 and 15
         "change-not-first", "sole-voter-keeps-term", "rejection-in-transfer", "late-rejection-believed",
         -- journal
-        "log-not-synced", "direct-write-not-synced", "block-read-again", "vote-not-synced", "segment-name-not-synced",
+        "log-not-synced", "direct-write-not-synced", "block-read-again", "part-of-block-written",
+        "vote-not-synced", "segment-name-not-synced",
         -- cluster
         "vote-after-message", "cut-append-vouches", "read-without-round", "speculation-kept",
         "ready-too-early", "majority-founds",
@@ -15,13 +16,6 @@ return {
         -- store
         "undo-in-wrong-order", "seat-sold-twice",
         "results-not-in-snapshot", "snapshot-of-speculation",
-    },
-    {
-        name = "part-of-block-written", breaks = "what stands before the new records is not read again",
-        file = "src/raftio/journal_segment.c",
-        from = "ops->file_write(w->file, range_begin(w), w->range.data, len, e);",
-        to = "ops->file_write(w->file, w->range_at, w->range.data + (w->range_at - range_begin(w)),\n" ..
-            "                             len - (w->range_at - range_begin(w)), e);",
     },
     {
         name = "request-id-forgotten", breaks = "a request id has one effect",

@@ -42,15 +42,9 @@ static int count_sync(struct env_file *f, struct error *e)
     return real->file_sync(f, e);
 }
 
-static int count_write(struct env_file *f, uint64_t at, const void *data, size_t len,
-                       struct error *e)
-{
-    writes++;
-    return real->file_write(f, at, data, len, e);
-}
-
 /* With garble_parts: whoever reads a part of a segment, after all of it has been read and
- * checked, is given other bytes than were checked. Some disks do that. */
+ * checked, is given other bytes than were checked. Some disks do that, and then also to the kernel,
+ * which reads the rest of a block of which a part is written. */
 static int garble_part(struct env_file *f, uint64_t at, void *out, size_t len, size_t *got,
                        struct error *e)
 {
@@ -61,6 +55,21 @@ static int garble_part(struct env_file *f, uint64_t at, void *out, size_t len, s
         *(uint8_t *)out ^= 1;
     }
     return rc;
+}
+
+static int count_write(struct env_file *f, uint64_t at, const void *data, size_t len,
+                       struct error *e)
+{
+    uint64_t size = 0;
+    size_t got = 0;
+    uint8_t before;
+    writes++;
+    int rc = real->file_size(f, &size, e);
+    if (rc == 0 && garble_parts && size >= 64 * 1024 && at % 4096 != 0) {
+        rc = garble_part(f, at - 1, &before, 1, &got, e);
+        rc = rc != 0 ? rc : real->file_write(f, at - 1, &before, 1, e);
+    }
+    return rc != 0 ? rc : real->file_write(f, at, data, len, e);
 }
 
 static int count_allocate(struct env_file *f, uint64_t bytes, struct error *e)
