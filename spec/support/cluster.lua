@@ -20,12 +20,17 @@ function M.directory()
     return path
 end
 
+local given = {} -- ports: the system may choose the same one again at once
+
 --- A port nobody listens on now.
 function M.free_port()
     local server = assert(socket.bind("127.0.0.1", 0))
     local _, port = server:getsockname()
     server:close()
-    return math.tointeger(tonumber(port))
+    port = math.tointeger(tonumber(port))
+    if given[port] then return M.free_port() end
+    given[port] = true
+    return port
 end
 
 local write = require("spec.support.files").write
