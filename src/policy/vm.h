@@ -153,6 +153,7 @@ void objects_open(lua_State *L);
 void objects_begin(struct policy *p); /* a new call: everything older is dead */
 struct object *object_check(lua_State *L, int index, enum object_kind kind);
 struct object *object_test(lua_State *L, int index, enum object_kind kind); /* or NULL */
+/* Raises when the call that the object was made in has ended (O1 of object.c). */
 void object_check_alive(lua_State *L, const struct object *o);
 const char *object_kind_name(int kind);
 

@@ -1,4 +1,5 @@
-/* See sim_drill.h. White box: it looks at how often the core has asked, which no client can see. */
+/* See sim_drill.h. White box: one drill looks at how often the core has asked, which no client can
+ * see; what the other brings about is judged by the run's end. */
 #include "sim_drill.h"
 
 #include "cluster/internal.h"
