@@ -14,13 +14,13 @@ end
 --- Everything of the cluster that a user can see, with what is different by nature left out.
 local function contents(c, i)
     local all = { events = {} }
-    for _, event in ipairs(c:must(i, "events")) do
-        local seats = c:must(i, "seats", event.event)
+    for _, event in ipairs(c:must(i, "events", "--linearizable")) do
+        local seats = c:must(i, "seats", event.event, "--linearizable")
         all.events[event.event] = { event = event, taken = seats.taken, counts = seats.counts }
     end
     all.orders = c:must(i, "orders", "--linearizable")
     for _, order in ipairs(all.orders) do all[order.order] = c:must(i, "order", order.order) end
-    for _, key in ipairs(c:must(i, "keys")) do all["kv " .. key] = c:must(i, "get", key) end
+    for _, key in ipairs(c:must(i, "keys", "--linearizable")) do all["kv " .. key] = c:must(i, "get", key) end
     return all
 end
 
@@ -223,7 +223,7 @@ describe("a backup", function()
         assert.are.equal(0, status, err)
         new:start(1)
         new:ready()
-        local taken = new:must(1, "seats", "2").taken
+        local taken = new:must(1, "seats", "2", "--linearizable").taken
         for seat, order in pairs(acknowledged) do
             assert.are.equal("booked", taken[seat], seat .. " was acknowledged before the backup began")
             assert.are.equal(seat, new:must(1, "order", order).seats[1].seat)

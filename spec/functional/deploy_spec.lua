@@ -268,12 +268,12 @@ describe("policy deploy", function()
         assert.equal(before + 1, c:must(leader, "policies")[1].version)
         -- Orders behind the deploy's entry were judged by it, those before it were not.
         local at = 0
-        for _, order in ipairs(c:must(1, "orders", "--event", "load")) do
+        for _, order in ipairs(c:must(1, "orders", "--event", "load", "--linearizable")) do
             local why = c:must(1, "explain", order.order)
             assert.truthy(why.policy.version == before or why.policy.version == before + 1)
             if why.policy.version == before then at = math.max(at, why.changed_index) end
         end
-        for _, order in ipairs(c:must(1, "orders", "--event", "load")) do
+        for _, order in ipairs(c:must(1, "orders", "--event", "load", "--linearizable")) do
             local why = c:must(1, "explain", order.order)
             if why.policy.version == before + 1 then assert.truthy(why.changed_index > at) end
         end

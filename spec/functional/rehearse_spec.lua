@@ -53,7 +53,7 @@ describe("policy rehearse", function()
     it("judges each request from the state it met, not from today's", function()
         -- Cid has one seat and asks for two: three were refused then, whatever becomes of cid's booking.
         refused("book", "1", "cid", "B2", "B3")
-        local order = c:must(1, "orders", "--customer", "cid")[1].order
+        local order = c:must(1, "orders", "--customer", "cid", "--linearizable")[1].order
         c:must(1, "cancel", order)
         local report = rehearse(1, policy(2, 500), "--last", "2")
         assert.same({ 2, 2 }, { report.requests, report.same })

@@ -189,7 +189,7 @@ describe("scripts", function()
             assert.equal(0, status, out .. err)
             assert.truthy(out:find("chart hall added: 6 seats in 1 zones", 1, true), out)
             assert.truthy(out:find("gold +2"), out)
-            assert.equal(6, c:must(1, "event", "concert").counts.free)
+            assert.equal(6, c:must(1, "event", "concert", "--linearizable").counts.free)
             status, out = shipped("import-pretix.lua", "hall", plan, "concert")
             assert.equal(1, status)
             assert.truthy(out:find("CONFLICT", 1, true), out)
@@ -199,7 +199,7 @@ describe("scripts", function()
         end)
 
         it("load-test an event and leave it as it was", function()
-            local before = c:must(1, "event", "1").counts
+            local before = c:must(1, "event", "1", "--linearizable").counts
             local status, out, err = usher({ "run", "lua/scripts/load-test.lua", "1", "15", "2", "-w", "json" },
                 nil, 60)
             assert.equal(0, status, out .. err)
