@@ -464,4 +464,16 @@ return {
         from = "            peer->cluster_id == 0) {", to = "            true) {",
         test = "test_member", case = "test_away_while_others_were_replaced",
     },
+    {
+        name = "own-write-unseen", breaks = "a session reads its own writes",
+        file = "src/service/read.c",
+        from = "return store_index(w->store) < *seen;", to = "return store_index(w->store) + 9 < *seen;",
+        test = "test_service_session", case = "test_own_writes",
+    },
+    {
+        name = "own-write-read-locally", breaks = "the leader is asked for a read that this node is too old for",
+        file = "src/service/forward.c",
+        from = "buf_put_varint(b, it->argc + it->ahead);", to = "it->ahead = false;\n    buf_put_varint(b, it->argc);",
+        test = "test_service_session", case = "test_own_writes",
+    },
 }

@@ -69,8 +69,8 @@ int usher_start(struct usher_node *node, char *error, size_t error_size);
 typedef void (*usher_answer)(void *arg, int ok, const char *text, size_t size);
 /* Any command (`usher help`), word by word, with the rights of an admin, on whatever node leads;
  * the callback comes exactly once, never from inside, at the latest when the node stops. A word
- * pair "--request", ID makes it safe to call again after UNKNOWN. 0, or -1: the node is not
- * running; then no callback comes. */
+ * pair "--request", ID makes it safe to call again after UNKNOWN. A read called after an answer
+ * shows what that answer told. 0, or -1: the node is not running; then no callback comes. */
 int usher_call(struct usher_node *node, size_t count, const char *const *words,
                usher_answer callback, void *arg);
 

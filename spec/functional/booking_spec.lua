@@ -80,6 +80,25 @@ describe("a cluster of three nodes", function()
         assert.truthy(why:find("^CONFLICT"), why)
     end)
 
+    it("shows a connection and a script what they wrote, on a follower too", function()
+        local at = c:follower()
+        local client = c:connect(at)
+        for i = 1, 20 do
+            assert(client:call("add-event", "own" .. i, '[{"row":"A","seats":2}]'))
+            assert(client:call("event", "own" .. i))
+        end
+        client:close()
+        cluster.write(c.dir .. "/own.lua", [[
+            for i = 1, 20 do
+                assert(usher.call("set", "own" .. i, "1"))
+                local seen = #assert(usher.call("keys", "own"))
+                if seen ~= i then error(seen .. " of " .. i) end
+            end]])
+        local status, out, err = process.run({ cluster.usher, "run", c.dir .. "/own.lua" },
+            { env = { USHER_ADDR = c.nodes[at].address } })
+        assert.equal(0, status, out .. err)
+    end)
+
     it("answers redis-cli, on a follower too", function()
         local port = tostring(c.nodes[c:follower()].port)
         local status, out = process.run { "redis-cli", "-p", port, "HOLD", "2", "ann", "A8", "A9" }

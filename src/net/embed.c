@@ -55,6 +55,8 @@ struct usher_node {
     enum usher_mode mode;
     struct listener_of *listeners;
     struct node *node;
+    uint64_t
+        seen_index; /* request.h: whoever calls through a handle reads what was answered there */
     uv_async_t wake;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -197,6 +199,7 @@ static struct waiting_call *call_new(struct usher_node *u, size_t count, const c
     w->node = u;
     w->request = (struct request){ .argv = w->argv,
                                    .argc = count,
+                                   .seen_index = &u->seen_index,
                                    .user = { .name = span_make("", 0), .access = ACCESS_ADMIN },
                                    .cb = on_answer,
                                    .arg = w };

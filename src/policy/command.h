@@ -107,6 +107,7 @@ struct call {
     bool dry_run;
     uint64_t min_index;   /* --min-index of reads */
     int read;             /* enum command_read, after --local/--linearizable */
+    bool any_age;         /* --local was given: not even a session's own writes are waited for */
     uint64_t args_digest; /* of command and values, for request ids */
     struct buf arena;
     struct buf argv; /* encoded: varint count, then bytes each; the command by its own name

@@ -247,6 +247,7 @@ static int common_option(struct parse *p, struct span name, struct span inlined,
         p->call->dry_run = true;
     } else {
         p->call->read = local ? READ_LOCAL : READ_LINEARIZABLE;
+        p->call->any_age = local;
     }
     put_word(p, p->argv[p->at]);
     return no_value(p, name, inlined);

@@ -24,6 +24,9 @@ struct request {
     request_cb cb;
     void *arg;
     uint64_t client; /* connection or task id, for monitor and cancel */
+    /* Of the session it belongs to: newest log index that an answer named; valid until cb, kept up
+     * by the service. A local read of the session is not older. NULL: any age will do. */
+    uint64_t *seen_index;
     /* What a node command prints while it runs: "out", "progress", "live", "change",
      * "columns". NULL: nobody listens, and what never ends by itself is refused. With it a
      * node command has no deadline. room(): false while its reader is slow. */

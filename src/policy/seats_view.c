@@ -128,7 +128,6 @@ int tx_seats_view(lua_State *L)
     buf_clear(out);
     buf_put(out, "{", 1);
     json_field_string(out, "event", ev->id);
-    json_field_int(out, "index", (int64_t)p->index);
     put_counts(out, ev);
     put_taken(out, s, ev);
     put_areas(out, s, ev);
@@ -139,6 +138,7 @@ int tx_seats_view(lua_State *L)
     if (full) {
         put_rows(out, s, ev);
     }
+    json_field_int(out, "index", (int64_t)p->index);
     buf_put(out, "}", 1);
     if (out->failed) {
         vm_refusef(L, ERR_NOMEM, "no memory for the seats");

@@ -136,20 +136,6 @@ static bool has_room(struct request *r)
     return a->task == NULL || !a->task->paused;
 }
 
-/* Keeps the index of the answer on top of the stack. */
-static void note_index(lua_State *L, struct task *t)
-{
-    if (t->session != NULL && lua_istable(L, -1)) {
-        lua_pushliteral(L, "index");
-        lua_rawget(L, -2);
-        uint64_t index = (uint64_t)lua_tointeger(L, -1);
-        if (index > t->session->seen_index) {
-            t->session->seen_index = index;
-        }
-        lua_pop(L, 1);
-    }
-}
-
 static int call_done(lua_State *L, int status, lua_KContext context);
 
 static void submit(struct task *t, struct await *a)
@@ -202,9 +188,6 @@ static int call_done(lua_State *L, int status, lua_KContext context)
     }
     bool raw = a->raw, failed = a->code != 0;
     int values = await_json(L, await_end(L), "null"); /* the text stays below the value */
-    if (!failed) {
-        note_index(L, t);
-    }
     return raw && !failed ? 2 : values;
 }
 
@@ -233,26 +216,6 @@ static int identify(struct task *t, struct await *a, int n)
     return n + 2;
 }
 
-/* Words that make a local read wait for what this session has seen. */
-static int freshness(struct task *t, struct await *a, lua_State *L, int n)
-{
-    const struct command_def *def = registry_find(t->vm->scripts->registry, a->argv[0]);
-    if (t->session == NULL || t->session->seen_index == 0 || def == NULL ||
-        def->read != READ_LOCAL) {
-        return n;
-    }
-    for (int i = 1; i < n; i++) {
-        if (span_is(a->argv[i], "--min-index") || span_is(a->argv[i], "--linearizable") ||
-            span_is(a->argv[i], "--")) {
-            return n;
-        }
-    }
-    lua_pushfstring(L, "%I", (LUAI_UACINT)t->session->seen_index);
-    a->argv[n] = span_of("--min-index");
-    a->argv[n + 1].data = lua_tolstring(L, -1, &a->argv[n + 1].len);
-    return n + 2;
-}
-
 static int call(lua_State *L, bool raw)
 {
     struct task *t = task_current(L);
@@ -274,7 +237,7 @@ static int call(lua_State *L, bool raw)
         a->argv[i].data = lua_tolstring(L, i + 1, &a->argv[i].len);
     }
     a->raw = raw;
-    n = identify(t, a, freshness(t, a, L, n));
+    n = identify(t, a, n);
     struct env *env = t->vm->scripts->env;
     a->deadline_ms = env->ops->mono_ms(env) + REQUEST_DEADLINE_MS;
     a->request = (struct request){ .argv = a->argv,
@@ -282,7 +245,9 @@ static int call(lua_State *L, bool raw)
                                    .user = t->user,
                                    .cb = on_answer,
                                    .arg = a,
-                                   .client = t->id };
+                                   .client = t->id,
+                                   .seen_index = t->session != NULL ? &t->session->seen_index
+                                                                    : &t->seen_index };
     if (t->on != NULL && t->session != NULL) {
         a->request.output = on_frame;
         a->request.room = has_room;

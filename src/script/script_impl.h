@@ -78,6 +78,7 @@ struct task {
     const struct task_events *on;
     void *arg;
     struct policy_user user;
+    uint64_t seen_index;          /* request.h; without a session a task is one */
     struct request *node_request; /* node commands: what to answer */
     const struct call *node_call;
 };
@@ -88,8 +89,7 @@ struct session {
     char *user_name;
     char **roles;
     int env;             /* registry reference: globals of this session */
-    uint64_t seen_index; /* newest log index an answer was true for: local reads wait for it,
-                            so that a session reads its own writes on any node */
+    uint64_t seen_index; /* request.h: a session reads its own writes on any node */
 };
 
 enum vm_kind { VM_SHIPPED, VM_SCRIPT, VM_SESSION };

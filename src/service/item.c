@@ -141,6 +141,29 @@ struct item *items_pop(struct items *l)
     return it;
 }
 
+/* Of `...,"index":N}`, as every answer of a transaction ends; 0 when it names none. */
+static uint64_t index_of_answer(struct span json)
+{
+    static const char name[] = "\"index\":";
+    uint64_t index = 0, scale = 1;
+    size_t at = json.len > 0 && json.data[json.len - 1] == '}' ? json.len - 1 : 0;
+    for (; at > 0 && json.data[at - 1] >= '0' && json.data[at - 1] <= '9'; at--) {
+        index += scale * (uint64_t)(json.data[at - 1] - '0');
+        scale *= 10;
+    }
+    bool named = at >= sizeof name - 1 &&
+                 memcmp(json.data + at - (sizeof name - 1), name, sizeof name - 1) == 0;
+    return named ? index : 0;
+}
+
+static void note_index(uint64_t *seen, struct span json)
+{
+    uint64_t index = seen != NULL ? index_of_answer(json) : 0;
+    if (index > 0 && index > *seen) {
+        *seen = index;
+    }
+}
+
 void item_answer(struct item *it, int code, const struct error *e, struct span fields,
                  struct span json)
 {
@@ -162,6 +185,9 @@ void item_answer(struct item *it, int code, const struct error *e, struct span f
         struct request *r = it->r;
         it->r = NULL;
         r->impl = NULL;
+        if (code == 0) {
+            note_index(r->seen_index, json);
+        }
         r->cb(r, code, e, fields, json);
     }
 }

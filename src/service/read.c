@@ -7,6 +7,10 @@
  *   --min-index   waits for that index first
  *   linearizable  on the leader: one cluster_read for all of a turn, then the window;
  *                 elsewhere: forwarded
+ *   local, but its session was told of a later index (a follower passes an answer on up to a
+ *                 heartbeat before it learns of the commit): as linearizable, so that a session
+ *                 reads its own writes and never goes back in time (Terry et al., Session
+ *                 Guarantees for Weakly Consistent Replicated Data, 1994)
  *
  * How it fails: no leader -> waits in the queue (service.c refuses it in time); a proof that
  * fails -> routed again; deadline -> NOQUORUM, nothing was done. */
@@ -87,15 +91,28 @@ static void read_linearizable(struct service *s, struct window *w, struct item *
     }
 }
 
+/* With --local or --min-index the client says itself how old an answer may be. */
+static bool session_ahead(const struct service *s, struct window *w, const struct item *it)
+{
+    const uint64_t *seen = it->r != NULL ? it->r->seen_index : NULL;
+    if (seen == NULL || *seen == 0 || s->call.any_age || s->call.min_index > 0 ||
+        it->argc >= REQUEST_ARGS_MAX /* no room for the word that forward.c adds */) {
+        return false;
+    }
+    window_open(w);
+    return store_index(w->store) < *seen;
+}
+
 static void read_one(struct service *s, struct window *w, struct item *it)
 {
     struct error e;
     error_clear(&e);
     int rc = service_parse(s, it, &e);
     rc = rc != 0 ? rc : service_allowed(s->call.def, &it->user, &e);
-    bool prove = rc == 0 && s->call.read == READ_LINEARIZABLE && !it->proved;
+    bool prove = rc == 0 && (s->call.read == READ_LINEARIZABLE || it->ahead) && !it->proved;
     if (rc == 0 && !prove && !it->proved) {
         rc = cluster_local_ready(s->cluster, &e);
+        prove = it->ahead = rc == 0 && session_ahead(s, w, it);
     }
     if (rc != 0) {
         refuse(w, it, &e);

@@ -70,6 +70,7 @@ struct conn {
     bool writing;
 
     struct policy_user user;
+    uint64_t seen_index; /* request.h: a connection reads its own writes */
     bool authenticated, resp3, reading, eof, ending /* close when written */, closing;
     unsigned failures;
     uint64_t id, since_ms, partial_ms, stalled_ms;

@@ -71,6 +71,7 @@ static void verb_select(struct conn *c, struct slot *x)
 static void verb_reset(struct conn *c, struct slot *x)
 {
     auth_reset(c);
+    c->seen_index = 0;
     push_free(c);
     session_free(c);
     backup_free(c);
@@ -126,6 +127,7 @@ void verb_submit(struct conn *c, struct slot *x, size_t skip)
         .cb = on_answer,
         .arg = x,
         .client = c->id,
+        .seen_index = &c->seen_index,
     };
 }
 

@@ -265,7 +265,7 @@ static inline struct policy_user ask_admin(void)
 }
 
 /* Words are split at blanks. */
-static inline void ask_send(struct ask *a, struct node *n, struct policy_user user,
+static inline void ask_make(struct ask *a, struct node *n, struct policy_user user,
                             const char *format, va_list args)
 {
     memset(a, 0, sizeof *a);
@@ -279,6 +279,12 @@ static inline void ask_send(struct ask *a, struct node *n, struct policy_user us
     a->r.user = user;
     a->r.cb = ask_answered;
     a->r.arg = a;
+}
+
+static inline void ask_send(struct ask *a, struct node *n, struct policy_user user,
+                            const char *format, va_list args)
+{
+    ask_make(a, n, user, format, args);
     service_submit(n->service, &a->r);
 }
 
