@@ -465,6 +465,12 @@ return {
         test = "test_member", case = "test_away_while_others_were_replaced",
     },
     {
+        name = "append-right-before-the-log", breaks = "entries that begin right before the log are taken",
+        file = "src/cluster/receive.c",
+        from = "if (a->prev_log_index >= c->log.first", to = "if (a->prev_log_index + 1 >= c->log.first",
+        test = "test_cluster_order", case = "test_append_from_before_the_log",
+    },
+    {
         name = "own-write-unseen", breaks = "a session reads its own writes",
         file = "src/service/read.c",
         from = "return store_index(w->store) < *seen;", to = "return store_index(w->store) + 9 < *seen;",

@@ -12,7 +12,7 @@
  *      anchored at the snapshot are told to the core as "rejected 0, last 0"
  *   R3 (trap 11) no term far beyond our own reaches the core
  *   R4 entries below what the log still holds never reach the core: it has forgotten their
- *      terms and would append them at the end
+ *      terms and would append them at the end, or refuse what follows them for ever
  *   R5 (trap 13) a learner votes: the candidate's log may hold its promotion, and need it;
  *      so does a founder that has nothing yet, since nobody else may be left to lead
  *   R6 (trap 15) a rejection of what the follower has acknowledged since is told to the core
@@ -46,10 +46,11 @@ static uint64_t message_term(const struct raft_message *m)
 }
 
 /* R4. Whatever lies below the commit index equals what we have (that is what committed
- * means), so the message may start there instead. */
+ * means), so the message may start there instead. Of the entry right before the log the core has
+ * the term only if the snapshot ends there. */
 static void skip_forgotten(struct cluster *c, struct raft_append_entries *a)
 {
-    if (a->prev_log_index + 1 >= c->log.first || a->prev_log_index == c->log.snapshot_index) {
+    if (a->prev_log_index >= c->log.first || a->prev_log_index == c->log.snapshot_index) {
         return;
     }
     uint64_t anchor = c->commit;
