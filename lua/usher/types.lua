@@ -174,6 +174,12 @@ function Tx:orders(filter) end
 ---@return Event[]
 function Tx:events(after, limit) end
 
+--- Ids of charts, sorted, behind `after`, at most 1,000.
+---@param after? string
+---@param limit? integer
+---@return string[]
+function Tx:charts(after, limit) end
+
 --- Places that a customer has at an event, over all live orders.
 ---@param event Event
 ---@param customer string

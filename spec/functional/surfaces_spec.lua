@@ -20,7 +20,7 @@ end
 local ANSWERED = {
     { "help" }, { "help", "hold" }, { "help", "orders" }, { "commands" }, { "whoami" }, { "config" },
     { "add-chart", "hall", '[{"row":"A","seats":4}]' }, { "add-event", "2", "hall", "--attributes", '{"title":"a b"}' },
-    { "events" }, { "event", "1" }, { "seats", "1" }, { "seats", "1", "--full" },
+    { "charts" }, { "events" }, { "event", "1" }, { "seats", "1" }, { "seats", "1", "--full" },
     { "hold", "1", "ann", "A1", "A2" }, { "book", "1", "bob", "A3..A5" }, { "best", "1", "cleo", "2" },
     { "orders", "--customer", "ann" }, { "orders" }, { "set", "k", '{"a":[1,null,"x y"]}' }, { "get", "k" }, { "keys" },
     { "block", "1", "A30" }, { "unblock", "1", "A30" }, { "cancel-seat", "1", "A5" }, { "close-event", "2" },

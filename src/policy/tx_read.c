@@ -196,25 +196,19 @@ struct collect {
     lua_Integer left;
 };
 
-static bool collect_order(void *arg, const struct order *o)
+static bool collect_id(void *arg, struct span id)
 {
     struct collect *c = arg;
     if (c->left <= 0) {
         return false;
     }
-    buf_put_span(&c->ids, order_id(o));
+    buf_put_span(&c->ids, id);
     return --c->left > 0;
 }
 
-static bool collect_key(void *arg, const struct kv *kv)
-{
-    struct collect *c = arg;
-    if (c->left <= 0) {
-        return false;
-    }
-    buf_put_span(&c->ids, kv->key);
-    return --c->left > 0;
-}
+static bool collect_order(void *arg, const struct order *o) { return collect_id(arg, order_id(o)); }
+
+static bool collect_key(void *arg, const struct kv *kv) { return collect_id(arg, kv->key); }
 
 /* Uses the VM's scratch, so that an error half-way leaks nothing. */
 static void collect_begin(lua_State *L, struct collect *c, lua_Integer limit)
@@ -292,6 +286,21 @@ static int tx_keys(lua_State *L)
     struct collect c;
     collect_begin(L, &c, check_limit(L, 4));
     store_keys(vm_store(L), prefix, after, collect_key, &c);
+    push_collected(L, &c, vm_push_span);
+    return 1;
+}
+
+/* tx:charts([after[, limit]]) -> list of ids */
+static int tx_charts(lua_State *L)
+{
+    self(L);
+    struct span after = { NULL, 0 };
+    if (!lua_isnoneornil(L, 2)) {
+        after = vm_check_span(L, 2, "after");
+    }
+    struct collect c;
+    collect_begin(L, &c, check_limit(L, 3));
+    store_charts(vm_store(L), after, collect_id, &c);
     push_collected(L, &c, vm_push_span);
     return 1;
 }
@@ -416,6 +425,7 @@ const luaL_Reg tx_read_methods[] = {
     { "orders", tx_orders },
     { "keys", tx_keys },
     { "events", tx_events },
+    { "charts", tx_charts },
     { "policy_record", tx_policy_record },
     { "policy_files", tx_policy_files },
     { "policy_default", tx_policy_default },

@@ -329,3 +329,12 @@ const struct chart *store_chart(const struct store *s, struct span id)
     const struct chart_cell *c = chart_cell_find(s, id);
     return c != NULL ? c->chart : NULL;
 }
+
+void store_charts(const struct store *s, struct span after, bool (*cb)(void *arg, struct span id),
+                  void *arg)
+{
+    const struct node *at = tree_after(s->charts, after, false);
+    while (at != NULL && cb(arg, at->key)) {
+        at = tree_after(s->charts, at->key, false);
+    }
+}

@@ -197,6 +197,10 @@ struct area_use store_area(const struct store *s, const struct event *ev, uint32
 void store_seats(const struct store *s, const struct event *ev, uint8_t *out);
 
 const struct chart *store_chart(const struct store *s, struct span id);
+/* Ids of charts, sorted bytewise, behind `after` (may be empty, or gone); until cb returns
+ * false. */
+void store_charts(const struct store *s, struct span after, bool (*cb)(void *arg, struct span id),
+                  void *arg);
 const struct order *store_order(const struct store *s, struct span id);
 /* Places of the customer's live orders at the event; O(1). category -1: all, else
  * a chart category (then O(orders of that customer)). */

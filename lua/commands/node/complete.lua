@@ -63,13 +63,8 @@ function by_type.event(items)
     end
 end
 
---- Those that some event uses: what an event can be made after.
 function by_type.chart(items)
-    for _, event in ipairs(usher.events() or {}) do
-        local n = 0
-        for _, count in pairs(event.counts or {}) do n = n + count end
-        if event.chart then items:add(event.chart, ("%d seats"):format(n)) end
-    end
+    for _, chart in ipairs(usher.charts() or {}) do items:add(chart.chart, ("%d seats"):format(chart.seats)) end
 end
 
 local function seats_text(order)

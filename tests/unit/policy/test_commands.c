@@ -46,6 +46,51 @@ static void test_add_chart(void **state)
          { "add-event e e", "!NOTFOUND there is no chart 'e'" });
 }
 
+/* The answer as text: what a list that was cut says at its end. */
+static void assert_ends(struct play *p, const struct span *words, size_t n, const char *end)
+{
+    struct call call = { 0 };
+    struct policy_answer a = { 0 };
+    struct policy_user user = { .access = ACCESS_ADMIN };
+    assert_int_equal(call_parse(p->registry, n, words, &call, NULL), 0);
+    play_evaluate(p, &call, false, &user, &a);
+    assert_int_equal(a.code, 0);
+    buf_put_u8(&a.json, 0);
+    const char *at = strstr((char *)a.json.data, ",{\"more\":true,\"next\":\"");
+    assert_non_null(at);
+    assert_string_equal(at, end);
+    policy_answer_free(&a);
+    call_free(&call);
+}
+
+/* All charts, also those that no event uses; what a list leaves out it says how to get. */
+static void test_charts(void **state)
+{
+    (void)state;
+    struct play p;
+    char line[80];
+    play_open(&p);
+    play(&p, "charts", "[]");
+    play(&p, "add-chart b [{'row':'A','seats':2},{'row':'B','seats':1,'category':'gold'}]", "{}");
+    play(&p, "add-chart a {'rows':[],'areas':[{'name':'LAWN','capacity':9}]}", "{}");
+    play(&p, "add-event 1 b", "{}");
+    play(&p, "charts",
+         "[{'chart':'a','seats':0,'rows':0,'areas':1},"
+         "{'chart':'b','seats':3,'rows':2,'areas':0,'categories':['default','gold']}]");
+    play(&p, "charts --after a", "[{'chart':'b'}]");
+    play(&p, "charts --after aa", "[{'chart':'b'}]");
+    play(&p, "charts --after b", "[]");
+    play(&p, "charts a", "!BADARG 'a' is one argument too many");
+    for (int i = 0; i < 999; i++) {
+        (void)snprintf(line, sizeof line, "add-chart c%03d [{'row':'A','seats':1}]", i);
+        play(&p, line, "{}");
+    }
+    play(&p, "charts --after c995", "[{'chart':'c996'},{'chart':'c997'},{'chart':'c998'}]");
+    struct span words[] = { span_of("charts") };
+    assert_ends(&p, words, 1, ",{\"more\":true,\"next\":\"charts --after c997\"}]");
+    play_close(&p);
+}
+
 /* A stadium in the short form costs no more than its rows. */
 static void test_big_chart(void **state)
 {
@@ -493,31 +538,21 @@ static void test_list_limit(void **state)
 {
     (void)state;
     struct play p;
-    char line[100];
+    char line[200];
     play_open(&p);
     play(&p, "add-event 1 [{'row':'A','seats':1200}]", "{}");
     for (int i = 1; i <= 1001; i++) {
         snprintf(line, sizeof line, "x = book 1 ann A%d", i);
         play(&p, line, "{}");
-        if (i == 999) {
-            memcpy(p.ids['l' - 'a'], p.last_order, sizeof p.last_order);
+        if (i == 999 || i == 1000) {
+            memcpy(p.ids[i == 999 ? 'l' - 'a' : 'm' - 'a'], p.last_order, sizeof p.last_order);
         }
     }
     play(&p, "orders --customer ann --after $l", "[{'seats':[{'seat':'A1000'}]},{'order':'$x'}]");
-    struct call call = { 0 };
-    struct policy_answer a = { 0 };
-    struct policy_user user = { .access = ACCESS_ADMIN };
     struct span words[] = { span_of("orders"), span_of("--customer"), span_of("ann") };
-    assert_int_equal(call_parse(p.registry, 3, words, &call, NULL), 0);
-    play_evaluate(&p, &call, false, &user, &a);
-    assert_int_equal(a.code, 0);
-    buf_put_u8(&a.json, 0);
-    const char *end =
-        strstr((char *)a.json.data, ",{\"more\":true,\"next\":\"orders --customer ann "
-                                    "--after ");
-    assert_non_null(end);
-    policy_answer_free(&a);
-    call_free(&call);
+    snprintf(line, sizeof line, ",{\"more\":true,\"next\":\"orders --customer ann --after %s\"}]",
+             p.ids['m' - 'a']);
+    assert_ends(&p, words, 3, line);
     play_close(&p);
 }
 
@@ -605,6 +640,7 @@ static void test_usages(void **state)
         "book EVENT CUSTOMER SEAT... [--code C]... [--metadata J]",
         "cancel ORDER [SEAT...]",
         "cancel-seat EVENT SEAT [--customer C]",
+        "charts [--after CHART]",
         "close-event EVENT",
         "confirm ORDER [--metadata J]",
         "event EVENT",
@@ -658,7 +694,7 @@ static void test_levels(void **state)
         { "hold book best extend confirm release cancel cancel-seat move swap split", ACCESS_CLIENT,
           READ_NONE },
         { "order explain", ACCESS_CLIENT, READ_LINEARIZABLE },
-        { "orders keys", ACCESS_OPERATOR, READ_LOCAL },
+        { "orders keys charts", ACCESS_OPERATOR, READ_LOCAL },
         { "get", ACCESS_OPERATOR, READ_LINEARIZABLE },
         { "add-chart add-event set-event open-event close-event remove-event block unblock "
           "forget set",
@@ -678,28 +714,28 @@ static void test_levels(void **state)
             }
         }
     }
-    assert_int_equal(count, 29);
+    assert_int_equal(count, 30);
     play_close(&p);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_add_chart),    cmocka_unit_test(test_big_chart),
-        cmocka_unit_test(test_events),       cmocka_unit_test(test_set_chart),
-        cmocka_unit_test(test_remove_event), cmocka_unit_test(test_seats),
-        cmocka_unit_test(test_take),         cmocka_unit_test(test_take_refusals),
-        cmocka_unit_test(test_take_own),     cmocka_unit_test(test_alternatives),
-        cmocka_unit_test(test_best),         cmocka_unit_test(test_extend),
-        cmocka_unit_test(test_confirm),      cmocka_unit_test(test_confirm_late),
-        cmocka_unit_test(test_give_back),    cmocka_unit_test(test_two_events),
-        cmocka_unit_test(test_cancel_seat),  cmocka_unit_test(test_move),
-        cmocka_unit_test(test_swap),         cmocka_unit_test(test_split),
-        cmocka_unit_test(test_block),        cmocka_unit_test(test_orders),
-        cmocka_unit_test(test_list_limit),   cmocka_unit_test(test_explain),
-        cmocka_unit_test(test_forget),       cmocka_unit_test(test_values),
-        cmocka_unit_test(test_dry_run),      cmocka_unit_test(test_usages),
-        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_add_chart),     cmocka_unit_test(test_charts),
+        cmocka_unit_test(test_big_chart),     cmocka_unit_test(test_events),
+        cmocka_unit_test(test_set_chart),     cmocka_unit_test(test_remove_event),
+        cmocka_unit_test(test_seats),         cmocka_unit_test(test_take),
+        cmocka_unit_test(test_take_refusals), cmocka_unit_test(test_take_own),
+        cmocka_unit_test(test_alternatives),  cmocka_unit_test(test_best),
+        cmocka_unit_test(test_extend),        cmocka_unit_test(test_confirm),
+        cmocka_unit_test(test_confirm_late),  cmocka_unit_test(test_give_back),
+        cmocka_unit_test(test_two_events),    cmocka_unit_test(test_cancel_seat),
+        cmocka_unit_test(test_move),          cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_split),         cmocka_unit_test(test_block),
+        cmocka_unit_test(test_orders),        cmocka_unit_test(test_list_limit),
+        cmocka_unit_test(test_explain),       cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_dry_run),
+        cmocka_unit_test(test_usages),        cmocka_unit_test(test_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
