@@ -10,9 +10,9 @@ local LEVEL = {
     public = "events event seats help commands whoami exit history complete watch get-showtimes get-state",
     client = [[hold book best extend confirm release cancel cancel-seat move swap split order explain wait unwait
         reserve-seat]],
-    operator = [[add-chart add-event set-event open-event close-event remove-event block unblock orders forget get set
-        keys waits status nodes leader is-leader health doctor latency config scripts ps kill log monitor add-showtime
-        remove-showtime get-logs get-raw-logs get-node-status]],
+    operator = [[add-chart charts add-event set-event open-event close-event remove-event block unblock orders forget
+        get set keys waits status nodes leader is-leader health doctor latency config scripts ps kill log monitor
+        add-showtime remove-showtime get-logs get-raw-logs get-node-status]],
     admin = [[add-node remove-node replace-node transfer-leader drain snapshot backup backup-chunk policy policies
         deploy-policy rollback-policy]],
 }
