@@ -386,4 +386,26 @@ static inline void world_event(struct world *w)
     ask_free(&a);
 }
 
+/* ---- A test: three nodes, an event, and no memory left behind -------------------------- */
+
+static int64_t live_before;
+
+static inline struct world *three(uint64_t seed)
+{
+    live_before = mem_test_live();
+    struct world *w = world_new(seed, 3);
+    world_start(w);
+    world_event(w);
+    return w;
+}
+
+static inline void over(struct world *w, struct ask *asks, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ask_free(&asks[i]);
+    }
+    world_free(w);
+    assert_int_equal(mem_test_live(), live_before);
+}
+
 #endif

@@ -2,26 +2,6 @@
  * told is what the log bears out, from any node, through duplicates and lost leaders. */
 #include "service_world.h"
 
-static int64_t live_before;
-
-static struct world *three(uint64_t seed)
-{
-    live_before = mem_test_live();
-    struct world *w = world_new(seed, 3);
-    world_start(w);
-    world_event(w);
-    return w;
-}
-
-static void over(struct world *w, struct ask *asks, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        ask_free(&asks[i]);
-    }
-    world_free(w);
-    assert_int_equal(mem_test_live(), live_before);
-}
-
 /* A booking at the leader and one at a follower both count; a second one is told which seat
  * is taken and not by whom; the answer's index is readable at any node with --min-index. */
 static void test_book(void **state)

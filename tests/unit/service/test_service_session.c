@@ -2,26 +2,6 @@
  * whoever was told of a booking sees it in the next map, through the same node. */
 #include "service_world.h"
 
-static int64_t live_before;
-
-static struct world *three(uint64_t seed)
-{
-    live_before = mem_test_live();
-    struct world *w = world_new(seed, 3);
-    world_start(w);
-    world_event(w);
-    return w;
-}
-
-static void over(struct world *w, struct ask *asks, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        ask_free(&asks[i]);
-    }
-    world_free(w);
-    assert_int_equal(mem_test_live(), live_before);
-}
-
 /* As ask(), within the session that `seen` stands for. */
 __attribute__((format(printf, 4, 5))) static void within(uint64_t *seen, struct ask *a,
                                                          struct node *n, const char *format, ...)
