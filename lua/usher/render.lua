@@ -67,7 +67,7 @@ end
 
 -- Columns that a reader looks for first.
 local FIRST = { "command", "was", "now", "order", "event", "rule", "id", "address", "name", "status", "role",
-    "leader", "customer", "seats", "expires_at", "price", "currency" }
+    "leader", "customer", "chart", "seats", "expires_at", "price", "currency" }
 
 local function columns_of(rows, wanted)
     if wanted and #wanted > 0 then return wanted end

@@ -92,6 +92,11 @@ describe("a seat map", function()
 end)
 
 describe("tables", function()
+    it("begin with what a row is about", function()
+        local text = draw { { chart = "hall", seats = 10, rows = 1, areas = 0, categories = { "default" } } }
+        assert.equal("chart  seats  areas  categories  rows\nhall   10     0      default     1", text)
+    end)
+
     it("line up whatever alphabet names are written in", function()
         local text = draw { { name = "zoé", n = 1 }, { name = "日本", n = 2 }, { name = "e\u{301}a", n = 3 } }
         local columns = {}
