@@ -244,7 +244,7 @@ struct cluster {
     uint64_t round; /* newest issued */
     uint64_t round_sent_ms;
     bool round_open;
-    struct index_wait *waits;
+    struct index_wait *waits, *waits_tail; /* by index */
 
     /* feature.c */
     struct log_limit feature_log;

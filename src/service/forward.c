@@ -104,12 +104,9 @@ static void put_request(struct service *s, struct item *it)
     }
     buf_put_varint(b, it->deadline_ms > now ? it->deadline_ms - now : 1);
     buf_put_span(b, it->id);
-    buf_put_varint(b, it->argc + it->ahead);
+    buf_put_varint(b, it->argc);
     for (size_t i = 0; i < it->argc; i++) {
         buf_put_span(b, it->argv[i]);
-        if (i == 0 && it->ahead) { /* in front of any `--`, which would end the options */
-            buf_put_span(b, span_of("--linearizable"));
-        }
     }
     it->flush = s->flush;
     it->sent = true;

@@ -4,13 +4,12 @@
  * wait share one window; their answers are gathered and leave after it (V5).
  *
  *   local         this node's committed view, once it is known to be of this run
- *   --min-index   waits for that index first
+ *   --min-index   waits for that index first; so does a local read whose session was told of a
+ *                 later one (a follower passes an answer on before it learns of the commit), so
+ *                 that a session reads its own writes and never goes back in time (Terry et al.,
+ *                 Session Guarantees for Weakly Consistent Replicated Data, 1994)
  *   linearizable  on the leader: one cluster_read for all of a turn, then the window;
  *                 elsewhere: forwarded
- *   local, but its session was told of a later index (a follower passes an answer on up to a
- *                 heartbeat before it learns of the commit): as linearizable, so that a session
- *                 reads its own writes and never goes back in time (Terry et al., Session
- *                 Guarantees for Weakly Consistent Replicated Data, 1994)
  *
  * How it fails: no leader -> waits in the queue (service.c refuses it in time); a proof that
  * fails -> routed again; deadline -> NOQUORUM, nothing was done. */
@@ -51,8 +50,9 @@ static void on_index(void *arg, int status)
         service_wake(s);
         return;
     }
-    (void)error_set(&e, ERR_NOTREADY, "this node has not reached the index asked for in time");
-    error_hint(&e, "ask another node, or without --min-index");
+    (void)error_set(&e, ERR_NOTREADY, "this node has not reached index %llu in time",
+                    (unsigned long long)it->min_index);
+    error_hint(&e, "ask another node; --local, without --min-index, takes what this one has");
     item_refuse(it, &e);
     item_free(it);
 }
@@ -91,16 +91,14 @@ static void read_linearizable(struct service *s, struct window *w, struct item *
     }
 }
 
-/* With --local or --min-index the client says itself how old an answer may be. */
-static bool session_ahead(const struct service *s, struct window *w, const struct item *it)
+/* What the answer must not be older than. With --local any age will do. */
+static uint64_t index_wanted(const struct service *s, const struct item *it)
 {
     const uint64_t *seen = it->r != NULL ? it->r->seen_index : NULL;
-    if (seen == NULL || *seen == 0 || s->call.any_age || s->call.min_index > 0 ||
-        it->argc >= REQUEST_ARGS_MAX /* no room for the word that forward.c adds */) {
-        return false;
+    if (it->proved || s->call.any_age || seen == NULL || s->call.min_index > *seen) {
+        return s->call.min_index;
     }
-    window_open(w);
-    return store_index(w->store) < *seen;
+    return *seen;
 }
 
 static void read_one(struct service *s, struct window *w, struct item *it)
@@ -109,20 +107,20 @@ static void read_one(struct service *s, struct window *w, struct item *it)
     error_clear(&e);
     int rc = service_parse(s, it, &e);
     rc = rc != 0 ? rc : service_allowed(s->call.def, &it->user, &e);
-    bool prove = rc == 0 && (s->call.read == READ_LINEARIZABLE || it->ahead) && !it->proved;
+    bool prove = rc == 0 && s->call.read == READ_LINEARIZABLE && !it->proved;
     if (rc == 0 && !prove && !it->proved) {
         rc = cluster_local_ready(s->cluster, &e);
-        prove = it->ahead = rc == 0 && session_ahead(s, w, it);
     }
     if (rc != 0) {
         refuse(w, it, &e);
     } else if (prove) {
         read_linearizable(s, w, it);
     } else {
-        if (s->call.min_index > 0 && !it->reached) {
+        uint64_t wanted = index_wanted(s, it);
+        if (wanted > 0 && !it->reached) {
             window_open(w);
-            if (store_index(w->store) < s->call.min_index) {
-                it->min_index = s->call.min_index;
+            if (store_index(w->store) < wanted) {
+                it->min_index = wanted;
                 item_move(it, ITEM_INDEX);
                 items_push(&w->waiting, it);
                 return;

@@ -87,7 +87,6 @@ struct item {
     bool proved;  /* a linearizable read whose leadership is proved */
     bool sent;    /* FORWARDED: a frame left with it */
     bool reached; /* --min-index has been waited for */
-    bool ahead;   /* a local read whose session has seen more than this node: linearizable now */
     char id_text[32];
 };
 

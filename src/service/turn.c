@@ -146,7 +146,7 @@ static void sweep(struct service *s)
         if (it->answered || it->state == ITEM_NODE) {
             continue;
         }
-        bool undecided = it->state == ITEM_QUEUED && !it->maybe;
+        bool undecided = (it->state == ITEM_QUEUED && !it->maybe) || it->state == ITEM_INDEX;
         if (now >= it->deadline_ms || (gone && undecided) ||
             (deaf && it->state == ITEM_FORWARDED)) {
             buf_put(&s->scratch, &it, sizeof it);
