@@ -359,21 +359,27 @@ static void test_newer_snapshot_while_one_is_sent(void **state)
     world_free(w);
 }
 
-/* What `from` would send to `to` to refuse an entry, at once and whatever is on the way. */
-static void hand_rejection(struct node *from, struct node *to, uint64_t rejected)
+/* The message as if `from` had sent it to `to`: at once, whatever is on the way. */
+static void hand(struct node *from, struct node *to, const struct raft_message *m)
 {
-    struct raft_message m = { .type = RAFT_APPEND_ENTRIES_RESULT };
     struct transport_peer peer = { .node_id = from->c->raft.id,
                                    .cluster_id = node_status(from).cluster_id };
     struct buf frame = BUF_INIT;
     (void)snprintf(peer.address, sizeof peer.address, "%s", from->address);
+    assert_int_equal(message_encode(m, &frame), 0);
+    to->c->step_rejected = false;
+    receive_raft(to->c, &peer, frame.data, frame.len);
+    buf_free(&frame);
+}
+
+static void hand_rejection(struct node *from, struct node *to, uint64_t rejected)
+{
+    struct raft_message m = { .type = RAFT_APPEND_ENTRIES_RESULT };
     m.append_entries_result.version = 1;
     m.append_entries_result.term = node_status(to).term;
     m.append_entries_result.rejected = rejected;
     m.append_entries_result.last_log_index = rejected - 1;
-    assert_int_equal(message_encode(&m, &frame), 0);
-    receive_raft(to->c, &peer, frame.data, frame.len);
-    buf_free(&frame);
+    hand(from, to, &m);
 }
 
 /* ENGINE trap 15: a rejection that arrives after the follower has acknowledged that very entry,
@@ -400,23 +406,16 @@ static void test_late_rejection(void **state)
     world_free(w);
 }
 
-/* What the leader `from` would send to `to` when it knows of no entry there behind `prev`. */
+/* What the leader sends to who has, for all it knows, no entry behind `prev`. */
 static void hand_heartbeat(struct node *from, struct node *to, uint64_t prev)
 {
     struct raft_message m = { .type = RAFT_APPEND_ENTRIES };
-    struct transport_peer peer = { .node_id = from->c->raft.id,
-                                   .cluster_id = node_status(from).cluster_id };
-    struct buf frame = BUF_INIT;
-    (void)snprintf(peer.address, sizeof peer.address, "%s", from->address);
     m.append_entries.version = 1;
     m.append_entries.term = node_status(from).term;
     m.append_entries.prev_log_index = prev;
     m.append_entries.prev_log_term = log_cache_term(&from->c->log, prev);
     m.append_entries.leader_commit = node_status(from).commit;
-    assert_int_equal(message_encode(&m, &frame), 0);
-    to->c->step_rejected = false;
-    receive_raft(to->c, &peer, frame.data, frame.len);
-    buf_free(&frame);
+    hand(from, to, &m);
 }
 
 /* R4: a follower whose answers were lost while it took a snapshot is sent entries that begin
