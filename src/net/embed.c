@@ -55,8 +55,7 @@ struct usher_node {
     enum usher_mode mode;
     struct listener_of *listeners;
     struct node *node;
-    uint64_t
-        seen_index; /* request.h: whoever calls through a handle reads what was answered there */
+    uint64_t seen_index; /* request.h: a handle is a session */
     uv_async_t wake;
     pthread_t thread;
     pthread_mutex_t lock;

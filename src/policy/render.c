@@ -366,11 +366,19 @@ static void reopen(struct buf *out)
     }
 }
 
-static bool has_index(lua_State *L, int index)
+/* Whether a command's table names an index of its own. One of the future becomes the newest:
+ * whoever is told an index waits for it with the next read. */
+static bool own_index(lua_State *L, int index, uint64_t newest)
 {
     lua_pushliteral(L, "index");
     bool has = lua_rawget(L, index) != LUA_TNIL;
+    bool future = lua_isinteger(L, -1) && lua_tointeger(L, -1) > (lua_Integer)newest;
     lua_pop(L, 1);
+    if (future) {
+        lua_pushliteral(L, "index");
+        lua_pushinteger(L, (lua_Integer)newest);
+        lua_rawset(L, index);
+    }
     return has;
 }
 
@@ -383,17 +391,18 @@ void render_answer(lua_State *L, int index)
     if (o != NULL) {
         note_order(p, &out->order, 0, o);
     }
+    bool table = lua_type(L, index) == LUA_TTABLE;
+    bool own = table && own_index(L, index, p->index);
     if (lua_isnil(L, index)) {
         buf_put(&out->json, "{}", 2);
     } else if (!render_indexed(L, index, &out->json, p->index)) {
         lua_json_encode(L, index, &out->json, render_object);
     }
-    bool table = lua_type(L, index) == LUA_TTABLE;
     if (table) {
         note_members(L, index, out);
     }
     bool object = out->json.len > 0 && out->json.data[0] == '{';
-    if (object && (lua_isnil(L, index) || (table && !has_index(L, index)))) {
+    if (object && (lua_isnil(L, index) || (table && !own))) {
         reopen(&out->json);
         json_field_int(&out->json, "index", (int64_t)p->index);
         buf_put(&out->json, "}", 1);

@@ -185,7 +185,7 @@ void item_answer(struct item *it, int code, const struct error *e, struct span f
         struct request *r = it->r;
         it->r = NULL;
         r->impl = NULL;
-        if (code == 0) {
+        if (code == 0 && it->state != ITEM_NODE) { /* what a node command says is its own */
             note_index(r->seen_index, json);
         }
         r->cb(r, code, e, fields, json);

@@ -41,6 +41,14 @@ static void test_fields(void **state)
         { "t 1", "{'name':'FLOOR','cap':20,'free':18,'held':2,'booked':0,'cat':'default'}" });
 }
 
+/* The index of an answer is waited for by whoever reads next, so it is none of the future. */
+static void test_index_of_answer(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, { DO("", "return { n = 1, index = 1 << 40 }"), "" }, { "t 1", "{'n':1,'index':2}" },
+         { DO("", "return { n = 2, index = 1 }"), "" }, { "t 1", "{'n':2,'index':1}" });
+}
+
 /* An order shows its places, lines and times; a place is a seat with a type and a count. */
 static void test_order_fields(void **state)
 {
@@ -674,6 +682,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_index_of_answer),
         cmocka_unit_test(test_order_fields),
         cmocka_unit_test(test_runs),
         cmocka_unit_test(test_dead_objects),

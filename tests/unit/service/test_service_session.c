@@ -1,5 +1,5 @@
-/* Sessions: a follower passes answers on before it learns of the commit (a heartbeat later), yet
- * whoever was told of a booking sees it in the next map, through the same node. */
+/* Sessions: a follower passes answers on before it learns of the commit, yet whoever was told of
+ * a booking sees it in the next map, through the same node. */
 #include "service_world.h"
 
 /* As ask(), within the session that `seen` stands for. */
