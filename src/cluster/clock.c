@@ -1,6 +1,6 @@
 /* Wall clocks, compared (design.md 2.3).
  *
- * Every node tells every other its wall clock once a second; the difference to its own,
+ * Every node tells every other its wall clock once a second (tell_ms); the difference to its own,
  * less the way (milliseconds), is one sample per peer. A leader stamps entries only while a
  * majority of voters, itself included, has been heard lately and its own clock is within
  * CLOCK_APART_MS of their median. */
@@ -10,7 +10,6 @@
 
 #include "cluster/internal.h"
 
-#define CLOCK_EVERY_MS 1000
 #define CLOCK_FRESH_MS 10000
 #define CLOCK_APART_MS 10000
 
@@ -23,7 +22,7 @@ void clock_send(struct cluster *c, struct peer *p)
 
 void clock_tick(struct cluster *c)
 {
-    if (now_ms(c) - c->clock_sent_ms < CLOCK_EVERY_MS) {
+    if (now_ms(c) - c->clock_sent_ms < c->tell_ms) {
         return;
     }
     c->clock_sent_ms = now_ms(c);

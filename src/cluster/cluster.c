@@ -22,8 +22,6 @@
 #include "cluster/internal.h"
 #include "cluster/message.h"
 
-#define TICK_MS 50
-
 /* ---- Failing, telling ----------------------------------------------------------------- */
 
 void cluster_fail(struct cluster *c, bool stop_process, int code, const char *fmt, ...)
@@ -171,7 +169,7 @@ void cluster_on_journal_fatal(void *arg, const struct error *e)
 static void on_tick(void *arg)
 {
     struct cluster *c = arg;
-    c->env->ops->timer_start(c->tick_timer, TICK_MS);
+    c->env->ops->timer_start(c->tick_timer, c->tick_ms);
     if (!c->dead) {
         founding_tick(c);
         clock_tick(c);
@@ -205,7 +203,7 @@ int cluster_open_loop(struct cluster *c)
 
 void cluster_run_loop(struct cluster *c)
 {
-    c->env->ops->timer_start(c->tick_timer, TICK_MS);
+    c->env->ops->timer_start(c->tick_timer, c->tick_ms);
     cluster_kick(c);
 }
 

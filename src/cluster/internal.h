@@ -161,6 +161,8 @@ struct cluster {
     char *dir, *address, **nodes, *secret;
     size_t nodes_count;
     unsigned election_ms, heartbeat_ms;
+    unsigned tick_ms; /* between looks at deadlines */
+    unsigned tell_ms; /* between the clocks and vitals that go to every peer */
 
     struct journal *journal;
     struct journal_identity identity;
@@ -431,7 +433,7 @@ void quarantine_on_digest(struct cluster *c, struct peer *p, uint64_t index, uin
 /* ---- vitals.c ------------------------------------------------------------------------ */
 void vitals_tick(struct cluster *c);
 void vitals_new_term(struct cluster *c); /* what was not answered before it counts no more */
-#define UNHEARD_MAX 3                    /* pings without an answer: two to three seconds */
+#define UNHEARD_MAX 3                    /* pings without an answer: two to three times tell_ms */
 void vitals_on_ping(struct cluster *c, struct peer *p, uint64_t stamp);
 void vitals_on_pong(struct cluster *c, struct peer *p, uint64_t stamp);
 /* Commits an empty entry: what answers CHANGE_PROBE on the leader. */

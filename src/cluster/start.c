@@ -18,9 +18,19 @@
 
 #define ELECTION_MS     500
 #define ELECTION_MS_MIN 50
+/* Housekeeping keeps pace with the heartbeat: a cluster with slow timers idles for less. */
+#define TICK_MS_MIN     50
+#define TICK_MS_MAX     1000
+#define TELL_MS_MIN     1000
+#define TELL_MS_MAX     3000
 
 /* ---- Start
  * --------------------------------------------------------------------------------------- */
+
+static unsigned between(unsigned least, unsigned ms, unsigned most)
+{
+    return ms < least ? least : ms > most ? most : ms;
+}
 
 static int copy_options(struct cluster *c, const struct cluster_options *o)
 {
@@ -52,6 +62,8 @@ static int copy_options(struct cluster *c, const struct cluster_options *o)
         c->election_ms = ELECTION_MS_MIN;
     }
     c->heartbeat_ms = c->election_ms / 10;
+    c->tick_ms = between(TICK_MS_MIN, c->heartbeat_ms, TICK_MS_MAX);
+    c->tell_ms = between(TELL_MS_MIN, c->heartbeat_ms, TELL_MS_MAX);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* How a node is, told to all others once a second: `nodes`, `status --cluster` and `doctor`
+/* How a node is, told to all others once a second (tell_ms): `nodes`, `status --cluster`, `doctor`
  * answer from it on any node, with the age of what they say.
  *
  * A frame is a count and so many words, in the order of struct cluster_vitals. A newer program
@@ -17,8 +17,7 @@
 #include "base/hash.h"
 #include "cluster/internal.h"
 
-#define VITALS_EVERY_MS 1000
-#define WORDS           (sizeof(struct cluster_vitals) / sizeof(uint64_t))
+#define WORDS (sizeof(struct cluster_vitals) / sizeof(uint64_t))
 
 static void fill(struct cluster *c, struct cluster_vitals *v)
 {
@@ -51,8 +50,7 @@ static void fill(struct cluster *c, struct cluster_vitals *v)
 void vitals_tick(struct cluster *c)
 {
     uint64_t words[WORDS];
-    if (!c->raft_on ||
-        (c->vitals_sent_ms != 0 && now_ms(c) - c->vitals_sent_ms < VITALS_EVERY_MS)) {
+    if (!c->raft_on || (c->vitals_sent_ms != 0 && now_ms(c) - c->vitals_sent_ms < c->tell_ms)) {
         return;
     }
     c->vitals_sent_ms = now_ms(c);

@@ -53,7 +53,8 @@ void report(const struct totals *t, uint64_t wall_ms, unsigned jobs, bool table)
         printf("\nclusters of");
         for (unsigned i = 1; i <= WORLD_NODES_MAX; i++) {
             if (t->by_nodes[i] > 0) {
-                printf(" %u: %" PRIu64, i, t->by_nodes[i]);
+                printf(" %u: %" PRIu64 " (%.1f h)", i, t->by_nodes[i],
+                       (double)t->ms_by_nodes[i] / 3.6e6);
             }
         }
         printf("\n");

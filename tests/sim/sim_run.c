@@ -6,7 +6,7 @@
  *   agree again -> the history is judged
  *
  * The second half is the liveness check: its bounds are simulated time, after which being
- * merely slow is a violation. */
+ * merely slow is a violation. They hold for the default election timeout and grow with it. */
 #include "sim_run.h"
 
 #include <stdio.h>
@@ -34,6 +34,13 @@ struct run {
     struct totals *t;
 };
 
+#define ELECTION_MS 500
+
+static uint64_t bound_ms(const struct run *r, uint64_t ms)
+{
+    return r->w.election_ms > ELECTION_MS ? ms * r->w.election_ms / ELECTION_MS : ms;
+}
+
 static void run_faults(struct run *r)
 {
     for (uint64_t i = 0; i < r->plan.steps; i++) {
@@ -57,15 +64,15 @@ static void start_fallen(struct run *r, bool only_core)
 /* New requests are served again. */
 static bool run_until_served(struct run *r, bool only_core)
 {
-    uint64_t since = sim_now(r->w.sim);
+    uint64_t since = sim_now(r->w.sim), most = bound_ms(r, SERVE_MS_MAX);
     clients_go_on(r->clients);
     while (!clients_served_since(r->clients, since)) {
         uint64_t now = sim_now(r->w.sim), waited = now - since;
         /* In a life of 30,000 the only client happens to ask nobody but a node that is paused. */
-        if (waited > SERVE_MS_MAX * 4 ||
-            (waited > SERVE_MS_MAX && clients_heard_ms(r->clients, since) < now - SERVE_MS_MAX)) {
-            world_violation(&r->w, "%s is well since %d s and does not serve",
-                            only_core ? "a majority" : "everybody", SERVE_MS_MAX / 1000);
+        if (waited > most * 4 ||
+            (waited > most && clients_heard_ms(r->clients, since) < now - most)) {
+            world_violation(&r->w, "%s is well since %u s and does not serve",
+                            only_core ? "a majority" : "everybody", (unsigned)(most / 1000));
             return false;
         }
         start_fallen(r, only_core);
@@ -87,27 +94,34 @@ static bool run_to_the_end(struct run *r)
     }
     uint64_t since = sim_now(r->w.sim);
     while (!clients_finish(r->clients)) {
-        if (sim_now(r->w.sim) - since > FINISH_MS_MAX) {
-            world_violation(&r->w, "two minutes after all is well, requests are without answer");
+        if (sim_now(r->w.sim) - since > bound_ms(r, FINISH_MS_MAX)) {
+            world_violation(&r->w, "minutes after all is well, requests are without answer");
             return false;
         }
         start_fallen(r, false);
         sim_run(r->w.sim, 20);
     }
     while (!members_finished(&r->faults.members)) {
-        if (sim_now(r->w.sim) - since > MEMBERS_MS_MAX) {
-            world_violation(&r->w, "five minutes after all is well, a membership change hangs");
+        if (sim_now(r->w.sim) - since > bound_ms(r, MEMBERS_MS_MAX)) {
+            world_violation(&r->w, "long after all is well, a membership change hangs");
             return false;
         }
         start_fallen(r, false);
         sim_run(r->w.sim, 50);
     }
     sim_run(r->w.sim, 5000); /* brief holds expire */
-    if (!sim_run_until(r->w.sim, AGREE_MS_MAX, world_settled, &r->w)) {
+    if (!sim_run_until(r->w.sim, bound_ms(r, AGREE_MS_MAX), world_settled, &r->w)) {
         world_violation(&r->w, "the nodes do not come to agree");
         return false;
     }
     return true;
+}
+
+/* What idles grows with the pairs of nodes: larger clusters get less, or they would get all of
+ * the CPU time. */
+static uint64_t quiet_ms_of(uint64_t ms, unsigned nodes)
+{
+    return nodes > 3 ? ms * 6 / (nodes * (nodes - 1)) : ms;
 }
 
 /* Hours in which next to nothing happens: leases, keep-alives, idle marks, expiries. */
@@ -134,7 +148,7 @@ static void collect(struct run *r)
     t.seeds = 1;
     t.failed = r->w.violations > 0;
     t.by_nodes[r->w.founders] = 1;
-    t.simulated_ms = sim_now(r->w.sim);
+    t.simulated_ms = t.ms_by_nodes[r->w.founders] = sim_now(r->w.sim);
     t.commits = r->w.commits;
     t.clients = clients_numbers(r->clients);
     for (unsigned i = 0; i < SIM_COUNTS; i++) {
@@ -161,9 +175,10 @@ uint64_t run_seed(uint64_t seed, const struct run_options *o, struct totals *t,
     }
     r.plan.nodes = o->nodes != 0 ? o->nodes : r.plan.nodes;
     r.plan.steps = o->steps != 0 ? o->steps : r.plan.steps;
-    r.plan.quiet_ms = o->quiet_ms != 0 ? o->quiet_ms : r.plan.quiet_ms;
+    r.plan.quiet_ms = o->quiet_ms != 0 ? quiet_ms_of(o->quiet_ms, r.plan.nodes) : r.plan.quiet_ms;
     world_init(&r.w, seed, r.plan.nodes, r.plan.members ? 2 : 0, o->verbose);
     r.w.quiet = o->silent;
+    r.w.election_ms = o->election_ms;
     r.w.snapshot_bytes = seed % 3 == 0 ? SNAPSHOT_BYTES_LEAST : seed % 3 == 1 ? 40000 : 400000;
     r.w.segment_bytes = seed % 2 == 0 ? 16384 : 256u << 10;
     r.clients = clients_new(&r.w, r.plan.clients, r.plan.think_ms);

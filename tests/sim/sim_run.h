@@ -6,14 +6,16 @@
 #include "sim_faults.h"
 
 struct run_options {
-    unsigned nodes;    /* 0: by seed */
-    uint64_t steps;    /* 0: by seed */
-    uint64_t quiet_ms; /* long quiet stretches, so much in all */
+    unsigned nodes;       /* 0: by seed */
+    uint64_t steps;       /* 0: by seed */
+    uint64_t quiet_ms;    /* at the end, with three nodes; fewer with more of them; 0: by seed */
+    unsigned election_ms; /* of all nodes; 0: the default */
     bool verbose, calm, silent;
 };
 
 struct totals {
     uint64_t seeds, failed, twice, first_failed, by_nodes[WORLD_NODES_MAX + 1];
+    uint64_t ms_by_nodes[WORLD_NODES_MAX + 1]; /* simulated, by the number of founders */
     uint64_t simulated_ms, quiet_ms, commits, heals, heal_ms_sum, heal_ms_max;
     struct clients_numbers clients;
     uint64_t counts[SIM_COUNTS];

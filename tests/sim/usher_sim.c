@@ -5,7 +5,8 @@
  *     usher-sim --seconds 60         seeds from 1 until the time is over
  *     usher-sim --minutes 10 --jobs 2
  *     usher-sim --first 1000 --seeds 50
- *     usher-sim --quiet-hours 24     each seed ends with a quiet day
+ *     usher-sim --quiet-hours 24     each seed ends with a quiet day (fewer hours beyond 3 nodes)
+ *     usher-sim --election-ms 30000  slow timers for all nodes, so that quiet days cost less
  *
  * A run is sim_run.c, what is done to it sim_faults.c, who judges it sim_oracle.c,
  * sim_history.c and sim_linear.c. Every tenth seed runs twice and must leave the same trace.
@@ -151,6 +152,7 @@ static int usage(void)
     (void)fprintf(
         stderr, "usage: usher-sim [--seed N] [--first N] [--seeds N] [--seconds N] [--minutes N]\n"
                 "                 [--jobs N] [--nodes N] [--steps N] [--quiet-hours N]\n"
+                "                 [--election-ms N]\n"
                 "                 [--until-failed] [--calm] [--verbose] [--no-table]\n");
     return 2;
 }
@@ -191,6 +193,8 @@ static bool parse_number(const char *word, uint64_t v, struct options *o)
         o->run.steps = v;
     } else if (strcmp(word, "--quiet-hours") == 0) {
         o->run.quiet_ms = v * 3600000;
+    } else if (strcmp(word, "--election-ms") == 0 && v >= 50 && v <= 60000) {
+        o->run.election_ms = (unsigned)v;
     } else if (strcmp(word, "--nodes") == 0 && v >= 1 && v <= 7) {
         o->run.nodes = (unsigned)v;
     } else {
