@@ -5,7 +5,7 @@
 #ifndef USHER_BASE_ASSERT_H
 #define USHER_BASE_ASSERT_H
 
-_Noreturn void assert_failed(const char *text, const char *file, int line);
+_Noreturn __attribute__((cold)) void assert_failed(const char *text, const char *file, int line);
 
 #define ASSERT(cond) ((cond) ? (void)0 : assert_failed(#cond, __FILE__, __LINE__))
 

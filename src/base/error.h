@@ -60,12 +60,13 @@ struct error {
  * `return error_set(e, ERR_X, ...)`. Longer texts are cut. Control bytes in the
  * formatted text become '?', so an error is always one line. */
 int error_set(struct error *e, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-int error_vset(struct error *e, int code, const char *fmt, va_list args);
+    __attribute__((format(printf, 3, 4), cold));
+int error_vset(struct error *e, int code, const char *fmt, va_list args) __attribute__((cold));
 /* Adds or replaces the hint ("what to do next") of a set error. */
-void error_hint(struct error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void error_hint(struct error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 /* Puts "prefix: " before the message: one call per layer that adds context. */
-void error_prefix(struct error *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void error_prefix(struct error *e, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), cold));
 void error_clear(struct error *e);
 
 const char *error_wire(int code);                  /* "TAKEN"; "INTERNAL" for unknown codes */

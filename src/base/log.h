@@ -22,7 +22,7 @@ void log_share_terminal(bool on);
 unsigned log_shared_lines(void);
 
 void log_write(enum log_level level, const char *module, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), cold));
 
 /* A file's own module name: `#define LOG_MODULE "journal"` before including. */
 #ifndef LOG_MODULE

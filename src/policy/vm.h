@@ -119,9 +119,10 @@ void vm_push_request(lua_State *L); /* [-0, +1] the req table (arguments.c) */
 /* ---- Refusals (vm.c) -------------------------------------------------------- */
 
 /* Raise a table { code=, message=, hint= [, seat=] }; never return. */
-int vm_refuse(lua_State *L, const struct error *e);
-int vm_refusef(lua_State *L, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-int vm_refuse_seat(lua_State *L, const struct error *e, struct span seat);
+int vm_refuse(lua_State *L, const struct error *e) __attribute__((cold));
+int vm_refusef(lua_State *L, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), cold));
+int vm_refuse_seat(lua_State *L, const struct error *e, struct span seat) __attribute__((cold));
 /* Unprotected code calls it in a pcall: fills e and the answer's fields from the error
  * value on top. [-1, +0] */
 int vm_error_protected(lua_State *L);
