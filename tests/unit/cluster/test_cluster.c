@@ -428,6 +428,45 @@ static void test_clock(void **state)
     world_free(w);
 }
 
+/* The oldest that the leader's word about any node gets within a minute, in ms. */
+static uint64_t oldest_vitals(struct world *w)
+{
+    uint64_t oldest = 0;
+    for (int i = 0; i < 600; i++) {
+        sim_run(w->sim, 100);
+        struct cluster_status s = node_status(world_leader(w));
+        for (size_t k = 0; k < s.members_count; k++) {
+            const struct cluster_member *m = &s.members[k];
+            assert_true(m->self || m->clock_known);
+            oldest = m->vitals_ms > oldest ? m->vitals_ms : oldest;
+        }
+    }
+    return oldest;
+}
+
+/* What nodes tell each other keeps pace with their heartbeat, up to three seconds: often enough
+ * for the clocks, which a leader must know to stamp anything. */
+static void test_slow_timers(void **state)
+{
+    (void)state;
+    struct world *w = world_new(16, 3);
+    world_start(w);
+    world_propose(w, 3);
+    assert_true(oldest_vitals(w) < 1200);
+    world_free(w);
+    w = world_new(16, 3);
+    w->election_ms = 30000;
+    world_start(w);
+    assert_true(sim_run_until(w->sim, 180000, world_has_leader, w));
+    sim_run(w->sim, 10000);
+    world_propose(w, 3);
+    uint64_t oldest = oldest_vitals(w);
+    assert_in_range(oldest, 2500, 4200); /* the tick that comes up to a second late included */
+    world_propose(w, 3);
+    world_check(w);
+    world_free(w);
+}
+
 /* A full disk refuses new groups while reads go on, and heals by itself. */
 static void test_full_disk(void **state)
 {
@@ -537,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_term_and_vote_are_durable),
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_slow_timers),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_waiting_for_an_index),
