@@ -483,6 +483,19 @@ return {
         test = "test_service_session", case = "test_min_index_order",
     },
     {
+        name = "slow-timers-tell-as-often", breaks = "housekeeping keeps pace with the heartbeat",
+        file = "src/cluster/start.c",
+        from = "between(TELL_MS_MIN, c->heartbeat_ms, TELL_MS_MAX)", to = "TELL_MS_MIN",
+        test = "test_cluster", case = "test_slow_timers",
+    },
+    {
+        name = "stop-waits-for-a-slow-election", breaks = "a node stops within seconds",
+        file = "src/cluster/cluster.c",
+        from = "(c->election_ms < HANDOVER_MS_MAX ? c->election_ms : HANDOVER_MS_MAX)",
+        to = "c->election_ms",
+        test = "test_cluster", case = "test_slow_stop",
+    },
+    {
         name = "index-of-the-future", breaks = "no answer names an index that has not come",
         file = "src/policy/render.c",
         from = "    if (future) {", to = "    if (false) {",

@@ -3,7 +3,7 @@
  *   cluster_start (start.c): journal -> snapshot into the store -> log into memory ->
  *   transport -> the core (a member) or founding.c (no cluster yet)
  *
- *   cluster_stop: hand leadership over (one election timeout at most) -> dead: nothing in or
+ *   cluster_stop: hand leadership over (one election timeout, 2 s at most) -> dead: nothing in or
  *   out -> transport closed, all callbacks back -> journal closed -> freed -> cb
  *
  * The pump is the only place that calls the user (see internal.h). It runs to a standstill:
@@ -21,6 +21,9 @@
 #include "base/mem.h"
 #include "cluster/internal.h"
 #include "cluster/message.h"
+
+/* A process has some seconds to stop (net/node.c), whatever its election timeout. */
+#define HANDOVER_MS_MAX 2000
 
 /* ---- Failing, telling ----------------------------------------------------------------- */
 
@@ -312,7 +315,8 @@ void cluster_stop(struct cluster *c, void (*cb)(void *arg), void *arg)
         event.transfer.server_id = transfer_choose(c);
         if (raft_transferee(&c->raft) != 0 || driver_step(c, &event) == 0) {
             c->handing_over = true;
-            c->stop_deadline_ms = now_ms(c) + c->election_ms;
+            c->stop_deadline_ms =
+                now_ms(c) + (c->election_ms < HANDOVER_MS_MAX ? c->election_ms : HANDOVER_MS_MAX);
             cluster_kick(c);
             return;
         }

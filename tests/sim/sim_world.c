@@ -225,7 +225,7 @@ void world_crash(struct sim_node *n, enum sim_crash how)
     sim_crash(n->env, how);
     n->running = false;
     cluster_stop(n->cluster, on_stopped, n);
-    if (!sim_run_until(n->w->sim, 30000 + n->w->election_ms, is_stopped, n)) {
+    if (!sim_run_until(n->w->sim, 30000, is_stopped, n)) {
         world_violation(n->w, "the ghost of %s does not come to rest", n->address);
         return; /* its memory is lost, which the leak check will say */
     }

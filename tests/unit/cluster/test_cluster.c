@@ -467,6 +467,26 @@ static void test_slow_timers(void **state)
     world_free(w);
 }
 
+/* A leader of slow timers whose others are gone waits for none of them before it stops. */
+static void test_slow_stop(void **state)
+{
+    (void)state;
+    struct world *w = world_new(19, 3);
+    w->election_ms = 30000;
+    world_start(w);
+    assert_true(sim_run_until(w->sim, 180000, world_has_leader, w));
+    struct node *l = world_leader(w);
+    for (unsigned i = 0; i < w->count; i++) {
+        if (&w->nodes[i] != l) {
+            node_crash(&w->nodes[i], SIM_KILL);
+        }
+    }
+    uint64_t before = sim_now(w->sim);
+    node_stop(l);
+    assert_in_range(sim_now(w->sim) - before, 1, 3000); /* net/node.c allows 4.5 s in all */
+    world_free(w);
+}
+
 /* A full disk refuses new groups while reads go on, and heals by itself. */
 static void test_full_disk(void **state)
 {
@@ -577,6 +597,7 @@ int main(void)
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_slow_timers),
+        cmocka_unit_test(test_slow_stop),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_waiting_for_an_index),

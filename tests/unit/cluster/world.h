@@ -218,7 +218,7 @@ static inline void node_stop(struct node *n)
         sim_listen(n->env, NULL, NULL);
     }
     cluster_stop(n->c, node_on_stopped, n);
-    assert_true(sim_run_until(n->w->sim, 20000 + n->w->election_ms, node_is_stopped, n));
+    assert_true(sim_run_until(n->w->sim, 20000, node_is_stopped, n));
     if (!sim_is_ghost(n->env)) {
         sim_crash(n->env, SIM_KILL);
     }
