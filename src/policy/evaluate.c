@@ -205,12 +205,12 @@ void policy_answer_free(struct policy_answer *a)
  */
 
 /* The orders that the result names, as they are now. */
-static void render_result(struct policy *p, struct store *s, const struct result *r, uint64_t index,
+static void render_result(const struct policy *p, struct store *s, const struct result *r,
                           struct policy_answer *out)
 {
+    uint64_t index = vm_index_shown(p);
     const struct order *a = r->order.len > 0 ? store_order(s, r->order) : NULL;
     const struct order *b = r->order2.len > 0 ? store_order(s, r->order2) : NULL;
-    (void)p;
     if (b != NULL && a != NULL) {
         buf_put_str(&out->json, "{\"orders\":[");
         render_order(&out->json, s, a, 0);
@@ -264,7 +264,7 @@ void policy_answer_again(struct policy *p, struct store *s, const struct call *c
         buf_clear(&out->fields);
         out->code = 0;
         error_clear(&out->error);
-        render_result(p, s, r, index, out);
+        render_result(p, s, r, out);
     }
     out->order = r->order;
     out->order2 = r->order2;

@@ -386,16 +386,17 @@ void render_answer(lua_State *L, int index)
 {
     struct policy *p = vm_of(L);
     struct policy_answer *out = p->out;
+    uint64_t shown = vm_index_shown(p);
     index = lua_absindex(L, index);
     const struct object *o = object_test(L, index, OBJECT_ORDER);
     if (o != NULL) {
         note_order(p, &out->order, 0, o);
     }
     bool table = lua_type(L, index) == LUA_TTABLE;
-    bool own = table && own_index(L, index, p->index);
+    bool own = table && own_index(L, index, shown);
     if (lua_isnil(L, index)) {
         buf_put(&out->json, "{}", 2);
-    } else if (!render_indexed(L, index, &out->json, p->index)) {
+    } else if (!render_indexed(L, index, &out->json, shown)) {
         lua_json_encode(L, index, &out->json, render_object);
     }
     if (table) {
@@ -404,7 +405,7 @@ void render_answer(lua_State *L, int index)
     bool object = out->json.len > 0 && out->json.data[0] == '{';
     if (object && (lua_isnil(L, index) || (table && !own))) {
         reopen(&out->json);
-        json_field_int(&out->json, "index", (int64_t)p->index);
+        json_field_int(&out->json, "index", (int64_t)shown);
         buf_put(&out->json, "}", 1);
     }
     if (p->dry_run) {

@@ -138,7 +138,7 @@ int tx_seats_view(lua_State *L)
     if (full) {
         put_rows(out, s, ev);
     }
-    json_field_int(out, "index", (int64_t)p->index);
+    json_field_int(out, "index", (int64_t)vm_index_shown(p));
     buf_put(out, "}", 1);
     if (out->failed) {
         vm_refusef(L, ERR_NOMEM, "no memory for the seats");

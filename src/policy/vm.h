@@ -111,6 +111,12 @@ struct policy {
 
 static inline struct policy *vm_of(lua_State *L) { return (struct policy *)sandbox_of(L); }
 
+/* What the answer names as its index: an entry that is there, or that the call itself writes. */
+static inline uint64_t vm_index_shown(const struct policy *p)
+{
+    return store_index_shown(p->store, p->dry_run);
+}
+
 /* Runs a C function in the VM's coroutine under a budget (policy.c). 0, or an error that says
  * what went wrong; what the function itself has to say goes other ways. Never raises. */
 int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e);

@@ -45,8 +45,10 @@ static void test_fields(void **state)
 static void test_index_of_answer(void **state)
 {
     (void)state;
-    PLAY(HOUSE, { DO("", "return { n = 1, index = 1 << 40 }"), "" }, { "t 1", "{'n':1,'index':2}" },
-         { DO("", "return { n = 2, index = 1 }"), "" }, { "t 1", "{'n':2,'index':1}" });
+    PLAY(HOUSE, { DO("", "return { n = 1, index = 1 << 40 }"), "" }, { "t 1", "{'n':1,'index':1}" },
+         { DO("", "tx:set('k', 1) return { n = 2, index = 1 << 40 }"), "" },
+         { "t 1", "{'n':2,'index':3}" }, { DO("", "return { n = 3, index = 1 }"), "" },
+         { "t 1", "{'n':3,'index':1}" });
 }
 
 /* An order shows its places, lines and times; a place is a seat with a type and a count. */

@@ -149,12 +149,40 @@ static void test_indices(void **state)
     over(w, a, 4);
 }
 
+/* An answer that wrote nothing rests on what is there: nobody waits for an entry that nobody
+ * writes. Asked of the leader, which gives such an answer no result of its own. */
+static void test_nothing_written(void **state)
+{
+    (void)state;
+    struct ask a[8] = { 0 };
+    struct world *w = three(8);
+    uint64_t seen = 0;
+    struct node *l = world_wait_leader(w);
+    within(&seen, &a[0], l, "book 1 ann A1 --request r");
+    uint64_t first = seen;
+    within(&seen, &a[1], l, "book 1 ann A1 --request r"); /* the id is known */
+    within(&seen, &a[2], l, "book 1 ann A1");             /* already */
+    within(&seen, &a[3], l, "book 1 ann A2 --dry-run");
+    for (int i = 1; i < 4; i++) {
+        assert_int_equal(a[i].code, 0);
+        assert_int_equal(number(&a[i], "index"), first);
+    }
+    uint64_t before = sim_now(w->sim);
+    within(&seen, &a[4], l, "seats 1");
+    assert_int_equal(a[4].code, 0);
+    assert_in_range(a[4].answered_ms - before, 0, 10);
+    within(&seen, &a[5], l, "book 1 ann A2");
+    assert_int_equal(seen, first + 1);
+    over(w, a, 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_writes),      cmocka_unit_test(test_min_index_in_time),
         cmocka_unit_test(test_min_index_order), cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_nobody_leads),    cmocka_unit_test(test_indices),
+        cmocka_unit_test(test_nothing_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
