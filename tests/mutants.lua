@@ -483,6 +483,18 @@ return {
         test = "test_service_session", case = "test_min_index_order",
     },
     {
+        name = "local-reads-too-early", breaks = "a restarted cluster shows what it acknowledged",
+        file = "src/cluster/receive.c",
+        from = "log_cache_term(&c->log, commit) == term", to = "commit > 0",
+        test = "test_cluster", case = "test_local_after_restart",
+    },
+    {
+        name = "nothing-written-names-the-next", breaks = "an answer names an entry that is there",
+        file = "src/store/undo.c",
+        from = "changes > 0 ? g->index : g->index - 1", to = "g->index",
+        test = "test_service_session", case = "test_nothing_written",
+    },
+    {
         name = "slow-timers-tell-as-often", breaks = "housekeeping keeps pace with the heartbeat",
         file = "src/cluster/start.c",
         from = "between(TELL_MS_MIN, c->heartbeat_ms, TELL_MS_MAX)", to = "TELL_MS_MIN",

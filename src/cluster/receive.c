@@ -140,12 +140,14 @@ static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p
     }
 }
 
-/* What a leader says about the commit index makes local reads possible here. */
-static void learn_commit(struct cluster *c, const struct raft_append_entries *a)
+/* What a leader says about the commit index makes local reads possible here, once that is an entry
+ * of its own term: before, a leader that has just been started knows of its snapshot only. */
+static void learn_commit(struct cluster *c, uint64_t term, uint64_t commit)
 {
-    if (!c->learned && a->term >= raft_current_term(&c->raft)) {
+    if (!c->learned && term == raft_current_term(&c->raft) &&
+        log_cache_term(&c->log, commit) == term) {
         c->learned = true;
-        c->learned_index = a->leader_commit;
+        c->learned_index = commit;
     }
 }
 
@@ -218,10 +220,13 @@ static void deliver_parts(struct cluster *c, struct raft_message *m)
             message_release(&part); /* out of memory: the leader sends it again */
             return;
         }
-        if (part.type == RAFT_APPEND_ENTRIES) {
-            learn_commit(c, &part.append_entries);
-        }
+        bool append = part.type == RAFT_APPEND_ENTRIES;
+        uint64_t term = append ? part.append_entries.term : 0;
+        uint64_t commit = append ? part.append_entries.leader_commit : 0;
         int rv = deliver(c, &part);
+        if (append) {
+            learn_commit(c, term, commit);
+        }
         bool stop = c->step_rejected;
         message_consumed(&part);
         if (rv != 0 || stop || c->dead || !more) {

@@ -428,6 +428,34 @@ static void test_clock(void **state)
     world_free(w);
 }
 
+/* After a power failure of all nobody shows less than was acknowledged before it: what a fresh
+ * leader tells of the commit index before its first own entry has committed is too old. */
+static void test_local_after_restart(void **state)
+{
+    (void)state;
+    struct world *w = world_new(20, 3);
+    world_start(w);
+    world_propose(w, 30);
+    uint64_t last = node_status(world_leader(w)).commit;
+    for (unsigned i = 0; i < w->count; i++) {
+        node_crash(&w->nodes[i], SIM_POWER_LOSS);
+    }
+    world_start(w);
+    unsigned ready = 0;
+    for (unsigned ms = 0; ms < 20000 && ready != 7; ms++) {
+        sim_run(w->sim, 1);
+        for (unsigned i = 0; i < w->count; i++) {
+            struct error e = { 0 };
+            if (cluster_local_ready(w->nodes[i].c, &e) == 0) {
+                assert_true(node_status(&w->nodes[i]).applied >= last);
+                ready |= 1u << i;
+            }
+        }
+    }
+    assert_int_equal(ready, 7);
+    world_free(w);
+}
+
 /* The oldest that the leader's word about any node gets within a minute, in ms. */
 static uint64_t oldest_vitals(struct world *w)
 {
@@ -596,6 +624,7 @@ int main(void)
         cmocka_unit_test(test_term_and_vote_are_durable),
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_local_after_restart),
         cmocka_unit_test(test_slow_timers),
         cmocka_unit_test(test_slow_stop),
         cmocka_unit_test(test_full_disk),
