@@ -367,6 +367,9 @@ static void on_every(void *arg)
     if (h->vm->retired || (h->leader_only && !hooks_leading(s))) {
         return;
     }
+    if (h->task == NULL && h->first != NULL) { /* there was no room for a task the last time */
+        start_runner(h);
+    }
     if (!handler_idle(h)) {
         h->skipped++; /* it never overlaps itself */
         return;

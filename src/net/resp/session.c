@@ -88,6 +88,12 @@ static void start(struct conn *c, struct slot *x)
     } else {
         t = scripts_run(c->session, x->argv[1], x->argv[2], x->argv + 3, x->argc - 3, &events, c);
     }
+    if (t == NULL) {
+        struct error e;
+        (void)error_set(&e, ERR_BUSY, "too many scripts are at work on this node");
+        error_hint(&e, "try again in a moment; `ps` lists them, `kill ID` ends one");
+        on_done(c, 1, &e, span_of(""));
+    }
     c->starting = false;
     if (c->running == x) { /* it may have ended already */
         c->task = t;

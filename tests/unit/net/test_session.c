@@ -404,6 +404,30 @@ static void test_guess(void **state)
     (void)close(fd);
 }
 
+/* When as many scripts are at work as a node allows, the next line is refused, and the session goes
+ * on as soon as there is room. */
+static void test_no_room(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int crowd = world_connect(w), fd = session(w);
+    for (int i = 0; i < SCRIPT_TASKS_MAX; i++) {
+        world_write(w, crowd, SIZED("USHER.CALL forever\r\n"));
+    }
+    world_write(w, fd, SIZED("USHER.LINE x=1\r\n"));
+    read_until(w, fd, &got, "done", 1);
+    assert_int_equal(count(&got, "BUSY too many scripts are at work on this node"), 1);
+    (void)close(crowd);
+    buf_clear(&got);
+    while (count(&got, "\r\n:0\r\n") == 0) { /* until those of the connection have ended */
+        world_write(w, fd, SIZED("USHER.LINE x=1\r\n"));
+        buf_clear(&got);
+        read_until(w, fd, &got, "done", 1);
+    }
+    buf_free(&got);
+    (void)close(fd);
+}
+
 int main(void)
 {
 #define WITH(test, up) cmocka_unit_test_setup_teardown(test, up, teardown)
@@ -424,6 +448,7 @@ int main(void)
         WITH(test_again, setup_talk),
         WITH(test_complete, setup_talk),
         WITH(test_guess, setup_talk),
+        WITH(test_no_room, setup_talk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
