@@ -9,6 +9,8 @@
 /* Attributes and metadata are notes, not documents. */
 #define JSON_TEXT_BYTES_MAX     (64 * 1024)
 #define JSON_DEPTH_MAX          64
+/* One text that a script makes: half of what a script may have. */
+#define JSON_BYTES_MAX          (64 << 20)
 /* A kv value: a policy's own record. */
 #define KV_VALUE_BYTES_MAX      (64 * 1024)
 /* One order: the largest party we accept at once. */

@@ -22,6 +22,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include "policy/sandbox.h"
 
 static const char list_key; /* its address names the list metatable in the Lua registry */
 static const char scan_name[] = "usher.json.scan";
@@ -74,7 +75,31 @@ struct encoder {
     lua_State *L;
     struct buf *out;
     lua_json_other_cb other;
+    bool guarded; /* in a sandbox, which is to be paid */
+    size_t values, bytes_paid;
 };
+
+/* A table may hold another one twice, and that one another: a few lines of Lua describe more JSON
+ * than any machine has memory. So values and bytes cost instructions, and the text has an end. */
+static void pay(struct encoder *c)
+{
+    size_t bytes = c->out->len - c->bytes_paid;
+    if (++c->values < 64 && bytes < 4096) {
+        return;
+    }
+    size_t cost = c->values + bytes / 16;
+    c->values = 0;
+    c->bytes_paid = c->out->len;
+    if (c->out->failed) {
+        (void)luaL_error(c->L, "JSON: out of memory");
+    }
+    if (c->out->len > JSON_BYTES_MAX) {
+        (void)luaL_error(c->L, "JSON: more than %d MiB of text", JSON_BYTES_MAX >> 20);
+    }
+    if (c->guarded) {
+        sandbox_charge(c->L, cost);
+    }
+}
 
 static void encode(struct encoder *c, int index, const struct frame *at);
 
@@ -229,6 +254,7 @@ static void encode(struct encoder *c, int index, const struct frame *at)
 {
     lua_State *L = c->L;
     struct span text;
+    pay(c);
     switch (lua_type(L, index)) {
     case LUA_TNIL: buf_put_str(c->out, "null"); break;
     case LUA_TBOOLEAN: buf_put_str(c->out, lua_toboolean(L, index) ? "true" : "false"); break;
@@ -260,7 +286,9 @@ static void encode(struct encoder *c, int index, const struct frame *at)
 
 void lua_json_encode(lua_State *L, int index, struct buf *out, lua_json_other_cb other)
 {
-    struct encoder c = { L, out, other };
+    struct encoder c = {
+        .L = L, .out = out, .other = other, .guarded = sandbox_guards(L), .bytes_paid = out->len
+    };
     struct frame root = { 0 };
     luaL_checkstack(L, 10, "JSON");
     encode(&c, lua_absindex(L, index), &root);

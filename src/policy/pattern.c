@@ -63,6 +63,7 @@ static const char *class_end(struct pattern *m, const char *p)
         p++;
     }
     do { /* a ']' that comes first stands for itself */
+        step(m);
         if (p >= m->pat_end) {
             luaL_error(m->L, "malformed pattern (missing ']')");
         }
@@ -94,7 +95,7 @@ static bool in_letter_class(int c, int class)
 }
 
 /* p at '[', end at its ']'. */
-static bool in_set(int c, const char *p, const char *end)
+static bool in_set(struct pattern *m, int c, const char *p, const char *end)
 {
     bool yes = true;
     if (p[1] == '^') {
@@ -102,6 +103,7 @@ static bool in_set(int c, const char *p, const char *end)
         p++;
     }
     while (++p < end) {
+        step(m);
         if (*p == ESCAPE) {
             p++;
             if (in_letter_class(c, byte_of(p))) {
@@ -130,7 +132,7 @@ static bool single(struct pattern *m, const char *s, const char *p, const char *
     switch (*p) {
     case '.': return true;
     case ESCAPE: return in_letter_class(c, byte_of(p + 1));
-    case '[': return in_set(c, p, end - 1);
+    case '[': return in_set(m, c, p, end - 1);
     default: return byte_of(p) == c;
     }
 }
@@ -241,7 +243,7 @@ static const char *frontier(struct pattern *m, const char *s, const char *p)
     const char *end = class_end(m, p);
     int before = s == m->src ? 0 : byte_of(s - 1);
     int here = s < m->src_end ? byte_of(s) : 0;
-    return !in_set(before, p, end - 1) && in_set(here, p, end - 1) ? match(m, s, end) : NULL;
+    return !in_set(m, before, p, end - 1) && in_set(m, here, p, end - 1) ? match(m, s, end) : NULL;
 }
 
 /* One item of the pattern that is a class with an optional repetition. */

@@ -22,6 +22,8 @@
 
 #define QUANTUM 1000 /* instructions between two looks at the budget */
 
+bool sandbox_guards(lua_State *L) { return lua_getallocf(L, NULL) == sandbox_alloc; }
+
 struct sandbox *sandbox_of(lua_State *L)
 {
     struct sandbox *sb;

@@ -48,6 +48,7 @@ int sandbox_open(struct sandbox *sb, size_t memory_max, struct error *e);
 void sandbox_close(struct sandbox *sb);
 /* The sandbox of any thread of its state. */
 struct sandbox *sandbox_of(lua_State *L);
+bool sandbox_guards(lua_State *L); /* false: a plain Lua state, which has none */
 
 /* Starts the accounting of one run and arms the hook on its coroutine. With sb->slice
  * set, the coroutine also yields (sb->sliced) after that many instructions, as soon as it
