@@ -328,11 +328,11 @@ static void after_expiry(struct policy *p, struct store *s, bool hooked, uint64_
 }
 
 size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
-                     size_t most, void (*cb)(void *arg, struct span effects), void *arg)
+                     size_t most, bool (*cb)(void *arg, struct span effects), void *arg)
 {
     size_t n = 0;
-    bool hooked = has_expire_hook(p);
-    for (; n < most; n++) {
+    bool hooked = has_expire_hook(p), more = true;
+    for (; n < most && more; n++) {
         const struct order *o = store_next_expiry(s);
         if (o == NULL || o->expires_ms > now_ms) {
             break;
@@ -351,7 +351,7 @@ size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_
             break; /* out of memory: the next turn tries again */
         }
         after_expiry(p, s, hooked, now_ms, index);
-        cb(arg, store_tx_effects(s));
+        more = cb(arg, store_tx_effects(s));
         store_tx_end(s);
     }
     return n;

@@ -68,9 +68,10 @@ void policy_answer_again(struct policy *p, struct store *s, const struct call *c
                          const struct result *r, uint64_t index, struct policy_answer *out);
 /* Expires every held order whose time has come (hook `expire`, then the effect), at
  * most `most`; returns how many. Each is one transaction of the open group: the
- * callback gets its effects to log. Expiry always happens, whatever the hook does. */
+ * callback gets its effects to log and says whether there is time for another one. Expiry
+ * always happens, whatever the hook does. */
 size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
-                     size_t most, void (*cb)(void *arg, struct span effects), void *arg);
+                     size_t most, bool (*cb)(void *arg, struct span effects), void *arg);
 
 /* Bundles: a set of named Lua files as bytes: what EFFECT_POLICY_PUT carries. */
 void policy_bundle_begin(struct buf *out);

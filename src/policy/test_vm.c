@@ -286,10 +286,11 @@ static int store_run(lua_State *L)
     return push_answer(L, &b->answer);
 }
 
-static void expired(void *arg, struct span effects)
+static bool expired(void *arg, struct span effects)
 {
     struct store_box *b = arg;
     buf_put(&b->effects, effects.data, effects.len);
+    return true;
 }
 
 static int store_expire(lua_State *L)

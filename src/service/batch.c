@@ -335,7 +335,6 @@ static bool batch_one(struct service *s)
         }
         return false; /* `ready` or `role` will call again */
     }
-    b.stop_ns = s->env->ops->mono_ns(s->env) + BATCH_TIME_NS;
     b.g = group_new(s, GROUP_ENTRY);
     b.now = group_new(s, GROUP_ROUND);
     buf_clear(&s->entry);
@@ -343,6 +342,7 @@ static bool batch_one(struct service *s)
     entry_begin(&s->entry, b.time_ms, cluster_batch_digest(s->cluster),
                 cluster_feature_level(s->cluster));
     b.transactions = upkeep_run(s, b.index, b.time_ms);
+    b.stop_ns = s->env->ops->mono_ns(s->env) + BATCH_TIME_NS; /* slow expiries starve no request */
     batch_fill(s, &b);
     batch_end(s, &b);
     upkeep_schedule(s);

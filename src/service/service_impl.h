@@ -155,6 +155,7 @@ struct service {
     bool policy_stale;      /* the committed policy may be newer than the loaded one */
     bool upkeep_due, upkeep_failed;
     uint32_t upkeep_added;   /* scratch of upkeep_run */
+    uint64_t upkeep_stop_ns; /* of the expiries of a batch */
     uint32_t policy_refused; /* a committed version that does not load here */
     uint32_t policy_told;    /* what the listeners know */
 

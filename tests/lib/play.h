@@ -203,10 +203,11 @@ static inline void play_end(struct play *p)
     }
 }
 
-static inline void play_expired(void *arg, struct span effects)
+static inline bool play_expired(void *arg, struct span effects)
 {
     (void)arg;
     assert_true(effects.len > 0);
+    return true;
 }
 
 static inline void play_pass(struct play *p, const char *duration)

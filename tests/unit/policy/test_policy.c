@@ -351,6 +351,33 @@ static void test_expire_hook_fails(void **state)
     }
 }
 
+static bool not_another(void *arg, struct span effects)
+{
+    (void)arg;
+    assert_true(effects.len > 0);
+    return false;
+}
+
+/* Whoever runs expiries says after each whether there is time for another. */
+static void test_expire_in_parts(void **state)
+{
+    (void)state;
+    struct play p;
+    play_open(&p);
+    play(&p, "add-event 1 [{'row':'A','seats':4}]", "{}");
+    play(&p, "hold 1 ann A1 --ttl 10", "{}");
+    play(&p, "hold 1 bob A2 --ttl 10", "{}");
+    p.now_ms += 11000;
+    for (size_t left = 2; left > 0; left--) {
+        play_begin(&p);
+        assert_int_equal(
+            policy_expire(p.policy, p.store, p.now_ms, p.index, 1000, not_another, NULL), 1);
+        play_end(&p);
+    }
+    assert_null(store_next_expiry(p.store));
+    play_close(&p);
+}
+
 /* Hooks that make effects run hooks, but not for ever. */
 static void test_hook_depth(void **state)
 {
@@ -700,6 +727,7 @@ int main(void)
         cmocka_unit_test(test_prices),
         cmocka_unit_test(test_hooks),
         cmocka_unit_test(test_expire_hook_fails),
+        cmocka_unit_test(test_expire_in_parts),
         cmocka_unit_test(test_hook_depth),
         cmocka_unit_test(test_hook_caught),
         cmocka_unit_test(test_hold_limits),
