@@ -473,13 +473,13 @@ return {
     {
         name = "index-waits-for-the-tick", breaks = "--min-index waits no longer than it must",
         file = "src/cluster/reads.c",
-        from = "    waits_run(c);\n    if", to = "    if",
+        from = "    index_waits_run(c);\n    if", to = "    if",
         test = "test_service_session", case = "test_min_index_in_time",
     },
     {
         name = "index-waits-unsorted", breaks = "whoever waits for an earlier index is told earlier",
-        file = "src/cluster/reads.c",
-        from = "&& (*at)->index <= index)", to = "&& false)",
+        file = "src/cluster/index_wait.c",
+        from = "    rise(h, h->count++);", to = "    h->count++;",
         test = "test_service_session", case = "test_min_index_order",
     },
     {

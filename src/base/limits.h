@@ -35,6 +35,9 @@
 #define PIPELINE_ENTRIES_MAX    3
 /* Requests that wait undecided on one node before BUSY. */
 #define QUEUE_REQUESTS_MAX      65536
+/* Of them, reads that wait for an index: enough for every connection of a follower that is behind,
+ * too few to keep the others out. */
+#define INDEX_WAITS_MAX         16384
 /* A batch also stops after this long, or slow rules would hold up heartbeats. */
 #define BATCH_TIME_NS           (5ull * 1000 * 1000)
 /* The same for reads in one loop turn. */

@@ -99,10 +99,13 @@ struct reader_wait {
 };
 
 struct index_wait {
-    struct index_wait *next;
     cluster_read_cb cb;
     void *arg;
     uint64_t index, deadline_ms;
+};
+struct index_waits { /* a heap by index */
+    struct index_wait *wait;
+    size_t count, cap;
 };
 
 /* Answers that must not be given from inside a call. */
@@ -246,7 +249,7 @@ struct cluster {
     uint64_t round; /* newest issued */
     uint64_t round_sent_ms;
     bool round_open;
-    struct index_wait *waits, *waits_tail; /* by index */
+    struct index_waits waits;
 
     /* feature.c */
     struct log_limit feature_log;
@@ -447,6 +450,11 @@ void reads_run(struct cluster *c);
 void reads_tick(struct cluster *c);
 void reads_fail(struct cluster *c, int status);
 void reads_cancel(struct cluster *c);
+
+/* ---- index_wait.c -------------------------------------------------------------------- */
+void index_waits_run(struct cluster *c);
+void index_waits_expire(struct cluster *c, uint64_t now);
+void index_waits_cancel(struct cluster *c); /* and frees */
 void reads_on_round(struct cluster *c, struct peer *p, uint64_t term, uint64_t round);
 void reads_on_echo(struct cluster *c, struct peer *p, uint64_t term, uint64_t round);
 

@@ -12,9 +12,7 @@
  *
  * Invariants
  *   RD1 a round that proves a read was issued after the read arrived
- *   RD2 a round counts only echoes of its own term, and answers only reads of that term
- *
- * Whoever waits for an index (--min-index) is told in the turn in which it is applied. */
+ *   RD2 a round counts only echoes of its own term, and answers only reads of that term */
 #define LOG_MODULE "cluster"
 
 #include <string.h>
@@ -103,42 +101,9 @@ static void mark_proved(struct cluster *c)
     }
 }
 
-/* Takes *at out of the list; `before` is what stands in front of it, NULL for nothing. */
-static void wait_end(struct cluster *c, struct index_wait **at, struct index_wait *before,
-                     int status)
-{
-    struct index_wait *w = *at;
-    *at = w->next;
-    if (w->next == NULL) {
-        c->waits_tail = before;
-    }
-    cluster_later(c, w->cb, w->arg, status);
-    mem_free(w);
-}
-
-static void waits_run(struct cluster *c)
-{
-    while (c->waits != NULL && c->applied >= c->waits->index) {
-        wait_end(c, &c->waits, NULL, 0);
-    }
-}
-
-static void waits_expire(struct cluster *c, uint64_t now)
-{
-    struct index_wait *before = NULL;
-    for (struct index_wait **at = &c->waits; *at != NULL;) {
-        if (now >= (*at)->deadline_ms) {
-            wait_end(c, at, before, ERR_UNKNOWN);
-        } else {
-            before = *at;
-            at = &(*at)->next;
-        }
-    }
-}
-
 void reads_run(struct cluster *c)
 {
-    waits_run(c);
+    index_waits_run(c);
     if (c->reads == NULL) {
         return;
     }
@@ -175,16 +140,14 @@ void reads_tick(struct cluster *c)
     if (c->round_open && cluster_leads(c) && now - c->round_sent_ms >= c->heartbeat_ms) {
         send_round(c); /* a frame may have been lost with a link */
     }
-    waits_expire(c, now);
+    index_waits_expire(c, now);
 }
 
 void reads_cancel(struct cluster *c)
 {
     reads_fail(c, ERR_CANCELED);
     read_index_cancel(c);
-    while (c->waits != NULL) {
-        wait_end(c, &c->waits, NULL, ERR_CANCELED);
-    }
+    index_waits_cancel(c);
 }
 
 void cluster_read(struct cluster *c, cluster_read_cb cb, void *arg)
@@ -241,36 +204,4 @@ int cluster_local_ready(const struct cluster *c, struct error *e)
         return e->code;
     }
     return 0;
-}
-
-void cluster_wait_index(struct cluster *c, uint64_t index, uint64_t timeout_ms, cluster_read_cb cb,
-                        void *arg)
-{
-    cluster_kick(c);
-    if (c->applied >= index) {
-        cluster_later(c, cb, arg, 0);
-        return;
-    }
-    struct index_wait *w = mem_zalloc(sizeof *w);
-    if (w == NULL || c->dead) {
-        mem_free(w);
-        cluster_later(c, cb, arg, c->dead ? ERR_CANCELED : ERR_NOMEM);
-        return;
-    }
-    w->cb = cb;
-    w->arg = arg;
-    w->index = index;
-    w->deadline_ms = now_ms(c) + timeout_ms;
-    struct index_wait **at = &c->waits;
-    if (c->waits_tail != NULL && c->waits_tail->index <= index) {
-        at = &c->waits_tail->next; /* as nearly always: indices grow */
-    }
-    while (*at != NULL && (*at)->index <= index) {
-        at = &(*at)->next;
-    }
-    w->next = *at;
-    *at = w;
-    if (w->next == NULL) {
-        c->waits_tail = w;
-    }
 }

@@ -50,8 +50,12 @@ static void on_index(void *arg, int status)
         service_wake(s);
         return;
     }
-    (void)error_set(&e, ERR_NOTREADY, "this node has not reached index %llu in time",
-                    (unsigned long long)it->min_index);
+    if (status == ERR_BUSY) {
+        (void)error_set(&e, ERR_BUSY, "too many reads wait for this node to catch up");
+    } else {
+        (void)error_set(&e, ERR_NOTREADY, "this node has not reached index %llu in time",
+                        (unsigned long long)it->min_index);
+    }
     error_hint(&e, "ask another node; --local, without --min-index, takes what this one has");
     item_refuse(it, &e);
     item_free(it);

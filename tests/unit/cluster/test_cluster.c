@@ -1,4 +1,5 @@
 /* Whole clusters over the simulated env: elections, commits, crashes, snapshots, reads. */
+#include "base/limits.h"
 #include "unit/cluster/world.h"
 
 /* Three empty nodes found one cluster, elect a leader and have the same members. */
@@ -585,6 +586,43 @@ static void test_waiting_for_an_index(void **state)
     world_free(w);
 }
 
+/* However many wait, and in whatever order they came: each is told when its index comes, and beyond
+ * a limit there is an answer at once. */
+static void test_many_wait(void **state)
+{
+    (void)state;
+    enum { MANY = INDEX_WAITS_MAX, SOON = 8 };
+    static struct read_result r[MANY + 1];
+    struct world *w = world_new(21, 3);
+    memset(r, 0, sizeof r);
+    world_start(w);
+    world_propose(w, 3);
+    struct node *f = world_leader(w) == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
+    uint64_t index = node_status(f).applied;
+    for (unsigned i = 0; i < MANY; i++) { /* the low ones come last */
+        bool soon = i >= MANY - SOON;
+        cluster_wait_index(f->c, index + (soon ? 1 + i % SOON : 1000 + (i * 7919) % MANY), 60000,
+                           on_read, &r[i]);
+    }
+    cluster_wait_index(f->c, index + 1, 60000, on_read, &r[MANY]);
+    for (unsigned k = 1; k <= SOON; k++) {
+        world_propose(w, 1);
+        sim_run(w->sim, 100);
+        unsigned told = 0;
+        for (unsigned i = 0; i < MANY; i++) {
+            assert_int_equal(r[i].status, 0);
+            told += r[i].done;
+        }
+        assert_int_equal(told, k);
+    }
+    assert_int_equal(r[MANY].status, ERR_BUSY);
+    sim_run(w->sim, 61000);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(r[i].status, i >= MANY - SOON ? 0 : ERR_UNKNOWN);
+    }
+    world_free(w);
+}
+
 static void on_canceled(void *arg, int status)
 {
     assert_int_equal(status, ERR_CANCELED);
@@ -630,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_waiting_for_an_index),
+        cmocka_unit_test(test_many_wait),
         cmocka_unit_test(test_stop_before_a_snapshot_begins),
     };
     return (cmocka_set_test_filter(getenv("TEST")),
