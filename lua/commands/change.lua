@@ -58,7 +58,7 @@ return {
     command {
         name = "move", group = "orders", kind = "transaction", access = "client",
         summary = "Move an order from seats to other seats", example = "move 7H2K A1 B1",
-        args = { { "order", "order" }, { "seats", "seat", many = true, meta = "FROM TO" } },
+        args = { { "order", "order" }, { "seats", "seat", many = true, pairs = true, meta = "FROM TO" } },
         options = { CODE },
         run = move,
     },

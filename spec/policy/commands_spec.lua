@@ -56,4 +56,30 @@ describe("the default behaviour", function()
         h:grants "swap $o A2 $p A4"
         assert.equal(0, h:count "free")
     end)
+
+    it("moves a party by one seat, and into one area place by place", function()
+        local h = test.house { rows = { "A: ........" }, areas = { FLOOR = 10 } }
+        h:play "o = book 1 ann A4 A5\np = book 1 bob A1 A2"
+        h:grants "move $o A4 A5 A5 A6"
+        assert.equal("free", h:seat("A4").status)
+        assert.equal("booked", h:seat("A6").status)
+        h:grants "move $p A1 FLOOR*1 A2 FLOOR*1"
+        h:refuses("move $o A5 A7 A5 A8", { code = "BADARG", message = "seat A5 is given twice" })
+        h:refuses("move $o A5 A7 A6 A7", { code = "BADARG", message = "seat A7 is given twice" })
+    end)
+
+    it("takes an area once for each ticket type", function()
+        local h = test.house { areas = { FLOOR = 4 }, policy = [[
+            return policy { name = "types", price = require("usher.rules").price_zones {
+                default = { 100, child = 40 } } }]] }
+        local order = h:grants("hold 1 ann FLOOR*2 FLOOR*1=child", { price = 240 })
+        assert.same({ 2, 1 }, { order.seats[1].count, order.seats[2].count or 1 })
+        assert.equal("child", order.seats[2].type)
+        assert.same({ 200, 40 }, { order.lines[1].total, order.lines[2].total })
+        h:refuses("book 1 bob FLOOR*1 FLOOR*1=child", { code = "TAKEN", message = "1 places left" })
+        h:refuses("book 1 bob FLOOR*1 FLOOR*1", { code = "BADARG", message = "FLOOR is given twice" })
+        h:grants "confirm $ann"
+        h:grants "cancel $ann"
+        h:grants "book 1 bob FLOOR*3=child FLOOR*1"
+    end)
 end)
