@@ -82,4 +82,15 @@ describe("the default behaviour", function()
         h:grants "cancel $ann"
         h:grants "book 1 bob FLOOR*3=child FLOOR*1"
     end)
+
+    it("moves places of two ticket types at once, each with its own", function()
+        local h = test.house { rows = { "A: ..." }, areas = { FLOOR = 4, BALCONY = 4 } }
+        h:play "o = book 1 ann FLOOR*1 FLOOR*1=child A1=senior"
+        h:grants "move $o FLOOR*2 BALCONY*2 A1 A2"
+        local words = {}
+        for i, place in ipairs(h:order("o").seats) do
+            words[i] = ("%s*%d %s"):format(place.seat, place.count or 1, place.type or "")
+        end
+        assert.same({ "BALCONY*1 ", "BALCONY*1 child", "A2*1 senior" }, words)
+    end)
 end)
