@@ -28,6 +28,19 @@ describe("the airline", function()
         assert.equal(3, h:count "booked")
     end)
 
+    it("keeps each passenger's ticket at check-in", function()
+        local h = house()
+        h:play "o = book 1 ann ECONOMY*1=child\np = book 1 bob ECONOMY*1=child ECONOMY*2"
+        h:grants("check-in $o", { price = 9900 })
+        local order = h:grants("check-in $p", { price = 9900 + 2 * 18900 })
+        local types = {}
+        for i, place in ipairs(order.seats) do
+            types[i] = place.type or ""
+        end
+        assert.same({ "child", "", "" }, types)
+        assert.equal(4, h:count "booked")
+    end)
+
     it("denies boarding to who comes last, and keeps their order", function()
         local h = house { rows = { "2 economy: .." } }
         h:play "o = book 1 ann ECONOMY*2\np = book 1 bob ECONOMY*1"
