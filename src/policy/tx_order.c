@@ -60,6 +60,7 @@ static int do_finish(lua_State *L)
         const struct event *ev =
             o->places_count > 0 ? store_event_number(vm_store(L), o->places[0].event) : NULL;
         const struct places *p = places_read(L, 4, ev);
+        (void)parts_arrange(L, id, p);
         f.places = p->place;
         f.places_count = p->count;
     }
@@ -74,23 +75,6 @@ static int do_finish(lua_State *L)
 }
 
 static int tx_finish(lua_State *L) { return rules_atomic(L, do_finish); }
-
-/* What the given places cost in the order. */
-static int64_t price_in(const struct order *o, const struct places *p)
-{
-    int64_t sum = 0;
-    for (uint32_t i = 0; i < o->places_count; i++) {
-        for (uint32_t k = 0; k < p->count; k++) {
-            if (o->places[i].event == p->place[k].event &&
-                o->places[i].number == p->place[k].number) {
-                uint32_t all = o->places[i].count > 0 ? o->places[i].count : 1;
-                sum += o->places[i].price / all * p->place[k].count;
-                break;
-            }
-        }
-    }
-    return sum;
-}
 
 /* tx:split(o, seats) -> the new order */
 static int tx_split(lua_State *L)
@@ -109,7 +93,7 @@ static int tx_split(lua_State *L)
                         .id2 = span_make(new_id, ORDER_ID_BYTES),
                         .places = p->place,
                         .places_count = p->count,
-                        .price = price_in(o, p) };
+                        .price = parts_arrange(L, id, p) };
     vm_do(L, &f);
     return push_order(L, f.id2);
 }

@@ -19,6 +19,14 @@ describe("the airline", function()
         h:refuses("book 1 dan BUSINESS*1", "overbook") -- 102 percent of 4 is 4
     end)
 
+    it("gives back the ticket that is named, also of a cabin beyond its capacity", function()
+        local h = house()
+        h:grants "book 1 ann ECONOMY*8"
+        h:play "o = book 1 bob ECONOMY*2 ECONOMY*1=child"
+        h:grants("cancel $o ECONOMY*1=child", { price = 2 * 18900 })
+        h:refuses("book 1 cid ECONOMY*2", { rule = "overbook", message = "10 are taken" })
+    end)
+
     it("gives seats at check-in, together, and only then", function()
         local h = house()
         h:refuses("book 1 ann 2-1", { code = "NOTFOUND" })
