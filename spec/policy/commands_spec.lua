@@ -93,4 +93,22 @@ describe("the default behaviour", function()
         end
         assert.same({ "BALCONY*1 ", "BALCONY*1 child", "A2*1 senior" }, words)
     end)
+
+    it("leaves no order with a price below zero, whatever a policy made of it before", function()
+        local h = test.house { rows = { "A: ......" }, policy = [[
+            return policy { name = "gifts", price = require("usher.rules").price_zones { default = 6500 },
+                commands = { command { name = "charge", kind = "transaction", group = "orders",
+                    args = { { "order", "order" }, { "amount", "int" } },
+                    run = function(tx, req) return tx:amend(req.order, { price = req.amount }) end } } }]] }
+        h:play "x = book 1 ann A1 A2 A3 A4"
+        h:grants("charge $x 0", { price = 0 })
+        h:grants("cancel $x A1", { price = 0 })
+        local one = h:grants("split $x A2").orders
+        assert.same({ 0, 0 }, { one[1].price, one[2].price })
+        h:grants("charge $x 10000", { price = 10000 })
+        one = h:grants("split $x A3").orders
+        assert.same({ 3500, 6500 }, { one[1].price, one[2].price })
+        h:grants("charge $x -100", { price = -100 }) -- a policy may owe something: that stays
+        h:grants("cancel $x", { price = -100 })
+    end)
 end)
