@@ -111,4 +111,24 @@ describe("the default behaviour", function()
         h:grants("charge $x -100", { price = -100 }) -- a policy may owe something: that stays
         h:grants("cancel $x", { price = -100 })
     end)
+
+    it("moves nobody into an event that is closed", function()
+        local h = test.house { rows = { "A: ......" }, areas = { FLOOR = 5 }, events = { "1", "2" }, policy = [[
+            return policy { name = "desk", commands = { command { name = "seat", kind = "transaction",
+                group = "orders", args = { { "order", "order" }, { "seats", "seat", many = true } },
+                run = function(tx, req) return tx:reseat(req.order, req.seats, { rules = false }) end } } }]] }
+        local closed = { code = "DENIED", message = "event 1 is closed" }
+        h:play "x = book 1 ann A1 A2 FLOOR*2\ny = book 1 bob A5\nz = book 2 cid A1"
+        h:grants "close-event 1"
+        h:refuses("book 1 dan A6", closed)
+        h:refuses("move $x A1 A3", closed)
+        h:refuses("move $x A1 FLOOR*1", closed)
+        h:refuses("move $z A1 1:A3", closed)
+        h:grants "swap $x A1 $y A5" -- nothing new is taken
+        h:grants "move $x A5 2:A3" -- out of it
+        h:grants "move $x FLOOR*1 FLOOR*1=child"
+        h:grants "seat $x 1:A2 1:A3" -- who passes by the rules knows what he does
+        h:grants "open-event 1"
+        h:grants "move $x A3 A6"
+    end)
 end)
