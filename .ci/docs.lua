@@ -124,8 +124,8 @@ local RULES = { "limits", "hoarding", "neighbours", "places", "window", "prices"
 
 local function put_rules()
     put("\n## Rules (`usher.rules`)\n")
-    put_text { "Every rule also takes `exempt`, a list of roles that it does not concern. Times are UTC text,",
-        "ms, or a duration with a sign (`-48h`) counted from the event's attribute `start`." }
+    put_text { "Every rule but `overbook` also takes `exempt`, a list of roles that it does not concern.",
+        "Times are UTC text, ms, or a duration with a sign (`-48h`) counted from the event's attribute `start`." }
     for _, part in ipairs(RULES) do
         for _, item in ipairs((parse("lua/usher/rules/" .. part .. ".lua"))) do
             if item.class then put_class(item) elseif item.name then put_function(item, "rules.") end

@@ -18,9 +18,15 @@ local function pairs_of(order, seats)
         from[#from + 1], to[#to + 1] = a, b
     end
     local rest, found = shared.without(order, from)
-    for i, place in ipairs(to) do
-        rest[#rest + 1] = { seat = place.seat, area = place.area, event = place.event,
-            count = place.count, type = place.type or found[i].type }
+    local at = 0
+    for _, place in ipairs(to) do
+        local open = place.count -- one FROM may be places of several ticket types
+        while open > 0 do
+            at = at + 1
+            rest[#rest + 1] = { seat = place.seat, area = place.area, event = place.event,
+                count = found[at].count, type = place.type or found[at].type }
+            open = open - found[at].count
+        end
     end
     return rest
 end
@@ -58,7 +64,7 @@ return {
     command {
         name = "move", group = "orders", kind = "transaction", access = "client",
         summary = "Move an order from seats to other seats", example = "move 7H2K A1 B1",
-        args = { { "order", "order" }, { "seats", "seat", many = true, meta = "FROM TO" } },
+        args = { { "order", "order" }, { "seats", "seat", many = true, pairs = true, meta = "FROM TO" } },
         options = { CODE },
         run = move,
     },

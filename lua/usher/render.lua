@@ -302,6 +302,15 @@ local function prose(context, text)
     return table.concat(lines, "\n")
 end
 
+--- What an answer of several orders says beside them: of a dry run, that it was one.
+local function beside_orders(value)
+    local rest = {}
+    for key, item in pairs(value) do
+        if key ~= "orders" and key ~= "index" then rest[key] = item end
+    end
+    return rest
+end
+
 local function as_table(context, value, columns)
     if type(value) == "string" then return prose(context, value) end
     if value == nil then return "nil" end
@@ -317,7 +326,10 @@ local function as_table(context, value, columns)
         return table.concat(lines, "\n")
     end
     local inner = value.orders
-    if type(inner) == "table" and is_list(inner) then return as_table(context, inner, columns) end
+    if type(inner) == "table" and is_list(inner) then
+        local text, rest = as_table(context, inner, columns), beside_orders(value)
+        return next(rest) and text .. "\n" .. pairs_table(context, rest, {}) or text
+    end
     return pairs_table(context, value, columns)
 end
 
@@ -385,12 +397,23 @@ local function seat_rows(value)
     return rows, columns
 end
 
+--- The orders of an answer, each with what it says beside them.
+local function order_rows(value)
+    local rows = {}
+    if type(value.orders[1]) ~= "table" then return value.orders end
+    for i, order in ipairs(value.orders) do
+        rows[i] = beside_orders(value)
+        for key, item in pairs(order) do rows[i][key] = item end
+    end
+    return rows
+end
+
 --- Without `header` only the rows.
 local function as_csv(context, value, columns, header)
     if type(value) == "table" and value.event and value.counts and (value.taken or value.rows) then
         value, columns = seat_rows(value)
     elseif type(value) == "table" and value.orders and is_list(value.orders) then
-        value = value.orders
+        value = order_rows(value)
     end
     local rows = is_list(value) and value or { value }
     if type(rows[1]) ~= "table" and not (columns and #columns > 0) then

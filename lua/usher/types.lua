@@ -395,6 +395,7 @@ function Tx:seats_view(event, full) end
 ---@field [1] string
 ---@field [2] string|string[] string int bool json duration time money event seat order chart customer category node file, or a list of words to choose from
 ---@field many? boolean the last argument takes all that follow; an option may be given several times
+---@field pairs? boolean the seats come as FROM TO FROM TO: one pair's TO may be another's FROM
 ---@field optional? boolean
 ---@field default? string|number|boolean
 ---@field choices? string[] the words of a one_of

@@ -219,6 +219,8 @@ describe("scripts", function()
             for i, seat in ipairs(c:must(1, "order", order).seats) do seats[i] = seat.seat end
             table.sort(seats)
             assert.same({ "B2", "B3", "B4" }, seats) -- never across the aisle behind B4, nearest the middle
+            status, out = shipped("move-party.lua", order, "B3", "B4", "B5") -- by one: from and to overlap
+            assert.equal(0, status, out)
             status, out = shipped("move-party.lua", order, "B1", "B6", "B7")
             assert.equal(1, status)
             assert.truthy(out:find("^TAKEN"), out)

@@ -56,4 +56,79 @@ describe("the default behaviour", function()
         h:grants "swap $o A2 $p A4"
         assert.equal(0, h:count "free")
     end)
+
+    it("moves a party by one seat, and into one area place by place", function()
+        local h = test.house { rows = { "A: ........" }, areas = { FLOOR = 10 } }
+        h:play "o = book 1 ann A4 A5\np = book 1 bob A1 A2"
+        h:grants "move $o A4 A5 A5 A6"
+        assert.equal("free", h:seat("A4").status)
+        assert.equal("booked", h:seat("A6").status)
+        h:grants "move $p A1 FLOOR*1 A2 FLOOR*1"
+        h:refuses("move $o A5 A7 A5 A8", { code = "BADARG", message = "seat A5 is given twice" })
+        h:refuses("move $o A5 A7 A6 A7", { code = "BADARG", message = "seat A7 is given twice" })
+    end)
+
+    it("takes an area once for each ticket type", function()
+        local h = test.house { areas = { FLOOR = 4 }, policy = [[
+            return policy { name = "types", price = require("usher.rules").price_zones {
+                default = { 100, child = 40 } } }]] }
+        local order = h:grants("hold 1 ann FLOOR*2 FLOOR*1=child", { price = 240 })
+        assert.same({ 2, 1 }, { order.seats[1].count, order.seats[2].count or 1 })
+        assert.equal("child", order.seats[2].type)
+        assert.same({ 200, 40 }, { order.lines[1].total, order.lines[2].total })
+        h:refuses("book 1 bob FLOOR*1 FLOOR*1=child", { code = "TAKEN", message = "1 places left" })
+        h:refuses("book 1 bob FLOOR*1 FLOOR*1", { code = "BADARG", message = "FLOOR is given twice" })
+        h:grants "confirm $ann"
+        h:grants "cancel $ann"
+        h:grants "book 1 bob FLOOR*3=child FLOOR*1"
+    end)
+
+    it("moves places of two ticket types at once, each with its own", function()
+        local h = test.house { rows = { "A: ..." }, areas = { FLOOR = 4, BALCONY = 4 } }
+        h:play "o = book 1 ann FLOOR*1 FLOOR*1=child A1=senior"
+        h:grants "move $o FLOOR*2 BALCONY*2 A1 A2"
+        local words = {}
+        for i, place in ipairs(h:order("o").seats) do
+            words[i] = ("%s*%d %s"):format(place.seat, place.count or 1, place.type or "")
+        end
+        assert.same({ "BALCONY*1 ", "BALCONY*1 child", "A2*1 senior" }, words)
+    end)
+
+    it("leaves no order with a price below zero, whatever a policy made of it before", function()
+        local h = test.house { rows = { "A: ......" }, policy = [[
+            return policy { name = "gifts", price = require("usher.rules").price_zones { default = 6500 },
+                commands = { command { name = "charge", kind = "transaction", group = "orders",
+                    args = { { "order", "order" }, { "amount", "int" } },
+                    run = function(tx, req) return tx:amend(req.order, { price = req.amount }) end } } }]] }
+        h:play "x = book 1 ann A1 A2 A3 A4"
+        h:grants("charge $x 0", { price = 0 })
+        h:grants("cancel $x A1", { price = 0 })
+        local one = h:grants("split $x A2").orders
+        assert.same({ 0, 0 }, { one[1].price, one[2].price })
+        h:grants("charge $x 10000", { price = 10000 })
+        one = h:grants("split $x A3").orders
+        assert.same({ 3500, 6500 }, { one[1].price, one[2].price })
+        h:grants("charge $x -100", { price = -100 }) -- a policy may owe something: that stays
+        h:grants("cancel $x", { price = -100 })
+    end)
+
+    it("moves nobody into an event that is closed", function()
+        local h = test.house { rows = { "A: ......" }, areas = { FLOOR = 5 }, events = { "1", "2" }, policy = [[
+            return policy { name = "desk", commands = { command { name = "seat", kind = "transaction",
+                group = "orders", args = { { "order", "order" }, { "seats", "seat", many = true } },
+                run = function(tx, req) return tx:reseat(req.order, req.seats, { rules = false }) end } } }]] }
+        local closed = { code = "DENIED", message = "event 1 is closed" }
+        h:play "x = book 1 ann A1 A2 FLOOR*2\ny = book 1 bob A5\nz = book 2 cid A1"
+        h:grants "close-event 1"
+        h:refuses("book 1 dan A6", closed)
+        h:refuses("move $x A1 A3", closed)
+        h:refuses("move $x A1 FLOOR*1", closed)
+        h:refuses("move $z A1 1:A3", closed)
+        h:grants "swap $x A1 $y A5" -- nothing new is taken
+        h:grants "move $x A5 2:A3" -- out of it
+        h:grants "move $x FLOOR*1 FLOOR*1=child"
+        h:grants "seat $x 1:A2 1:A3" -- who passes by the rules knows what he does
+        h:grants "open-event 1"
+        h:grants "move $x A3 A6"
+    end)
 end)

@@ -111,6 +111,15 @@ describe("tables", function()
             .. "rules:\n  rule  ok\n  one   true\n  two   false", text)
     end)
 
+    it("say of two orders that nothing was done, and what each rule said", function()
+        local answer = { orders = { { order = "7H2K", status = "held" }, { order = "8J3L", status = "held" } },
+            index = 7, dry_run = true, rules = { { rule = "one", ok = true } } }
+        assert.equal("order  status\n7H2K   held\n8J3L   held\ndry_run  true\nrules:\n  rule  ok\n  one   true",
+            draw(answer, { piped = true }))
+        answer.dry_run, answer.rules = nil, nil
+        assert.equal("order  status\n7H2K   held\n8J3L   held", draw(answer, { piped = true }))
+    end)
+
     it("become blocks where the terminal is too narrow, never when piped", function()
         local rows = { { order = "7H2K", customer = ("x"):rep(30) }, { order = "8J3L", customer = "bob" } }
         assert.truthy(draw(rows, { width = 30 }):find("order     7H2K\ncustomer  xxx", 1, true))
@@ -181,6 +190,13 @@ describe("CSV", function()
         assert.equal('event,attributes,free,held,booked,blocked\n1,"{""n"":1,""title"":""A, B\\n""}",3,1,0,0',
             csv { { event = "1", attributes = { title = "A, B\n", n = 1 },
                 counts = { free = 3, held = 1, booked = 0, blocked = 0 } } })
+    end)
+
+    it("says in each of two orders' rows that nothing was done", function()
+        assert.equal('order,dry_run,rules\n7H2K,true,"[{""ok"":true}]"\n8J3L,true,"[{""ok"":true}]"',
+            csv { orders = { { order = "7H2K" }, { order = "8J3L" } }, index = 7, dry_run = true,
+                rules = { { ok = true } } })
+        assert.equal("order\n7H2K", csv { orders = { { order = "7H2K" } }, index = 7 })
     end)
 
     it("has a row for each seat of an event", function()

@@ -24,6 +24,13 @@ describe("times", function()
     end)
 end)
 
+describe("overbook", function()
+    it("exempts nobody and says so: whom it did not concern would have no limit at all", function()
+        fails("overbook takes no exempt", rules.overbook, { FLOOR = 110, exempt = { "box-office" } })
+        fails("FLOOR is not a percentage", rules.overbook, { FLOOR = 99 })
+    end)
+end)
+
 describe("window", function()
     local T = rules.time
     local function judge(rule, at, codes)

@@ -58,27 +58,52 @@ static void push_value(lua_State *L, const struct call_value *v, struct context 
     }
 }
 
-/* The same seat twice is a slip of the caller, not a conflict with somebody. `list` holds n
- * places, which keeps the objects alive while they are compared. */
-static void check_twice(lua_State *L, int list, uint32_t n)
+/* Whether two places of the list are of one ticket type. */
+static bool same_type(lua_State *L, int list, uint32_t i, uint32_t k)
+{
+    const uint32_t at[] = { i, k };
+    for (int n = 0; n < 2; n++) {
+        lua_rawgeti(L, list, (lua_Integer)at[n] + 1);
+        (void)lua_getiuservalue(L, -1, 1);
+    }
+    bool same = lua_rawequal(L, -3, -1) != 0;
+    lua_pop(L, 4);
+    return same;
+}
+
+static void refuse_twice(lua_State *L, const struct object *o)
+{
+    struct error e;
+    struct span label = place_label(vm_event(L, o->event), o->number);
+    error_clear(&e);
+    (void)error_set(&e, ERR_BADARG, "seat %.*s is given twice", (int)label.len, label.data);
+    if (o->number & PLACE_AREA) {
+        error_hint(&e, "give one count for all its places of one ticket type");
+    }
+    vm_refuse_seat(L, &e, label);
+}
+
+/* The same seat twice is a slip of the caller, not a conflict with somebody. An area may be there
+ * once for each ticket type. In pairs FROM TO a seat may be one's TO and another's FROM, and an
+ * area is counted as often as it is named. `list` holds n places, which keeps the objects alive
+ * while they are compared. */
+static void check_twice(lua_State *L, int list, uint32_t n, bool pairs)
 {
     const struct object *few[16];
     const struct object **seen = few;
+    uint32_t step = pairs ? 2 : 1;
     if (n > 16) {
         seen = lua_newuserdatauv(L, n * sizeof(const struct object *), 0);
     }
     for (uint32_t i = 0; i < n; i++) {
         lua_rawgeti(L, list, (lua_Integer)i + 1);
-        seen[i] = lua_touserdata(L, -1);
+        const struct object *o = seen[i] = lua_touserdata(L, -1);
         lua_pop(L, 1);
-        for (uint32_t k = 0; k < i; k++) {
-            if (seen[k]->number == seen[i]->number && seen[k]->event == seen[i]->event) {
-                struct error e;
-                struct span label = place_label(vm_event(L, seen[i]->event), seen[i]->number);
-                error_clear(&e);
-                (void)error_set(&e, ERR_BADARG, "seat %.*s is given twice", (int)label.len,
-                                label.data);
-                vm_refuse_seat(L, &e, label);
+        bool area = (o->number & PLACE_AREA) != 0;
+        for (uint32_t k = i % step; k < i && !(area && pairs); k += step) {
+            if (seen[k]->number == o->number && seen[k]->event == o->event &&
+                (!area || same_type(L, list, i, k))) {
+                refuse_twice(L, o);
             }
         }
     }
@@ -97,7 +122,7 @@ static void push_seats(lua_State *L, const struct call *call, size_t i, size_t e
         places_resolve(L, &list, v->text, v->plain, c->ev, c->order);
     }
     if (!list.rising) {
-        check_twice(L, list.index, list.n);
+        check_twice(L, list.index, list.n, def->pairs);
     }
     if (!def->many) {
         if (list.n != 1) {

@@ -49,6 +49,7 @@ struct arg_def {
     int type;                 /* enum arg_type */
     char **choices;           /* ARG_ONE_OF: NULL-ended */
     bool many;                /* last positional, or a repeatable option */
+    bool pairs;               /* ARG_SEAT, many: FROM TO, a seat may be one's TO, another's FROM */
     bool optional;
     bool option; /* --name; ARG_BOOL options are flags without a value */
 };

@@ -149,6 +149,7 @@ static void read_arg(lua_State *L, int t, lua_Integer type_at, struct arg_def *a
     arg->dflt = text_member(L, t, "default");
     arg->meta = text_member(L, t, "meta");
     arg->many = flag_member(L, t, "many");
+    arg->pairs = flag_member(L, t, "pairs");
     arg->optional = flag_member(L, t, "optional") || arg->dflt != NULL || arg->option;
 }
 

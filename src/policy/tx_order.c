@@ -44,6 +44,22 @@ static int tx_extend(lua_State *L)
     return push_order(L, id);
 }
 
+/* How low the price of what is left may fall: tx:amend may have made the whole cheaper than the
+ * sum of its lines, or even negative. */
+static int64_t lowest(int64_t price) { return price < 0 ? price : 0; }
+
+/* The store takes off what the given places cost by the lines. */
+static void mend_price(lua_State *L, struct span id, int64_t before)
+{
+    const struct order *o = store_order(vm_store(L), id);
+    if (o != NULL && o->price < lowest(before)) {
+        struct effect f = {
+            .kind = EFFECT_AMEND, .id = id, .set = SET_PRICE, .price = lowest(before)
+        };
+        vm_do(L, &f);
+    }
+}
+
 /* tx:finish(o, "released"|"cancelled"|"expired"[, seats]) -> o */
 static int do_finish(lua_State *L)
 {
@@ -56,14 +72,17 @@ static int do_finish(lua_State *L)
         return luaL_argerror(L, 3, "\"released\", \"cancelled\" or \"expired\" expected");
     }
     struct effect f = { .kind = EFFECT_FINISH, .id = id, .code = how };
+    int64_t before = o->price;
     if (!lua_isnil(L, 4)) {
         const struct event *ev =
             o->places_count > 0 ? store_event_number(vm_store(L), o->places[0].event) : NULL;
         const struct places *p = places_read(L, 4, ev);
+        (void)parts_arrange(L, id, p);
         f.places = p->place;
         f.places_count = p->count;
     }
     vm_do(L, &f);
+    mend_price(L, id, before);
     (void)push_order(L, id);
     rules_hook(L,
                how == ORDER_RELEASED    ? HOOK_RELEASE
@@ -75,23 +94,6 @@ static int do_finish(lua_State *L)
 
 static int tx_finish(lua_State *L) { return rules_atomic(L, do_finish); }
 
-/* What the given places cost in the order. */
-static int64_t price_in(const struct order *o, const struct places *p)
-{
-    int64_t sum = 0;
-    for (uint32_t i = 0; i < o->places_count; i++) {
-        for (uint32_t k = 0; k < p->count; k++) {
-            if (o->places[i].event == p->place[k].event &&
-                o->places[i].number == p->place[k].number) {
-                uint32_t all = o->places[i].count > 0 ? o->places[i].count : 1;
-                sum += o->places[i].price / all * p->place[k].count;
-                break;
-            }
-        }
-    }
-    return sum;
-}
-
 /* tx:split(o, seats) -> the new order */
 static int tx_split(lua_State *L)
 {
@@ -102,6 +104,8 @@ static int tx_split(lua_State *L)
     const struct event *ev =
         o->places_count > 0 ? store_event_number(vm_store(L), o->places[0].event) : NULL;
     const struct places *p = places_read(L, 3, ev);
+    int64_t most = o->price - lowest(o->price);
+    int64_t price = parts_arrange(L, id, p);
     char new_id[ORDER_ID_BYTES];
     random_order_id(&vm_of(L)->random, new_id);
     struct effect f = { .kind = EFFECT_SPLIT,
@@ -109,7 +113,7 @@ static int tx_split(lua_State *L)
                         .id2 = span_make(new_id, ORDER_ID_BYTES),
                         .places = p->place,
                         .places_count = p->count,
-                        .price = price_in(o, p) };
+                        .price = price < most ? price : most };
     vm_do(L, &f);
     return push_order(L, f.id2);
 }

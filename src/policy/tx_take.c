@@ -320,6 +320,30 @@ static struct places *without(lua_State *L, const struct place *all, const struc
     return out;
 }
 
+static uint32_t count_of(const struct place *list, uint32_t n, const struct place *p)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool same = list[i].event == p->event && list[i].number == p->number;
+        count += same ? list[i].count : 0;
+    }
+    return count;
+}
+
+/* A closed event lets nothing new in. The store holds a take to that, but not a reseat: logs are
+ * full of those it granted. */
+static void check_open(lua_State *L, const struct places *after, const struct order *o)
+{
+    for (uint32_t i = 0; i < after->count; i++) {
+        const struct place *p = &after->place[i];
+        const struct event *ev = vm_event(L, p->event);
+        if (!ev->open &&
+            count_of(after->place, after->count, p) > count_of(o->places, o->places_count, p)) {
+            vm_refusef(L, ERR_DENIED, "event %.*s is closed", (int)ev->id.len, ev->id.data);
+        }
+    }
+}
+
 /* tx:reseat(o, seats[, {rules=, overbook=}]) -> o. `seats` are all its places afterwards. */
 static int do_reseat(lua_State *L)
 {
@@ -333,6 +357,9 @@ static int do_reseat(lua_State *L)
     options(L, 4, &t, "tx:reseat");
     hold_id(&t, o);
     t.places = places_read(L, 3, ev);
+    if (t.rules) {
+        check_open(L, t.places, o);
+    }
     t.f.price = o->price;
     struct places *gains =
         without(L, t.places->place, t.places->type, t.places->count, o->places, o->places_count);

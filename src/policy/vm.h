@@ -260,6 +260,10 @@ void places_resolve(lua_State *L, struct place_list *list, struct span word, boo
 struct span place_label(const struct event *ev, uint32_t number);
 uint32_t place_category(const struct event *ev, uint32_t number);
 
+/* Before a finish or a split of some places (parts.c): puts them first among the entries of the
+ * order, where ticket types want that; returns what they cost. Refuses a type that is not there. */
+int64_t parts_arrange(lua_State *L, struct span id, const struct places *want);
+
 /* ---- Rules (rules.c) --------------------------------------------------------------- */
 
 /* What is judged, for rules_push_ask(). */

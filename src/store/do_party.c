@@ -26,16 +26,13 @@ static int not_there(const struct store *s, const struct order *o, const struct 
                      want->number & PLACE_AREA ? " as often as that" : "");
 }
 
-/* Moves up to `count` of place `from` to the taken ones; the price goes along in
- * proportion, rounded towards zero, and what is left keeps the rest. */
+/* Moves up to `count` of place `from` to the taken ones; its share of the price goes along. */
 static void move_part(struct parts *p, struct place *from, uint32_t count)
 {
     struct place *to = &p->taken[p->taken_count++];
     *to = *from;
     to->count = count;
-    to->price = count == from->count ? from->price
-                                     : from->price / from->count * count +
-                                           from->price % from->count * count / from->count;
+    to->price = place_share(from, count);
     from->count -= count;
     from->price -= to->price;
     p->taken_price += to->price;

@@ -76,9 +76,21 @@ static int check_seat(struct store *s, struct event_object *ev, const struct pla
     return 0;
 }
 
-static int check_area(struct event_object *ev, const struct place *p, bool overbook,
-                      struct error *e)
+/* Places of the i-th one's area that the same party names before it (of another ticket type). */
+static uint32_t named_before(const struct place *places, uint32_t i)
 {
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < i; k++) {
+        bool same = places[k].event == places[i].event && places[k].number == places[i].number;
+        n += same ? places[k].count : 0;
+    }
+    return n;
+}
+
+static int check_area(struct event_object *ev, const struct place *places, uint32_t i,
+                      bool overbook, struct error *e)
+{
+    const struct place *p = &places[i];
     struct span id = ev->pub.id;
     uint32_t area = p->number & ~PLACE_AREA;
     if (area >= chart_areas(ev->pub.chart)) {
@@ -93,7 +105,8 @@ static int check_area(struct event_object *ev, const struct place *p, bool overb
     struct area_use *use = &ev->body->areas[area];
     uint64_t used = (uint64_t)use->held + use->booked;
     if (used + p->count > (overbook ? (uint64_t)UINT32_MAX / 2 : info.capacity)) {
-        uint64_t left = used < info.capacity ? info.capacity - used : 0;
+        uint64_t others = used - named_before(places, i);
+        uint64_t left = others < info.capacity ? info.capacity - others : 0;
         return error_set(e, ERR_TAKEN, "area %.*s of event %.*s has %llu places left",
                          (int)info.name.len, info.name.data, (int)id.len, id.data,
                          (unsigned long long)left);
@@ -136,7 +149,7 @@ int places_check(struct store *s, uint32_t slot, const struct place *places, uin
         if (ev == NULL) {
             rc = error_set(e, ERR_NOTFOUND, "no event has number %u", p->event);
         } else if (p->number & PLACE_AREA) {
-            rc = check_area(ev, p, overbook, e);
+            rc = check_area(ev, places, done, overbook, e);
         } else {
             rc = check_seat(s, ev, p, done, slot, e);
         }

@@ -60,6 +60,12 @@ struct place {
     int64_t price;   /* minor units, for all `count` */
 };
 #define PLACE_AREA 0x80000000u
+/* What `count` of its places cost: in proportion, rounded towards zero; the rest keeps the rest. */
+static inline int64_t place_share(const struct place *p, uint32_t count)
+{
+    return count == p->count ? p->price
+                             : p->price / p->count * count + p->price % p->count * count / p->count;
+}
 
 /* An order as everybody reads it; owned by the store, valid until the next
  * store_do/undo/commit/rewind/replay. A change makes a new version. Id and metadata

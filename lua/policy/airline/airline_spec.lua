@@ -19,6 +19,14 @@ describe("the airline", function()
         h:refuses("book 1 dan BUSINESS*1", "overbook") -- 102 percent of 4 is 4
     end)
 
+    it("gives back the ticket that is named, also of a cabin beyond its capacity", function()
+        local h = house()
+        h:grants "book 1 ann ECONOMY*8"
+        h:play "o = book 1 bob ECONOMY*2 ECONOMY*1=child"
+        h:grants("cancel $o ECONOMY*1=child", { price = 2 * 18900 })
+        h:refuses("book 1 cid ECONOMY*2", { rule = "overbook", message = "10 are taken" })
+    end)
+
     it("gives seats at check-in, together, and only then", function()
         local h = house()
         h:refuses("book 1 ann 2-1", { code = "NOTFOUND" })
@@ -26,6 +34,19 @@ describe("the airline", function()
         h:play "o = book 1 ann ECONOMY*3"
         h:grants "check-in $o"
         assert.equal(3, h:count "booked")
+    end)
+
+    it("keeps each passenger's ticket at check-in", function()
+        local h = house()
+        h:play "o = book 1 ann ECONOMY*1=child\np = book 1 bob ECONOMY*1=child ECONOMY*2"
+        h:grants("check-in $o", { price = 9900 })
+        local order = h:grants("check-in $p", { price = 9900 + 2 * 18900 })
+        local types = {}
+        for i, place in ipairs(order.seats) do
+            types[i] = place.type or ""
+        end
+        assert.same({ "child", "", "" }, types)
+        assert.equal(4, h:count "booked")
     end)
 
     it("denies boarding to who comes last, and keeps their order", function()

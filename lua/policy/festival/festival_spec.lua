@@ -22,6 +22,29 @@ describe("the festival", function()
         h:refuses("book 1 ann CAMP*1", { rule = "camp-with-ticket" })
     end)
 
+    it("gives back the ticket that is named, at its price", function()
+        local h = house()
+        h:play "x = book 1 ann FIELD*2 CAMP*1"
+        h:grants("move $x CAMP*1 FIELD*1=day", { price = 2 * 8900 + 3900 })
+        local order = h:grants("cancel $x FIELD*1=day", { price = 2 * 8900 })
+        assert.equal(1, #order.seats)
+        assert.equal(nil, order.seats[1].type)
+        assert.equal(2, order.seats[1].count)
+    end)
+
+    it("splits off tickets with their types and prices", function()
+        local h = house()
+        h:play "x = book 1 ann FIELD*3 FIELD*2=day FIELD*1=child"
+        local one = h:grants("split $x FIELD*1=day FIELD*1=child").orders
+        assert.same({ 3 * 8900 + 3900, 3900 }, { one[1].price, one[2].price })
+        assert.same({ "day", "child" }, { one[2].seats[1].type, one[2].seats[2].type })
+        one = h:grants("split $x FIELD*1").orders
+        assert.same({ 2 * 8900 + 3900, 8900 }, { one[1].price, one[2].price })
+        assert.equal(8900, one[2].lines[1].total)
+        h:refuses("cancel $x FIELD*1=child", { code = "NOTFOUND" })
+        h:grants("cancel $x FIELD*1=day FIELD*1", { price = 8900 })
+    end)
+
     it("stops at 95 percent of all places", function()
         local h = house()
         for i = 1, 4 do h:grants(("book 1 c%d FIELD*5 CAMP*2"):format(i)) end

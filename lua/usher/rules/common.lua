@@ -41,7 +41,7 @@ local function sorted(keys)
     return table.concat(out, ", ")
 end
 
---- Reads a rule's parameters. `kinds` names the kind of each; every rule also takes `exempt`,
+--- Reads a rule's parameters. `kinds` names the kind of each; each also takes `exempt`,
 --- a list of roles (such as "box-office") that it does not concern.
 ---@param rule string its name, for errors
 ---@param spec table|nil

@@ -133,12 +133,16 @@ end
 
 --- Areas may be sold beyond their capacity: `overbook { FLOOR = 110 }` up to 110 percent,
 --- rounded down, of the area called FLOOR; `overbook { default = 105 }` for all others. Areas
---- that are not named end at their capacity. Numbered seats are never sold twice.
+--- that are not named end at their capacity. Numbered seats are never sold twice. It takes no
+--- `exempt`: whom it did not concern could sell without any limit.
 ---@param areas table<string, number> area name -> percent, 100 or more
 ---@return Rule
 function M.overbook(areas)
     if type(areas) ~= "table" or next(areas) == nil then
         common.misuse(2, "overbook: a table of areas and percentages is expected, such as { FLOOR = 110 }")
+    end
+    if type(areas.exempt) == "table" then
+        common.misuse(2, "overbook takes no exempt: whom it did not concern would have no limit at all")
     end
     for name, percent in pairs(areas) do
         if type(name) ~= "string" or type(percent) ~= "number" or percent < 100 or percent > 1000 then

@@ -495,6 +495,26 @@ static void test_split(void **state)
          { "split $x", "!BADARG split needs seats" });
 }
 
+/* Places of one area and of several ticket types: those that are named go, whichever came first. */
+static void test_types_of_area(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, { "x = hold 1 ann FLOOR*3 FLOOR*2=child A1 FLOOR*1=day", "{}" },
+         { "s = split $x FLOOR*1=child FLOOR*1=day",
+           "{'orders':[{'order':'$x','seats':[{'seat':'FLOOR','count':3},{'seat':'FLOOR','count':1,"
+           "'type':'child'},{'seat':'A1'}]},{'seats':[{'seat':'FLOOR','count':1,'type':'child'},"
+           "{'seat':'FLOOR','count':1,'type':'day'}]}]}" },
+         { "release $x FLOOR*1=child", "{'seats':[{'seat':'FLOOR','count':3},{'seat':'A1'}]}" },
+         { "release $x FLOOR*1=child", "!NOTFOUND FLOOR is not a seat of this order" },
+         { "hold 1 bob FLOOR*1 FLOOR*1", "!BADARG seat FLOOR is given twice" },
+         { "move $x FLOOR*2 FLOOR*2=day",
+           "{'seats':[{'seat':'FLOOR','count':1},{'seat':'A1'},{'seat':'FLOOR','count':2,"
+           "'type':'day'}]}" },
+         { "confirm $x", "{}" },
+         { "cancel $x FLOOR*2", "{'seats':[{'seat':'A1'},{'seat':'FLOOR','count':1,"
+                                "'type':'day'}]}" });
+}
+
 /* block takes free seats out of the sale, unblock puts them back. */
 static void test_block(void **state)
 {
@@ -731,11 +751,12 @@ int main(void)
         cmocka_unit_test(test_confirm_late),  cmocka_unit_test(test_give_back),
         cmocka_unit_test(test_two_events),    cmocka_unit_test(test_cancel_seat),
         cmocka_unit_test(test_move),          cmocka_unit_test(test_swap),
-        cmocka_unit_test(test_split),         cmocka_unit_test(test_block),
-        cmocka_unit_test(test_orders),        cmocka_unit_test(test_list_limit),
-        cmocka_unit_test(test_explain),       cmocka_unit_test(test_forget),
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_dry_run),
-        cmocka_unit_test(test_usages),        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_split),         cmocka_unit_test(test_types_of_area),
+        cmocka_unit_test(test_block),         cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_list_limit),    cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_forget),        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_dry_run),       cmocka_unit_test(test_usages),
+        cmocka_unit_test(test_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

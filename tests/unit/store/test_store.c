@@ -309,7 +309,7 @@ static void test_areas(void **state)
     assert_refused(k, kit_take(k, "o2", "bob", "1", "FLOOR*3", 0), ERR_TAKEN,
                    "area FLOOR of event 1 has 2 places left");
     assert_refused(k, kit_take(k, "o2", "bob", "1", "FLOOR*1 LAWN*1 FLOOR*2", 0), ERR_TAKEN,
-                   "area FLOOR of event 1 has 1 places left");
+                   "area FLOOR of event 1 has 2 places left");
     struct place places[1];
     struct effect f = { .kind = EFFECT_TAKE,
                         .id = sp("o2"),
