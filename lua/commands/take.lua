@@ -93,8 +93,9 @@ local function best(tx, req)
     end
     local events = events_of(tx, req.events)
     local settings = tx:settings(events[1]).best or {}
+    local ttl = not req.book and (req.ttl or tx:settings(events[1]).hold_ttl) or nil
     local seats, reason, why = tx:best { event = #events > 1 and events or events[1],
-        customer = req.customer, count = req.count, category = req.category, split = req.split,
+        customer = req.customer, count = req.count, category = req.category, split = req.split, hold = ttl,
         score = settings.score, orphans = settings.orphans }
     seats = seats or (#events == 1 and shared.area_for(events[1], req.category, req.count))
     if not seats then
@@ -102,7 +103,6 @@ local function best(tx, req)
             hint = req.split and "ask for fewer, or for another category"
                 or "ask for fewer, for another category, or with --split" }
     end
-    local ttl = not req.book and (req.ttl or tx:settings(events[1]).hold_ttl) or nil
     return tx:take { customer = req.customer, seats = seats, hold = ttl, metadata = req.metadata }
 end
 

@@ -105,6 +105,13 @@ describe("hold_cap", function()
         h:pass "16m"
         h:grants "hold 1 ann B5 B6"
     end)
+
+    it("does not count what `best` books", function()
+        local h = house "rules.hold_cap(2)"
+        h:grants "best 1 ann 3 --book"
+        h:refuses("best 1 ann 3", { code = "DENIED" })
+        h:grants "best 1 ann 2"
+    end)
 end)
 
 describe("rehold", function()
@@ -144,6 +151,17 @@ describe("rehold", function()
         h:refuses("hold 1 ann A1 --ttl 1m", "rehold")
         h:pass "10m"
         h:grants "hold 1 ann A1 --ttl 10m"
+    end)
+end)
+
+describe("best and the time that a hold lasts", function()
+    it("looks past a seat that may not be held for so long", function()
+        local h = house 'rules.rehold { cooldown = "10m", lifetime = "30m" }'
+        local first = h:grants "best 1 ann 1 --ttl 10m".seats[1].seat
+        h:pass "11m"
+        assert.equal(first, h:grants "best 1 ann 1 --ttl 10m".seats[1].seat) -- until minute 21
+        h:pass "11m"
+        assert.not_equal(first, h:grants "best 1 ann 1 --ttl 10m".seats[1].seat) -- would be 32
     end)
 end)
 

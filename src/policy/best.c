@@ -69,7 +69,8 @@ static bool judge_block(struct search *s)
                        .seats = p,
                        .gains = p,
                        .leaves = s->leaves,
-                       .after = "held" };
+                       .after = s->until_ms != 0 ? "held" : "booked",
+                       .until_ms = s->until_ms };
     rules_push_ask(L, &ask);
     rules_try(L, -1, false);
     bool ok = lua_isnil(L, -1);
@@ -245,7 +246,8 @@ static void read_rules(struct search *s)
                            .gains = none,
                            .leaves = s->leaves,
                            .count = s->count,
-                           .after = "held" };
+                           .after = s->until_ms != 0 ? "held" : "booked",
+                           .until_ms = s->until_ms };
         rules_push_ask(L, &ask);
         s->ask = lua_gettop(L);
     }
@@ -260,15 +262,17 @@ enum best_field {
     BEST_SCORE,
     BEST_ORPHANS,
     BEST_ALSO,
-    BEST_SPLIT
+    BEST_SPLIT,
+    BEST_HOLD
 };
 
 /* Reads the table [2] into the search; [3] event(s), [4] leaves, [5] score, [6] category,
  * [7] also, [8] customer: rules may empty the table. */
 static int read_arguments(struct search *s)
 {
-    static const char *const names[] = { "event", "customer", "count", "category", "leaves",
-                                         "score", "orphans",  "also",  "split",    NULL };
+    static const char *const names[] = { "event",  "customer", "count",   "category",
+                                         "leaves", "score",    "orphans", "also",
+                                         "split",  "hold",     NULL };
     lua_State *L = s->L;
     lua_Integer count = 0;
     int orphans = -1;
@@ -299,6 +303,7 @@ static int read_arguments(struct search *s)
             break;
         case BEST_SPLIT: s->split = lua_toboolean(L, -1); break;
         case BEST_ALSO: lua_copy(L, -1, 7); break;
+        case BEST_HOLD: s->until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
         case BEST_ORPHANS: orphans = lua_toboolean(L, -1); break;
         }
     }

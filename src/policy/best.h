@@ -25,6 +25,7 @@ struct search {
     int ask;           /* stack index of the ask for seat rules */
     int score, scored; /* stack indices: function, list of {score, seats}; 0: none */
     struct span customer;
+    uint64_t until_ms; /* a hold's end; 0: the seats are for a booking */
     const struct places *leaves;
     unsigned tried;
     uint32_t *block; /* the candidate: `count` seats */

@@ -12,14 +12,15 @@ local function ride(tx, req)
         legs[#legs + 1] = tx:event(("%s-%d"):format(req.train, leg))
             or deny { code = "NOTFOUND", message = ("train %s has no leg %d"):format(req.train, leg) }
     end
-    local seats, why = tx:best { event = legs, customer = req.customer, count = req.count,
+    local ttl = tx:settings(legs[1]).hold_ttl
+    local seats, why = tx:best { event = legs, customer = req.customer, count = req.count, hold = ttl,
         category = req.category, score = scores.stretch(tx:event(("%s-%d"):format(req.train, req.from - 1)),
             tx:event(("%s-%d"):format(req.train, req.to))) }
     if not seats then
         deny { code = "TAKEN", message = "no seats for the whole journey: " .. why,
             hint = "ride in two parts, or fewer together" }
     end
-    return tx:take { customer = req.customer, seats = seats, hold = tx:settings(legs[1]).hold_ttl }
+    return tx:take { customer = req.customer, seats = seats, hold = ttl }
 end
 
 return command {
