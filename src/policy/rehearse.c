@@ -58,7 +58,8 @@ struct rehearsal {
     struct span *words;
     struct refusal *refusals; /* by index and position */
     size_t refusals_count, refusals_at;
-    uint64_t skip; /* requests still to pass over, for --last */
+    struct error lacks; /* why the candidate does not know the request; code 0: it does */
+    uint64_t skip;      /* requests still to pass over, for --last */
     uint64_t requests, same, first_index, first_ms, last_index, last_ms, not_rebuilt, failed;
     struct tally refused_now, granted_now, other_seats, other_price, other_hold;
     uint64_t other_code;
@@ -86,20 +87,26 @@ static size_t split(struct rehearsal *h, struct span argv)
     return r.failed ? 0 : (size_t)n;
 }
 
-/* Whether an argv is a request that policies decide: parsed into h->call when it is. */
+/* Whether an argv is a request that policies decide: parsed into h->call when it is. One that was
+ * understood when it came, and is not by the candidate's commands, would be refused (h->lacks). */
 static bool is_request(struct rehearsal *h, struct span argv)
 {
-    struct error e;
-    error_clear(&e);
+    error_clear(&h->lacks);
     size_t n = split(h, argv);
     if (n == 0) {
         return false;
     }
     const struct command_def *def = registry_find(h->registry, h->words[0]);
-    if (def == NULL || def->read != READ_NONE || strcmp(def->group, "policy") == 0) {
+    if (def == NULL) {
+        (void)error_set(&h->lacks, ERR_NOTFOUND, "there is no command '%.*s'",
+                        (int)(h->words[0].len < 64 ? h->words[0].len : 64), h->words[0].data);
+        return true;
+    }
+    if (def->read != READ_NONE || strcmp(def->group, "policy") == 0) {
         return false;
     }
-    return call_parse(h->registry, n, h->words, &h->call, &e) == 0;
+    (void)call_parse(h->registry, n, h->words, &h->call, &h->lacks);
+    return true;
 }
 
 static struct policy_user user_of(const struct rehearsal *h, struct span name)
@@ -175,6 +182,11 @@ static void judge(struct rehearsal *h, const struct policy_user *user, uint64_t 
                   uint64_t index, struct outcome *out)
 {
     memset(out, 0, sizeof *out);
+    if (h->lacks.code != 0) {
+        out->code = h->lacks.code;
+        (void)memcpy(out->message, h->lacks.message, sizeof out->message);
+        return;
+    }
     store_tx_begin(h->s);
     policy_evaluate(h->p, h->s, &h->call, user, time_ms, index, &h->answer);
     out->code = h->answer.code;
