@@ -55,6 +55,14 @@ return {
             return { hello = req.who, n = answer, by = ctx.user.access }
         end,
     },
+    command {
+        name = "seen", kind = "node", access = "client", summary = "How many keys there are", example = "seen",
+        run = function() return { n = #usher.keys { "own" } } end,
+    },
+    command {
+        name = "keep", kind = "node", access = "client", summary = "Writes a key", example = "keep x",
+        args = { { "key", "string" } }, run = function(_, req) return usher.set { req.key, "1" } end,
+    },
 }
 ]==]
 
@@ -80,6 +88,17 @@ describe("node scripts", function()
         os.execute("rm -rf '" .. hooks:match("^(.*)/") .. "'")
     end)
 
+    it("show what their client wrote, and their client what they wrote, on a follower too", function()
+        local client = c:connect(c:follower())
+        for i = 1, 20 do
+            assert(client:call("set", "own" .. 2 * i, "1"))
+            assert.equal(2 * i - 1, client:json("seen").n)
+            assert(client:call("keep", "own" .. 2 * i + 1))
+            assert.equal(2 * i, #client:json("keys", "own"))
+        end
+        client:close()
+    end)
+
     local function eventually(what, check) return process.wait_for(what, 20, check) end
 
     it("reports a script that is broken and goes on without it", function()
@@ -87,7 +106,7 @@ describe("node scripts", function()
         local good = find(list, function(s) return s.script == hooks end)
         assert.equal("running", good.state)
         assert.truthy(good.memory > 10000)
-        assert.same({ "greet" }, good.commands)
+        assert.same({ "greet", "seen", "keep" }, good.commands)
         local bad = find(list, function(s) return s.script == c.extra end)
         assert.equal("failed", bad.state)
         assert.truthy(bad.last_error:find("extra.lua:", 1, true), bad.last_error)

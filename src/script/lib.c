@@ -216,6 +216,15 @@ static int identify(struct task *t, struct await *a, int n)
     return n + 2;
 }
 
+/* Whose writes its reads have to show: the session's, the client's of a node command, its own. */
+static uint64_t *seen_by(struct task *t)
+{
+    if (t->session != NULL) {
+        return &t->session->seen_index;
+    }
+    return t->node_request != NULL ? t->node_request->seen_index : &t->seen_index;
+}
+
 static int call(lua_State *L, bool raw)
 {
     struct task *t = task_current(L);
@@ -246,8 +255,7 @@ static int call(lua_State *L, bool raw)
                                    .cb = on_answer,
                                    .arg = a,
                                    .client = t->id,
-                                   .seen_index = t->session != NULL ? &t->session->seen_index
-                                                                    : &t->seen_index };
+                                   .seen_index = seen_by(t) };
     if (t->on != NULL && t->session != NULL) {
         a->request.output = on_frame;
         a->request.room = has_room;

@@ -78,7 +78,8 @@ struct task_events {
 /* A console session: keeps globals and `_` of one client between statements. */
 struct session;
 struct session *scripts_session_new(struct scripts *s, const struct policy_user *user);
-void scripts_session_free(struct session *x); /* kills its tasks silently */
+uint64_t *scripts_session_seen(struct session *x); /* request.h: its seen_index */
+void scripts_session_free(struct session *x);      /* kills its tasks silently */
 
 /* One console line (lua.md 4: command unless `= ( . [ : ,` follows; `=` forces Lua). An
  * incomplete Lua statement ends with done(status 2) and e->code 0: give more lines. */

@@ -46,6 +46,8 @@ static void copy_user(struct session *x, const struct policy_user *user)
     x->user.roles = (const char *const *)x->roles;
 }
 
+uint64_t *scripts_session_seen(struct session *x) { return &x->seen_index; }
+
 struct session *scripts_session_new(struct scripts *s, const struct policy_user *user)
 {
     struct error e;

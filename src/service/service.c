@@ -156,6 +156,7 @@ struct node_run {
     struct call call;
     struct block *block;
     struct item *item;
+    uint64_t seen_index; /* what it asks for in its turn is of its client's session */
 };
 
 static void node_run_free(struct node_run *run)
@@ -191,6 +192,8 @@ static struct node_run *node_run_new(const struct request *r)
     }
     run->proxy = *r;
     run->proxy.argv = run->block->spans;
+    run->seen_index = r->seen_index != NULL ? *r->seen_index : 0;
+    run->proxy.seen_index = &run->seen_index;
     run->proxy.user.name = span_make(r->user.name.len > 0 ? p : "", r->user.name.len);
     return run;
 }
@@ -225,6 +228,10 @@ void service_answer(struct service *s, struct request *r, int code, const struct
     (void)s;
     ASSERT(run != NULL && r == &run->proxy);
     struct item *it = run->item;
+    uint64_t *seen = it->r != NULL ? it->r->seen_index : NULL;
+    if (seen != NULL && *seen < run->seen_index) {
+        *seen = run->seen_index;
+    }
     item_answer(it, code, e, (struct span){ "", 0 }, json);
     it->run = NULL;
     item_free(it);

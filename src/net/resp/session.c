@@ -48,6 +48,14 @@ static void on_output(void *arg, const char *kind, struct span text, struct span
     resp_conn_touch(c);
 }
 
+/* A connection and its session have seen the same. */
+static void share_seen(struct conn *c)
+{
+    uint64_t *seen = scripts_session_seen(c->session);
+    uint64_t newest = *seen > c->seen_index ? *seen : c->seen_index;
+    *seen = c->seen_index = newest;
+}
+
 static void on_done(void *arg, int status, const struct error *e, struct span traceback)
 {
     struct conn *c = arg;
@@ -66,6 +74,7 @@ static void on_done(void *arg, int status, const struct error *e, struct span tr
     c->running = NULL;
     c->task = NULL;
     c->task_paused = false;
+    share_seen(c);
     slot_done(x);
     if (!c->starting) {
         session_pump(c);
@@ -80,6 +89,7 @@ static void start(struct conn *c, struct slot *x)
     c->running = x;
     c->starting = true;
     x->kind = SLOT_RUNNING;
+    share_seen(c);
     if (text_ieq(x->argv[0], span_of("USHER.LINE"))) {
         t = scripts_statement(c->session, x->argv[1], x->argc > 2 ? x->argv[2] : span_of(""),
                               x->argc > 3, &events, c);
