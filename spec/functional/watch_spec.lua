@@ -172,6 +172,11 @@ describe("following the cluster", function()
         for _, row in ipairs(rows) do found = found or row.request == "log-1" and row end
         assert.equal("hold 2 ann B1 --code ***", found.what)
         assert.equal("take " .. order.order, found.effects[1])
+        local joined = c:must(1, "hold", "2", "ann", "B2", "--code=SESAME").index
+        rows = process.wait_for("the node has it", 10, function()
+            return c:json(1, "log", tostring(math.tointeger(joined)))
+        end)
+        assert.equal("hold 2 ann B2 --code=***", rows[#rows].what)
         assert.is_true(found.term >= 1)
         local status, out = process.run({ cluster.usher, "log", ("%d..%d"):format(index - 2, index) },
             { env = { USHER_ADDR = c.nodes[1].address } })

@@ -85,6 +85,10 @@ const char *registry_nearest(const struct registry *r, struct span name); /* or 
 /* Sorted by name. */
 size_t registry_count(const struct registry *r);
 const struct command_def *registry_at(const struct registry *r, size_t i);
+/* `--code X` and the like: whether the word after this one is a secret; and of `--code=X` how many
+ * bytes may be shown, 0: all of it (secret.c). */
+bool command_hides_next(struct span word);
+size_t command_hides_after(struct span word);
 /* "hold EVENT CUSTOMER SEAT... [--ttl D] [--code C]... [--metadata J]" */
 void command_usage(const struct command_def *def, struct buf *out);
 /* Definition as a JSON object (help, completion, docs, OpenAPI). */

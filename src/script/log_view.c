@@ -7,6 +7,7 @@
  * another program version is no reason to fail. */
 #include <string.h>
 
+#include "policy/command.h"
 #include "policy/lua_json.h"
 #include "script/script_impl.h"
 #include "store/effect.h"
@@ -50,12 +51,17 @@ static void set_words(lua_State *L, struct span args)
         if (i == 0 || r.failed) {
             continue;
         }
+        size_t keep = command_hides_after(word);
         if (secret) {
             lua_pushliteral(L, "***");
+        } else if (keep > 0) {
+            lua_pushlstring(L, word.data, keep);
+            lua_pushliteral(L, "***");
+            lua_concat(L, 2);
         } else {
             lua_pushlstring(L, word.data, word.len < 200 ? word.len : 200);
         }
-        secret = span_is(word, "--code");
+        secret = command_hides_next(word);
         lua_rawseti(L, -2, (lua_Integer)i);
     }
     lua_json_mark_list(L);

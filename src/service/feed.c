@@ -34,34 +34,17 @@ void feed_close(void *service, struct watch *w)
     service_unwatch(w);
 }
 
-static bool is_secret(struct span word)
-{
-    return span_is(word, "--code") || span_is(word, "--password");
-}
-
-static bool starts_secret(struct span word, size_t *keep)
-{
-    static const char *const names[] = { "--code=", "--password=" };
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        *keep = strlen(names[i]);
-        if (word.len > *keep && memcmp(word.data, names[i], *keep) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void put_words(struct buf *b, const struct request *r)
 {
-    size_t keep;
     json_put_key(b, "words");
     buf_put_u8(b, '[');
     for (size_t i = 1; i < r->argc && i <= MONITOR_WORDS_MAX; i++) {
         struct span word = r->argv[i];
+        size_t keep = command_hides_after(word);
         json_put_comma(b);
-        if (is_secret(r->argv[i - 1])) {
+        if (command_hides_next(r->argv[i - 1])) {
             buf_put_str(b, "\"***\"");
-        } else if (starts_secret(word, &keep)) {
+        } else if (keep > 0) {
             buf_printf(b, "\"%.*s***\"", (int)keep, word.data);
         } else {
             json_put_string(
