@@ -417,6 +417,9 @@ void forward_frame(struct service *s, const struct transport_peer *peer, const u
 
 /* ---- Answers to a peer ------------------------------------------------------------------ */
 
+/* Beside what waits in the same frame already. */
+#define ANSWER_BYTES_MAX (FRAME_BYTES_MAX - 2 * FORWARD_BYTES_SOFT)
+
 static struct buf *answer_buf(struct item *it)
 {
     struct peer *p = it->peer;
@@ -433,6 +436,14 @@ static struct buf *answer_buf(struct item *it)
 void forward_answer(struct item *it, int code, const struct error *e, struct span fields,
                     struct span json)
 {
+    struct error own;
+    if (code == 0 && json.len > ANSWER_BYTES_MAX) {
+        code = error_set(&own, ERR_TOOBIG, "the answer has %zu MiB, more than nodes pass on",
+                         json.len >> 20);
+        error_hint(&own, "ask the leader itself, or with --local");
+        e = &own;
+        fields = (struct span){ "", 0 };
+    }
     struct buf *b = answer_buf(it);
     if (code == 0) {
         buf_put_u8(b, ANSWERED);

@@ -15,6 +15,15 @@ __attribute__((format(printf, 4, 5))) static void within(uint64_t *seen, struct 
     ask_wait(a);
 }
 
+__attribute__((format(printf, 3, 4))) static void ask_set(struct ask *a, struct node *n,
+                                                          const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ask_make(a, n, ask_admin(), format, args);
+    va_end(args);
+}
+
 /* The node itself is behind then: what has no session, or says --local, sees no booking. */
 static void test_own_writes(void **state)
 {
@@ -176,13 +185,49 @@ static void test_nothing_written(void **state)
     over(w, a, 6);
 }
 
+/* An answer that no frame between nodes can carry is refused at once, and keeps none of the others.
+ */
+static void test_too_large_for_a_frame(void **state)
+{
+    (void)state;
+    struct ask a[4] = { 0 };
+    struct buf plan = BUF_INIT;
+    struct world *w = three(9);
+    (void)world_wait_leader(w);
+    struct node *f = world_follower(w);
+    for (int row = 0; row < 500; row++) { /* half a million seats with long names */
+        buf_printf(&plan,
+                   "%s{\"row\":\"THE-UPPER-GALLERY-ON-THE-LEFT-HAND-SIDE-%d-\",\"seats\":1000}",
+                   row == 0 ? "[" : ",", row);
+    }
+    buf_put_str(&plan, "]");
+    ask_set(&a[0], f, "add-event big");
+    a[0].argv[a[0].r.argc++] = span_make((char *)plan.data, plan.len);
+    service_submit(f->service, &a[0].r);
+    ask_wait(&a[0]);
+    assert_int_equal(a[0].code, 0);
+    uint64_t before = sim_now(w->sim);
+    ask(&a[1], f, "seats big --full --linearizable");
+    ask(&a[2], f, "seats big --linearizable");
+    ask_wait(&a[1]);
+    ask_wait(&a[2]);
+    assert_int_equal(a[1].code, ERR_TOOBIG);
+    assert_int_equal(a[2].code, 0);
+    assert_in_range(a[1].answered_ms - before, 0, 1000);
+    sim_run(w->sim, 200);
+    within(NULL, &a[3], f, "seats big --full --local");
+    assert_int_equal(a[3].code, 0);
+    buf_free(&plan);
+    over(w, a, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_writes),      cmocka_unit_test(test_min_index_in_time),
         cmocka_unit_test(test_min_index_order), cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_nobody_leads),    cmocka_unit_test(test_indices),
-        cmocka_unit_test(test_nothing_written),
+        cmocka_unit_test(test_nothing_written), cmocka_unit_test(test_too_large_for_a_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
