@@ -225,7 +225,8 @@ function Tx:emit(name, value) end
 ---@return table<string, true>
 function Tx:codes() end
 
---- From here on these codes count instead: for a request that is carried out later than it was made.
+--- From here on these codes count instead, and no user: for a request that is carried out later than it
+--- was made, by somebody else's command. nil: both are the request's again.
 ---@param codes string[]|nil
 function Tx:with_codes(codes) end
 

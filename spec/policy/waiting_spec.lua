@@ -95,6 +95,17 @@ describe("a waiting list", function()
         assert.equal("ann1", waiting(h))
     end)
 
+    it("is nobody else's turn: who joins serves the line without lending it a role or codes", function()
+        local h = house { rows = { "A: ....." }, policy = [[
+            local rules = require "usher.rules"
+            return policy { name = "w", rules = { rules.max_per_customer(2, { exempt = { "box-office" } }) } }]] }
+        h:grants("wait 1 bob 5", { place = 1 })
+        h:grants("wait 1 zoe 1", { status = "held", user = { roles = { "box-office" } } })
+        assert.equal("bob5", waiting(h))
+        -- not even to who joins: what it waits for it will take with nobody at the counter
+        h:grants("wait 1 eve 3", { place = 2, user = { roles = { "box-office" } } })
+    end)
+
     it("holds one wait for each customer, can be left, and ends with the event", function()
         local h = house()
         h:grants "wait 1 ann 1"
