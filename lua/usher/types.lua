@@ -230,6 +230,18 @@ function Tx:codes() end
 ---@param codes string[]|nil
 function Tx:with_codes(codes) end
 
+--- Calls f(...) for something the command can do without. When it raises, or would need more than
+--- three quarters of the command's budget, its effects are undone and the command goes on.
+---@param f function
+---@param ... any
+---@return boolean done
+---@return any ... what f returns, or the error
+function Tx:attempt(f, ...) end
+
+--- How much of the command's budget is used: of its instructions or of its time, whichever is more.
+---@return integer percent
+function Tx:used() end
+
 --- Takes free seats: a new order, held for `hold` (ms or "15m") or, without, booked. Judged, priced, hooked.
 --- `late` confirms an expired order late: the same seats, if they are free and the rules grant it.
 ---@param t { customer?: string, seats?: SeatLike|SeatLike[], hold?: integer|string, metadata?: string, rules?: boolean, overbook?: boolean, event?: Event, late?: Order }

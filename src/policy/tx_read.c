@@ -435,6 +435,8 @@ const luaL_Reg tx_read_methods[] = {
     { "single", tx_single },
     { "codes", tx_codes },
     { "with_codes", tx_with_codes },
+    { "attempt", tx_attempt },
+    { "used", tx_used },
     { "within", tx_within },
     { NULL, NULL },
 };

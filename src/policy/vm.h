@@ -98,7 +98,9 @@ struct policy {
     char trace; /* its address: registry key of what rules said in a dry run */
     char codes; /* likewise: of the codes that tx:with_codes has set */
     bool with_codes;
-    struct freed freed; /* where this transaction has given seats back */
+    struct freed freed;           /* where this transaction has given seats back */
+    char round[KV_KEY_BYTES_MAX]; /* key of the round that went on last (waiting.c) */
+    size_t round_len;
     struct store *store;
     const struct call *call; /* NULL during policy_expire */
     const struct policy_user *user;
@@ -213,6 +215,8 @@ int tx_single(lua_State *L);     /* single.c */
 int tx_within(lua_State *L);
 int tx_with_codes(lua_State *L); /* rules.c */
 int tx_codes(lua_State *L);
+int tx_attempt(lua_State *L); /* waiting.c */
+int tx_used(lua_State *L);
 int event_table(lua_State *L); /* object_group.c */
 int event_sections(lua_State *L);
 
@@ -305,6 +309,10 @@ void waiting_note_order(struct policy *p, const struct order *o);
 /* Gives what was freed to those who wait, in a run of its own: when it fails, its effects are
  * undone and the transaction stays as it was. */
 void waiting_serve(struct policy *p);
+/* Finds a round that one transaction did not end, each event's in its turn. */
+bool waiting_find_round(struct policy *p, const struct store *s);
+/* Goes on with what was found; ends it when that is not possible. */
+void waiting_go_on(struct policy *p);
 
 /* ---- Lines of an order (lines.c) ------------------------------------------------------- */
 
