@@ -103,6 +103,7 @@ function Seat:next(step, across) end
 ---@field held integer
 ---@field booked integer
 ---@field free integer below 0 when overbooked
+---@field overbook boolean a rule of its event may let it exceed its capacity
 ---@field event Event
 
 ---@class Place a seat, or some places of an area, as a request or an order names them

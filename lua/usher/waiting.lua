@@ -101,26 +101,25 @@ function M.forget(tx, customer)
     return found
 end
 
--- Seats for a wait, or nil and whether it was for want of room alone.
-local function seats_for(tx, event, wait)
+-- Places for a wait, best first, and whether there are none for want of room alone.
+local function choices_for(tx, event, wait)
     local settings = tx:settings(event).best or {}
     local seats, _, why = tx:best { event = event, customer = wait.customer, count = wait.count,
         category = wait.category, score = settings.score, orphans = settings.orphans }
-    if seats then return seats end
-    seats = shared.area_for(event, wait.category, wait.count)
-    if seats then return seats end
+    if seats then return { seats } end
+    local areas = shared.areas_for(event, wait.category, wait.count)
     -- where no single seat may be left, a larger party can fit when a smaller one does not
-    return nil, why == nil and settings.orphans ~= false
+    return areas, #areas == 0 and why == nil and settings.orphans ~= false
 end
 
--- A held order for the wait, or nil and whether it was for want of room alone. Raises what refuses it.
+-- A held order for the wait, or nil and whether it was for want of room alone.
 local function offer(tx, event, wait)
-    local seats, no_room = seats_for(tx, event, wait)
-    if not seats then return nil, no_room end
+    local choices, no_room = choices_for(tx, event, wait)
     local settings = tx:settings(event)
-    local order = tx:take { customer = wait.customer, seats = seats,
+    local order = shared.take_first(tx, choices, { customer = wait.customer,
         hold = math.min(settings.wait_ttl, settings.hold_max),
-        metadata = json.encode { waited_since = wait.at } }
+        metadata = json.encode { waited_since = wait.at } })
+    if not order then return nil, no_room end
     M.leave(tx, wait)
     tx:emit("wait", { event = event.id, order = order.id, customer = wait.customer })
     return order
@@ -140,7 +139,7 @@ local function ask(tx, event, work, wait)
     local done, order, no_room = tx:attempt(offer, tx, event, wait)
     if done and no_room then
         work.too_large[category] = wait.count
-        return wait.count > 1 or category ~= "" or #event:areas() > 0
+        return wait.count > 1 or category ~= ""
     end
     work.tries = work.tries + 1
     if done and order then

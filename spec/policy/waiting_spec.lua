@@ -142,6 +142,35 @@ describe("a waiting list", function()
         assert.equal(2, order_of(h, "ann").seats[1].count)
     end)
 
+    it("serves areas without a category, and where seats of the category are numbered", function()
+        local h = house { rows = {}, policy = "lua/policy/festival/policy.lua", areas = {
+            { name = "CAMP", category = "camp", capacity = 10 }, { name = "FIELD", category = "field", capacity = 40 } } }
+        -- no ticket for the field, so no camping: the next area is what it gets
+        local order = h:grants("wait 1 eve 2", { status = "held" })
+        assert.equal("FIELD", order.seats[1].seat)
+        local plane = house { rows = { "2 economy: xx|.." }, policy = [[
+            local rules = require "usher.rules"
+            return policy { name = "w", rules = { rules.overbook { ECONOMY = 110 }, rule { name = "check-in-only",
+                on = { "take" }, seat = function() return false end, message = "at check-in" } } }]],
+            areas = { { name = "ECONOMY", category = "economy", capacity = 10 } } }
+        plane:grants("wait 1 ann 1 --category economy", { status = "held", seats = "ECONOMY" })
+        plane:grants("best 1 bob 1 --category economy", { seats = "ECONOMY" })
+        plane:grants "book 1 cid ECONOMY*9"
+        plane:grants("wait 1 dan 1", { place = 1 }) -- 11 are sold, as many as the rule allows
+        plane:grants "cancel $bob"
+        assert.equal("held", order_of(plane, "dan").status)
+        plane:grants("wait 1 eve 1", { place = 1 })
+    end)
+
+    it("prefers numbered seats, and offers an area when there is none", function()
+        local h = house { rows = { "A: .x" }, areas = { { name = "FLOOR", capacity = 2 } } }
+        h:grants("wait 1 ann 1", { seats = "A1" })
+        h:grants("wait 1 bob 2", { seats = "FLOOR" })
+        h:grants("wait 1 cid 1", { place = 1 })
+        h:grants "cancel-seat 1 A2"
+        assert.equal("A2", order_of(h, "cid").seats[1].seat)
+    end)
+
     it("lets the command that frees a seat stand when a rule fails while it is served", function()
         local h = house { policy = [[return policy { name = "w", rules = { rule { name = "bad",
             check = function(_, ask) if ask.customer == "ann" then error("broken") end return true end } } }]] }

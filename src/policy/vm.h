@@ -187,7 +187,7 @@ const struct event *vm_check_event(lua_State *L, int index);
     X(category) X(x) X(y) X(accessible) X(companion) X(restricted) X(order) X(reason) X(alias) \
     X(table) X(seat) X(area) X(count) X(type) X(data) X(price) X(capacity) X(held) X(booked) \
     X(free) X(customer) X(expires_at) X(first_held_at) X(changed_at) X(seats) X(lines) \
-    X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run)
+    X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run) X(overbook)
 /* clang-format on */
 enum field {
     FIELD_NONE,
