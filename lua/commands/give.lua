@@ -8,6 +8,20 @@ local function some(order, seats)
     return #rest > 0 and found or nil
 end
 
+-- Releases some places of a hold. The seats end in an order of their own: what has ended is all that
+-- tells later who held a seat and for how long (rules.rehold), and one that merely left a hold
+-- would be as if it had never been in it.
+local function release_some(tx, order, places)
+    local seats, heads = {}, {}
+    for _, place in ipairs(places) do
+        local list = place.seat and seats or heads
+        list[#list + 1] = place
+    end
+    if #heads > 0 then tx:finish(order, "released", heads) end
+    if #seats > 0 then tx:finish(tx:split(order, seats), "released") end
+    return order
+end
+
 local function finish(tx, order, how, seats)
     if order.status == how and #seats == 0 then return shared.with(tx, order, { already = true }) end
     shared.need_live(order)
@@ -15,7 +29,9 @@ local function finish(tx, order, how, seats)
         deny { code = "CONFLICT", message = "the order is booked: a release is for holds",
             hint = "cancel it" }
     end
-    return tx:finish(order, how, some(order, seats))
+    local part = some(order, seats)
+    if part and how == "released" then return release_some(tx, order, part) end
+    return tx:finish(order, how, part)
 end
 
 local LEVELS = { public = 1, client = 2, operator = 3, admin = 4 }
@@ -38,6 +54,7 @@ local function cancel_seat(tx, req)
     elseif customer and order.customer ~= customer then
         deny { code = "NOPERM", message = "SEAT is not this customer's", seat = seat }
     end
+    if order.status == "held" and #order.seats > 1 then return release_some(tx, order, { seat }) end
     return tx:finish(order, order.status == "held" and "released" or "cancelled",
         #order.seats > 1 and { seat } or nil)
 end

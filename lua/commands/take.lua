@@ -97,13 +97,16 @@ local function best(tx, req)
     local seats, reason, why = tx:best { event = #events > 1 and events or events[1],
         customer = req.customer, count = req.count, category = req.category, split = req.split, hold = ttl,
         score = settings.score, orphans = settings.orphans }
-    seats = seats or (#events == 1 and shared.area_for(events[1], req.category, req.count))
-    if not seats then
+    local choices = seats and { seats }
+        or #events == 1 and shared.areas_for(events[1], req.category, req.count) or {}
+    if #choices == 0 then
         deny { code = why and "DENIED" or "TAKEN", message = reason, rule = why and why.rule,
             hint = req.split and "ask for fewer, or for another category"
                 or "ask for fewer, for another category, or with --split" }
     end
-    return tx:take { customer = req.customer, seats = seats, hold = ttl, metadata = req.metadata }
+    local order, denial = shared.take_first(tx, choices,
+        { customer = req.customer, hold = ttl, metadata = req.metadata })
+    return order or error(denial, 0)
 end
 
 -- ---- extend and confirm ---------------------------------------------------------

@@ -38,11 +38,12 @@ local function wait(tx, req)
         deny { code = "CONFLICT", message = "this customer waits already, for other seats",
             hint = ("unwait %s %s"):format(req.event.id, req.customer) }
     end
+    place = place + 1
     local mine = waiting.join(tx, req.event, req.customer, req.count, req.category, req.code)
     local made = waiting.serve(tx, req.event)
     if made[mine.key] then return made[mine.key] end
-    local _, at = waiting.find(tx, req.event, req.customer)
-    return shown(req.event, mine, at)
+    for _ in pairs(made) do place = place - 1 end
+    return shown(req.event, mine, place)
 end
 
 local function waits(tx, req)

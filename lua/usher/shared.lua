@@ -102,27 +102,43 @@ function M.words(places)
     return table.concat(out, " ")
 end
 
-local function has_seats(event, category)
-    for _, row in ipairs(event:rows()) do
-        for i = 1, #row do
-            if row[i].category == category then return true end
+--- What tx:best, which chooses among numbered seats, has nothing for: the areas where so many may
+--- be taken, each as tx:take takes it. Those with free places come first, then those that rules
+--- may let exceed their capacity (they say how far when it is tried).
+---@param event Event
+---@param category string|nil nil: of any
+---@param count integer
+---@return table[][]
+function M.areas_for(event, category, count)
+    local free, beyond = {}, {}
+    for _, area in ipairs(event:areas()) do
+        local list = area.free >= count and free or area.overbook and beyond
+        if list and (not category or area.category == category) then
+            list[#list + 1] = { { area = area, count = count } }
         end
     end
-    return false
+    for _, seats in ipairs(beyond) do free[#free + 1] = seats end
+    return free
 end
 
---- Free places of an area, for a category that is sold by areas alone: what tx:best, which
---- chooses among numbered seats, has nothing for.
----@param event Event
----@param category string|nil
----@param count integer
+--- The first of them, or nil.
 ---@return table[]|nil seats as tx:take takes them
-function M.area_for(event, category, count)
-    for _, area in ipairs(category and event:areas() or {}) do
-        if area.category == category and area.free >= count and not has_seats(event, category) then
-            return { { area = area, count = count } }
-        end
+function M.area_for(event, category, count) return M.areas_for(event, category, count)[1] end
+
+--- Takes the first of several choices that is granted.
+---@param choices table[][] seats, as tx:take takes them
+---@param ask table the rest of what tx:take takes
+---@return Order|nil
+---@return Denial|nil denial what refused the last one
+function M.take_first(tx, choices, ask)
+    local given, order
+    for _, seats in ipairs(choices) do
+        ask.seats = seats
+        given, order = pcall(tx.take, tx, ask)
+        if given then return order end
+        if type(order) ~= "table" then error(order, 0) end -- a mistake in a rule
     end
+    return nil, order
 end
 
 --- A list that was cut ends with how to go on.

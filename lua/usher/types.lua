@@ -103,6 +103,7 @@ function Seat:next(step, across) end
 ---@field held integer
 ---@field booked integer
 ---@field free integer below 0 when overbooked
+---@field overbook boolean a rule of its event may let it exceed its capacity
 ---@field event Event
 
 ---@class Place a seat, or some places of an area, as a request or an order names them
@@ -225,9 +226,22 @@ function Tx:emit(name, value) end
 ---@return table<string, true>
 function Tx:codes() end
 
---- From here on these codes count instead: for a request that is carried out later than it was made.
+--- From here on these codes count instead, and no user: for a request that is carried out later than it
+--- was made, by somebody else's command. nil: both are the request's again.
 ---@param codes string[]|nil
 function Tx:with_codes(codes) end
+
+--- Calls f(...) for something the command can do without. When it raises, or would need more than
+--- three quarters of the command's budget, its effects are undone and the command goes on.
+---@param f function
+---@param ... any
+---@return boolean done
+---@return any ... what f returns, or the error
+function Tx:attempt(f, ...) end
+
+--- How much of the command's budget is used: of its instructions or of its time, whichever is more.
+---@return integer percent
+function Tx:used() end
 
 --- Takes free seats: a new order, held for `hold` (ms or "15m") or, without, booked. Judged, priced, hooked.
 --- `late` confirms an expired order late: the same seats, if they are free and the rules grant it.

@@ -8,15 +8,33 @@
 ---
 --- Fairness: nobody in line is served while somebody before them, of the same event, would have
 --- been granted seats from the same house. A large party may be passed by a smaller one that
---- fits, and no seat is kept free for it. Per transaction at most SERVE_MAX waits get seats and at
---- most TRIES_MAX are tried against the rules; what is left over is served with the next seat.
+--- fits, and no seat is kept free for it.
+---
+--- Per transaction at most 50 waits get seats, at most 200 are put before the rules, and at most
+--- about a quarter of its budget is used. A longer line is gone through in rounds: the key
+--- "wait::EVENT" says behind whom the round stands, the node goes on from there at once, a
+--- transaction at a time, and whoever is refused keeps nobody behind from being asked. Seats that come
+--- free meanwhile are offered to everybody once, from there on and around.
 local shared = require "usher.shared"
 
 local M = {}
 
 local SERVE_MAX, TRIES_MAX, PAGE = 50, 200, 500
+-- Percent of the budget behind which nobody else is asked: so whoever is asked has half of it.
+local USED_MAX = 25
 
 local function prefix_of(event) return "wait:" .. event.id .. ":" end
+local function round_key(event) return "wait::" .. event.id end
+
+-- The wait of that key, or nil.
+local function read(tx, key)
+    local wait = tx:get(key)
+    if type(wait) == "table" and type(wait.customer) == "string"
+        and math.type(wait.count) == "integer" and wait.count >= 1 then
+        wait.key = key
+        return wait
+    end
+end
 
 --- The waits of an event in line, at most `most`, behind `after`.
 ---@param event Event
@@ -24,17 +42,12 @@ local function prefix_of(event) return "wait:" .. event.id .. ":" end
 function M.list(tx, event, after, most)
     local out = {}
     for _, key in ipairs(tx:keys(prefix_of(event), after, most or 1000)) do
-        local wait = tx:get(key)
-        if type(wait) == "table" and type(wait.customer) == "string"
-            and math.type(wait.count) == "integer" and wait.count >= 1 then
-            wait.key = key
-            out[#out + 1] = wait
-        end
+        out[#out + 1] = read(tx, key)
     end
     return out
 end
 
---- The customer's wait at the event and its place in line (1 is next), or nil.
+--- The customer's wait at the event and its place in line (1 is next), or nil and how many wait.
 function M.find(tx, event, customer)
     local place, after = 0, nil
     repeat
@@ -45,6 +58,7 @@ function M.find(tx, event, customer)
         end
         after = page[#page] and page[#page].key
     until #page < PAGE
+    return nil, place
 end
 
 --- Adds a customer to the end of the line.
@@ -67,6 +81,7 @@ function M.clear(tx, event)
         local keys = tx:keys(prefix_of(event), nil, PAGE)
         for _, key in ipairs(keys) do tx:set(key, nil) end
     until #keys < PAGE
+    if tx:get(round_key(event)) then tx:set(round_key(event), nil) end
 end
 
 --- A customer who is forgotten leaves every line. Returns whether there was any.
@@ -86,65 +101,100 @@ function M.forget(tx, customer)
     return found
 end
 
--- Seats for a wait, or nil and whether it was for want of room alone.
-local function seats_for(tx, event, wait)
-    local settings = tx:settings(event).best or {}
-    local seats, _, why = tx:best { event = event, customer = wait.customer, count = wait.count,
-        category = wait.category, score = settings.score, orphans = settings.orphans }
-    if seats then return seats end
-    seats = shared.area_for(event, wait.category, wait.count)
-    if seats then return seats end
-    -- where no single seat may be left, a larger party can fit when a smaller one does not
-    return nil, why == nil and settings.orphans ~= false
+local function ttl_of(tx, event)
+    local settings = tx:settings(event)
+    return math.min(settings.wait_ttl, settings.hold_max)
 end
 
--- A held order for the wait, or nil.
+-- Places for a wait, best first, and whether there are none for want of room alone.
+local function choices_for(tx, event, wait)
+    local settings = tx:settings(event).best or {}
+    local seats, _, why = tx:best { event = event, customer = wait.customer, count = wait.count,
+        category = wait.category, hold = ttl_of(tx, event), score = settings.score,
+        orphans = settings.orphans }
+    if seats then return { seats } end
+    local areas = shared.areas_for(event, wait.category, wait.count)
+    -- where no single seat may be left, a larger party can fit when a smaller one does not
+    return areas, #areas == 0 and why == nil and settings.orphans ~= false
+end
+
+-- A held order for the wait, or nil and whether it was for want of room alone.
 local function offer(tx, event, wait)
-    tx:with_codes(wait.codes or {})
-    local known, seats, no_room = pcall(seats_for, tx, event, wait)
-    if not known then return nil, false end -- a category that the chart has not any more
-    if not seats then return nil, no_room end
-    local settings = tx:settings(event)
-    local given, order = pcall(tx.take, tx, { customer = wait.customer, seats = seats,
-        hold = math.min(settings.wait_ttl, settings.hold_max),
+    local choices, no_room = choices_for(tx, event, wait)
+    local order = shared.take_first(tx, choices, { customer = wait.customer, hold = ttl_of(tx, event),
         metadata = json.encode { waited_since = wait.at } })
-    if not given then
-        if type(order) ~= "table" then error(order, 0) end
-        return nil, false
-    end
+    if not order then return nil, no_room end
     M.leave(tx, wait)
     tx:emit("wait", { event = event.id, order = order.id, customer = wait.customer })
     return order
 end
 
+-- What serving an event has come to in this transaction.
+local function new_work()
+    return { made = {}, served = 0, tries = 0,
+        too_large = {} } -- by category: parties of that size find no room
+end
+
+-- Asks for one wait. False: the house is full, nobody need be asked any more.
+local function ask(tx, event, work, wait)
+    local category = wait.category or ""
+    if wait.count >= (work.too_large[category] or math.huge) then return true end
+    tx:with_codes(wait.codes or {})
+    local done, order, no_room = tx:attempt(offer, tx, event, wait)
+    if done and no_room then
+        work.too_large[category] = wait.count
+        return wait.count > 1 or category ~= ""
+    end
+    work.tries = work.tries + 1
+    if done and order then
+        work.made[wait.key], work.served = order, work.served + 1
+    end
+    return true
+end
+
+-- Where the round of an event begins: at the front, unless the last one has not been ended.
+local function round_of(tx, event, continues)
+    local round = tx:get(round_key(event))
+    if type(round) ~= "table" then return {} end
+    if continues then return round end
+    return { after = round.after, stop = round.after } -- something came free: once around from here
+end
+
+-- Goes on with a round. Returns whether it is over; else it stands behind `round.after`.
+local function walk(tx, event, round, work)
+    while true do
+        local keys = tx:keys(prefix_of(event), round.after, PAGE)
+        for _, key in ipairs(keys) do
+            if round.wrapped and key > round.stop then return true end
+            if work.served >= SERVE_MAX or work.tries >= TRIES_MAX or tx:used() >= USED_MAX then
+                return false
+            end
+            local wait = read(tx, key)
+            if wait and not ask(tx, event, work, wait) then return true end
+            round.after = key
+        end
+        if #keys < PAGE then
+            if round.wrapped or not round.stop then return true end
+            round.wrapped, round.after = true, nil
+        end
+    end
+end
+
 --- Gives free seats to those in line. Returns the orders made, by key of the wait.
 ---@param tx Tx
 ---@param event Event
+---@param continues? boolean a round goes on; else seats came free, or somebody joined
 ---@return table<string, Order>
-function M.serve(tx, event)
-    local made, served, tries, after = {}, 0, 0, nil
-    local too_large = {} -- by category: parties of that size find no room
-    repeat
-        local page = M.list(tx, event, after, PAGE)
-        for _, wait in ipairs(page) do
-            local category = wait.category or ""
-            if wait.count < (too_large[category] or math.huge) then
-                local order, no_room = offer(tx, event, wait)
-                tries = tries + 1
-                if order then
-                    made[wait.key], served = order, served + 1
-                elseif no_room then
-                    too_large[category] = wait.count
-                    tries = tries - 1
-                    if wait.count == 1 and category == "" and #event:areas() == 0 then page = {} end
-                end
-            end
-            if served >= SERVE_MAX or tries >= TRIES_MAX or #page == 0 then break end
-        end
-        after = page[#page] and page[#page].key
-    until #page < PAGE or served >= SERVE_MAX or tries >= TRIES_MAX
+function M.serve(tx, event, continues)
+    local round, work = round_of(tx, event, continues), new_work()
+    local key = round_key(event)
+    if not walk(tx, event, round, work) then
+        tx:set(key, round)
+    elseif tx:get(key) then
+        tx:set(key, nil)
+    end
     tx:with_codes(nil)
-    return made
+    return work.made
 end
 
 return M

@@ -152,6 +152,30 @@ describe("rehold", function()
         h:pass "10m"
         h:grants "hold 1 ann A1 --ttl 10m"
     end)
+
+    it("counts a seat that was given back alone, out of a hold that goes on", function()
+        local h = house 'rules.rehold { cooldown = "10m" }'
+        h:play "o = hold 1 ann A1 A2 A3"
+        h:grants("release $o A1", { status = "held", seats = "A2 A3" })
+        h:refuses("hold 1 ann A1", { rule = "rehold", seat = "A1" })
+        h:grants "cancel-seat 1 A2"
+        h:refuses("hold 1 ann A2", { rule = "rehold", seat = "A2" })
+        h:grants "hold 1 bob A1"
+        assert.equal("held", h:order("o").status)
+        h:pass "10m"
+        h:grants "hold 1 ann A2"
+    end)
+
+    it("looks at all the customer's orders, however many", function()
+        local h = house('rules.rehold { cooldown = "10m" }', { areas = { FLOOR = 20 } })
+        for _ = 1, 1000 do
+            h:run "hold 1 ann FLOOR*1"
+            h:run "release $ann"
+        end
+        h:grants "hold 1 ann A1"
+        h:grants "release $ann"
+        h:refuses("hold 1 ann A1", { rule = "rehold", seat = "A1" })
+    end)
 end)
 
 describe("best and the time that a hold lasts", function()

@@ -95,6 +95,17 @@ describe("a waiting list", function()
         assert.equal("ann1", waiting(h))
     end)
 
+    it("is nobody else's turn: who joins serves the line without lending it a role or codes", function()
+        local h = house { rows = { "A: ....." }, policy = [[
+            local rules = require "usher.rules"
+            return policy { name = "w", rules = { rules.max_per_customer(2, { exempt = { "box-office" } }) } }]] }
+        h:grants("wait 1 bob 5", { place = 1 })
+        h:grants("wait 1 zoe 1", { status = "held", user = { roles = { "box-office" } } })
+        assert.equal("bob5", waiting(h))
+        -- not even to who joins: what it waits for it will take with nobody at the counter
+        h:grants("wait 1 eve 3", { place = 2, user = { roles = { "box-office" } } })
+    end)
+
     it("holds one wait for each customer, can be left, and ends with the event", function()
         local h = house()
         h:grants "wait 1 ann 1"
@@ -131,6 +142,35 @@ describe("a waiting list", function()
         assert.equal(2, order_of(h, "ann").seats[1].count)
     end)
 
+    it("serves areas without a category, and where seats of the category are numbered", function()
+        local h = house { rows = {}, policy = "lua/policy/festival/policy.lua", areas = {
+            { name = "CAMP", category = "camp", capacity = 10 }, { name = "FIELD", category = "field", capacity = 40 } } }
+        -- no ticket for the field, so no camping: the next area is what it gets
+        local order = h:grants("wait 1 eve 2", { status = "held" })
+        assert.equal("FIELD", order.seats[1].seat)
+        local plane = house { rows = { "2 economy: xx|.." }, policy = [[
+            local rules = require "usher.rules"
+            return policy { name = "w", rules = { rules.overbook { ECONOMY = 110 }, rule { name = "check-in-only",
+                on = { "take" }, seat = function() return false end, message = "at check-in" } } }]],
+            areas = { { name = "ECONOMY", category = "economy", capacity = 10 } } }
+        plane:grants("wait 1 ann 1 --category economy", { status = "held", seats = "ECONOMY" })
+        plane:grants("best 1 bob 1 --category economy", { seats = "ECONOMY" })
+        plane:grants "book 1 cid ECONOMY*9"
+        plane:grants("wait 1 dan 1", { place = 1 }) -- 11 are sold, as many as the rule allows
+        plane:grants "cancel $bob"
+        assert.equal("held", order_of(plane, "dan").status)
+        plane:grants("wait 1 eve 1", { place = 1 })
+    end)
+
+    it("prefers numbered seats, and offers an area when there is none", function()
+        local h = house { rows = { "A: .x" }, areas = { { name = "FLOOR", capacity = 2 } } }
+        h:grants("wait 1 ann 1", { seats = "A1" })
+        h:grants("wait 1 bob 2", { seats = "FLOOR" })
+        h:grants("wait 1 cid 1", { place = 1 })
+        h:grants "cancel-seat 1 A2"
+        assert.equal("A2", order_of(h, "cid").seats[1].seat)
+    end)
+
     it("lets the command that frees a seat stand when a rule fails while it is served", function()
         local h = house { policy = [[return policy { name = "w", rules = { rule { name = "bad",
             check = function(_, ask) if ask.customer == "ann" then error("broken") end return true end } } }]] }
@@ -138,6 +178,83 @@ describe("a waiting list", function()
         h:grants "cancel-seat 1 A1"
         assert.equal("free", h:status "A1")
         assert.equal("ann1", waiting(h))
+    end)
+
+    -- A full house of one row and a line of `n` that a rule always refuses.
+    local function refused_line(n, refuses, options)
+        local h = house { rows = { "A: xxxx" }, events = options and options.events, policy = ([[
+            return policy { name = "w", rules = { rule { name = "no", check = function(_, ask)
+                if ask.customer:sub(1, 1) ~= "r" then return true end
+                %s
+            end } } }]]):format(refuses) }
+        for i = 1, n do h:grants(("wait 1 r%d 1"):format(i)) end
+        return h
+    end
+
+    it("comes to everybody, however many in front are refused", function()
+        local h = refused_line(450, "return nil, 'no'")
+        h:grants("wait 1 zoe 1", { place = 451 })
+        h:grants "cancel-seat 1 A1"
+        assert.equal("free", h:status "A1") -- 200 were asked, the others' turn is next
+        h:pass "1s"
+        assert.equal("A1", order_of(h, "zoe").seats[1].seat)
+        assert.same({}, h:run "keys wait::") -- the round is over
+    end)
+
+    it("goes on behind who was asked last when another seat comes free", function()
+        local h = refused_line(250, "return nil, 'no'")
+        h:grants "wait 1 yan 1"
+        h:grants "wait 1 zoe 1"
+        h:grants "cancel-seat 1 A1"
+        h:grants "cancel-seat 1 A2"
+        assert.equal("held", order_of(h, "yan").status)
+        assert.equal("held", order_of(h, "zoe").status)
+        h:grants "cancel-seat 1 A3"
+        h:pass "1s" -- once around: from there to the end, then those in front
+        assert.equal("free", h:status "A3")
+        assert.equal(250, #h:run "waits 1")
+        assert.same({}, h:run "keys wait::")
+    end)
+
+    it("ends a round with the event it is for", function()
+        local h = refused_line(250, "return nil, 'no'", { events = { "1", "2" } })
+        h:grants "cancel-seat 1 A1"
+        assert.equal(1, #h:run "keys wait::")
+        h:grants "close-event 1"
+        h:pass "1s"
+        assert.same({}, h:run "keys wait::")
+        h:grants "open-event 1"
+        assert.equal(1, #h:run "keys wait::")
+        h:grants "remove-event 1 --cancel-orders"
+        assert.same({}, h:run "keys wait:")
+    end)
+
+    it("keeps what it has given when asking the rules takes long, and goes on later", function()
+        local h = refused_line(0, "for _ = 1, 1000000 do end return nil, 'no'")
+        h:grants "wait 1 ann 1"
+        for i = 1, 20 do h:grants(("wait 1 r%d 1"):format(i)) end
+        h:grants "wait 1 zoe 1"
+        h:grants "cancel-seat 1 A1"
+        assert.equal("held", order_of(h, "ann").status)
+        h:grants "cancel-seat 1 A2"
+        h:grants("wait 1 bob 1", { place = 22 })
+        h:pass "1s"
+        assert.equal("held", order_of(h, "zoe").status)
+    end)
+
+    it("gets past a wait for which a rule never ends, and one for which it fails", function()
+        for _, rule in ipairs { "while true do end", "error 'broken'" } do
+            local h = refused_line(1, rule)
+            h:grants "wait 1 zoe 1"
+            h:grants "cancel-seat 1 A1"
+            h:pass "1s"
+            assert.equal("held", order_of(h, "zoe").status)
+            h:grants "cancel-seat 1 A2"
+            h:grants "wait 1 yan 1"
+            h:pass "1s"
+            assert.equal("held", order_of(h, "yan").status)
+            assert.equal("r11", waiting(h))
+        end
     end)
 
     it("is fair: nobody is served while somebody before them would fit", function()

@@ -107,6 +107,8 @@
 #define POLICY_INSTRUCTIONS_PER_EFFECT 100
 /* Candidates that tx:best puts before the rules and the score function. */
 #define BEST_CANDIDATES_MAX            1000
+/* Percent of a run's budget that may be used once one attempt is over (tx:attempt). */
+#define POLICY_ATTEMPT_PERCENT         75
 /* Hooks that make effects run hooks again; deeper is a loop. */
 #define POLICY_HOOK_DEPTH_MAX          8
 /* Bytes waiting on one link; beyond it frames are dropped and their senders retry. */

@@ -327,6 +327,29 @@ static void after_expiry(struct policy *p, struct store *s, bool hooked, uint64_
     policy_answer_free(&out);
 }
 
+/* One more transaction for a waiting list that was too long for the last. */
+static size_t go_on_serving(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
+                            bool (*cb)(void *arg, struct span effects), void *arg)
+{
+    struct policy_answer out;
+    memset(&out, 0, sizeof(out));
+    if (!waiting_find_round(p, s)) {
+        return 0;
+    }
+    store_tx_begin(s);
+    begin(p, s, NULL, NULL, now_ms, index, &out);
+    waiting_go_on(p);
+    end(p);
+    policy_answer_free(&out);
+    if (store_tx_effects(s).len == 0) {
+        store_tx_undo(s); /* out of memory: the next turn tries again */
+        return 0;
+    }
+    (void)cb(arg, store_tx_effects(s));
+    store_tx_end(s);
+    return 1;
+}
+
 size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
                      size_t most, bool (*cb)(void *arg, struct span effects), void *arg)
 {
@@ -354,5 +377,5 @@ size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_
         more = cb(arg, store_tx_effects(s));
         store_tx_end(s);
     }
-    return n;
+    return n + go_on_serving(p, s, now_ms, index, cb, arg);
 }

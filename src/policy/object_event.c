@@ -93,6 +93,7 @@ bool area_field(lua_State *L, const struct object *o, int field)
     case FIELD_free:
         lua_pushinteger(L, (lua_Integer)area.capacity - use.held - use.booked);
         return true;
+    case FIELD_overbook: lua_pushboolean(L, vm_ruleset(L, ev)->overbook); return true;
     case FIELD_event: object_push_event(L, ev); return true;
     case FIELD_area: object_push_area(L, o->event, o->number); return true;
     case FIELD_count: lua_pushinteger(L, 1); return true;

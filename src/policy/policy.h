@@ -67,11 +67,15 @@ void policy_evaluate(struct policy *p, struct store *s, const struct call *call,
 void policy_answer_again(struct policy *p, struct store *s, const struct call *call,
                          const struct result *r, uint64_t index, struct policy_answer *out);
 /* Expires every held order whose time has come (hook `expire`, then the effect), at
- * most `most`; returns how many. Each is one transaction of the open group: the
- * callback gets its effects to log and says whether there is time for another one. Expiry
+ * most `most`, and goes on with one waiting list that was too long for the transaction that
+ * freed seats; returns how many transactions of the open group that made: the callback
+ * gets the effects of each to log and says whether there is time for another one. Expiry
  * always happens, whatever the hook does. */
 size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
                      size_t most, bool (*cb)(void *arg, struct span effects), void *arg);
+
+/* A waiting list was too long for one transaction: policy_expire() goes on with it. */
+bool policy_waiting_due(const struct store *s);
 
 /* Bundles: a set of named Lua files as bytes: what EFFECT_POLICY_PUT carries. */
 void policy_bundle_begin(struct buf *out);

@@ -205,13 +205,15 @@ void rules_push_ask(lua_State *L, const struct ask *ask)
 }
 
 /* tx:with_codes(list|nil): whose codes count from here on, for requests that are carried out
- * later than they were made. */
+ * later than they were made. Whoever runs the command did not make them: no user counts either,
+ * or a box office's exemptions would go to all who wait. */
 int tx_with_codes(lua_State *L)
 {
     struct policy *p = vm_of(L);
     (void)object_check(L, 1, OBJECT_TX);
     lua_settop(L, 2);
     p->with_codes = !lua_isnil(L, 2);
+    p->user_epoch = 0; /* tx.user is made anew */
     if (!p->with_codes) {
         return 0;
     }

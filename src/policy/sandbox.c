@@ -43,19 +43,23 @@ static uint64_t cpu_ns(void)
 /* Charges after which the clock is looked at, where C code works for long by itself. */
 #define CHARGES_PER_LOOK 50000
 
+static uint64_t cpu_ms_max(const struct sandbox *sb)
+{
+    return sb->cpu_ms_max != 0 ? sb->cpu_ms_max : SANDBOX_CPU_MS_MAX;
+}
+
 static bool over_budget(struct sandbox *sb)
 {
     if (sb->over) {
         return true;
     }
     uint64_t now = cpu_ns();
-    uint64_t most_ms = sb->cpu_ms_max != 0 ? sb->cpu_ms_max : SANDBOX_CPU_MS_MAX;
     sb->cpu_now_ns = now;
     sb->looked = sb->spent;
     if (sb->cpu_start_ns == 0) {
         sb->cpu_start_ns = now;
     }
-    sb->over = sb->spent > sb->budget || now - sb->cpu_start_ns > most_ms * 1000000u;
+    sb->over = sb->spent > sb->budget || now - sb->cpu_start_ns > cpu_ms_max(sb) * 1000000u;
     return sb->over;
 }
 
@@ -115,6 +119,32 @@ void sandbox_charge(lua_State *L, uint64_t n)
         lua_sethook(L, hook, LUA_MASKCOUNT, 1);
         luaL_error(L, "over budget");
     }
+}
+
+unsigned sandbox_used(const struct sandbox *sb)
+{
+    uint64_t ns = sb->cpu_start_ns != 0 ? sb->cpu_now_ns - sb->cpu_start_ns : 0;
+    uint64_t time = ns / (cpu_ms_max(sb) * 10000u); /* of 1,000,000 ns in a ms, in percent */
+    uint64_t work = sb->spent / (sb->budget / 100 + 1);
+    uint64_t most = time > work ? time : work;
+    return most < 100 ? (unsigned)most : 100;
+}
+
+int sandbox_pcall(lua_State *L, int args, unsigned percent)
+{
+    struct sandbox *sb = sandbox_of(L);
+    const uint64_t budget = sb->budget, ms_max = sb->cpu_ms_max;
+    sb->budget = budget / 100 * percent;
+    sb->cpu_ms_max = cpu_ms_max(sb) * percent / 100;
+    int status = lua_pcall(L, args, LUA_MULTRET, 0);
+    sb->budget = budget;
+    sb->cpu_ms_max = ms_max;
+    if (sb->over) { /* the part is used up; is the whole? Calls that end early must not hide it */
+        sb->over = false;
+        sb->where[0] = 0;
+        lua_sethook(L, hook, LUA_MASKCOUNT, over_budget(sb) ? 1 : QUANTUM);
+    }
+    return status;
 }
 
 /* ---- Base functions -------------------------------------------------------- */

@@ -57,6 +57,12 @@ void sandbox_arm(struct sandbox *sb, lua_State *co, uint64_t budget);
 void sandbox_disarm(lua_State *co);
 /* MAY_RAISE: accounts for `n` instructions' worth of work done in C. */
 void sandbox_charge(lua_State *L, uint64_t n);
+/* How much of the run's budget is used, in percent: of its instructions or of its time, whichever
+ * is more. */
+unsigned sandbox_used(const struct sandbox *sb);
+/* lua_pcall(L, args, LUA_MULTRET, 0) that also ends, with an error, when `percent` of the whole
+ * run's budget are used: what comes behind it has the rest. */
+int sandbox_pcall(lua_State *L, int args, unsigned percent);
 
 /* Compiles a text chunk with a read-only _ENV of its own. [-0, +1] on 0: the function;
  * else ERR_BADARG with "file:line: ..." and nothing pushed. Never raises. */

@@ -19,7 +19,7 @@ static void push_user(lua_State *L)
         lua_rawgeti(L, LUA_REGISTRYINDEX, p->user_ref);
         return;
     }
-    const struct policy_user *user = p->user;
+    const struct policy_user *user = p->with_codes ? NULL : p->user; /* tx_with_codes() */
     lua_createtable(L, 0, 3);
     vm_push_span(L, user != NULL ? user->name : span_make(NULL, 0));
     lua_setfield(L, -2, "name");
@@ -435,6 +435,8 @@ const luaL_Reg tx_read_methods[] = {
     { "single", tx_single },
     { "codes", tx_codes },
     { "with_codes", tx_with_codes },
+    { "attempt", tx_attempt },
+    { "used", tx_used },
     { "within", tx_within },
     { NULL, NULL },
 };

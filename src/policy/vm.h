@@ -98,7 +98,9 @@ struct policy {
     char trace; /* its address: registry key of what rules said in a dry run */
     char codes; /* likewise: of the codes that tx:with_codes has set */
     bool with_codes;
-    struct freed freed; /* where this transaction has given seats back */
+    struct freed freed;           /* where this transaction has given seats back */
+    char round[KV_KEY_BYTES_MAX]; /* key of the round that went on last (waiting.c) */
+    size_t round_len;
     struct store *store;
     const struct call *call; /* NULL during policy_expire */
     const struct policy_user *user;
@@ -191,7 +193,7 @@ const struct event *vm_check_event(lua_State *L, int index);
     X(category) X(x) X(y) X(accessible) X(companion) X(restricted) X(order) X(reason) X(alias) \
     X(table) X(seat) X(area) X(count) X(type) X(data) X(price) X(capacity) X(held) X(booked) \
     X(free) X(customer) X(expires_at) X(first_held_at) X(changed_at) X(seats) X(lines) \
-    X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run)
+    X(metadata) X(policy) X(unjudged) X(now) X(user) X(dry_run) X(overbook)
 /* clang-format on */
 enum field {
     FIELD_NONE,
@@ -219,6 +221,8 @@ int tx_single(lua_State *L);     /* single.c */
 int tx_within(lua_State *L);
 int tx_with_codes(lua_State *L); /* rules.c */
 int tx_codes(lua_State *L);
+int tx_attempt(lua_State *L); /* waiting.c */
+int tx_used(lua_State *L);
 int event_table(lua_State *L); /* object_group.c */
 int event_sections(lua_State *L);
 
@@ -315,6 +319,10 @@ void waiting_note_order(struct policy *p, const struct order *o);
 /* Gives what was freed to those who wait, in a run of its own: when it fails, its effects are
  * undone and the transaction stays as it was. */
 void waiting_serve(struct policy *p);
+/* Finds a round that one transaction did not end, each event's in its turn. */
+bool waiting_find_round(struct policy *p, const struct store *s);
+/* Goes on with what was found; ends it when that is not possible. */
+void waiting_go_on(struct policy *p);
 
 /* ---- Lines of an order (lines.c) ------------------------------------------------------- */
 

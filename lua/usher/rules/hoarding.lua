@@ -4,20 +4,35 @@ local rule = require("usher.policy").rule
 
 local M = {}
 
---- The customer's lapsed holds of this seat, newest first: {from=, to=} in ms.
-local function lapses(orders, seat)
+local PAGE = 1000
+
+-- The customer's orders of the event that have changed since then, however many.
+local function each_order(tx, ask, since, visit)
+    local after
+    repeat
+        local page = tx:orders { customer = ask.customer, event = ask.event, since = since,
+            after = after, limit = PAGE }
+        for _, order in ipairs(page) do visit(order) end
+        after = page[#page] and page[#page].id
+    until #page < PAGE
+end
+
+--- The customer's lapsed holds of the seats it asks for, by label, latest end first: {from=, to=}
+--- in ms.
+local function lapses(tx, ask, since)
     local out = {}
-    for i = #orders, 1, -1 do
-        local order = orders[i]
-        if order.status == "expired" or order.status == "released" then
-            for _, place in ipairs(order.seats) do
-                if place.seat == seat then
-                    out[#out + 1] = { from = order.first_held_at, to = order.changed_at }
-                    break
-                end
-            end
-        end
+    for _, place in ipairs(ask.gains) do
+        if place.seat then out[place.label] = {} end
     end
+    if next(out) == nil then return out end
+    each_order(tx, ask, since, function(order)
+        if order.status ~= "expired" and order.status ~= "released" then return end
+        for _, place in ipairs(order.seats) do
+            local list = place.seat and place.event == ask.event and out[place.label]
+            if list then list[#list + 1] = { from = order.first_held_at, to = order.changed_at } end
+        end
+    end)
+    for _, list in pairs(out) do table.sort(list, function(a, b) return a.to > b.to end) end
     return out
 end
 
@@ -35,6 +50,10 @@ end
 --- A customer whose hold of a seat has expired or was released waits for `cooldown` before it
 --- takes that seat again. With `lifetime` it may come back at once, but only to hold the seat
 --- until that long after it first got it; then the cooldown has to pass. Bookings are free.
+---
+--- What counts are orders that have ended: a hold that ran out or was released, and seats that were
+--- released out of a hold. A seat that a hold was moved away from leaves no such record, nor does a
+--- hold that was cancelled: where clients may use `move` and `cancel`, they evade this rule.
 ---@param spec { cooldown: integer|string, lifetime?: integer|string, exempt?: string[] }
 ---@return Rule
 function M.rehold(spec)
@@ -45,11 +64,9 @@ function M.rehold(spec)
         name = "rehold", code = "LIMIT", exempt = given.exempt, on = { "take" },
         check = function(tx, ask)
             if ask.after == "booked" then return true end
-            local orders = tx:orders { customer = ask.customer, event = ask.event,
-                since = math.max(tx.now - cooldown - (lifetime or 0), 0) }
-            if #orders == 0 then return true end
+            local lapsed = lapses(tx, ask, math.max(tx.now - cooldown - (lifetime or 0), 0))
             for _, place in ipairs(ask.gains) do
-                local first = place.seat and since(lapses(orders, place.seat), tx.now, cooldown)
+                local first = place.seat and since(lapsed[place.label], tx.now, cooldown)
                 if first and not lifetime then
                     return nil, { seat = place.seat, message = "SEAT was held and given up a moment ago",
                         hint = "take another seat, book it, or wait" }

@@ -304,7 +304,7 @@ static void test_take_own(void **state)
          { "hold 1 ann A1 A2", "!TAKEN has booked exactly these seats already" });
 }
 
-/* best picks seats together, of a category, the same on several events. */
+/* best picks seats together, of a category, the same on several events; else places of an area. */
 static void test_best(void **state)
 {
     (void)state;
@@ -313,8 +313,8 @@ static void test_best(void **state)
         { "best 1 bob 5 --category gold --book",
           "{'status':'booked','expires_at':'(absent)','seats':[{'seat':'B1'},{'seat':'B2'},"
           "{'seat':'B3'},{'seat':'B4'},{'seat':'B5'}]}" },
-        { "best 1 cid 1 --category gold", "!TAKEN" }, { "best 1 cid 9", "!TAKEN" },
-        { "book 2 dan B2", "{}" },
+        { "best 1 cid 1 --category gold", "!TAKEN" }, { "best 1 cid 21", "!TAKEN" },
+        { "best 1 cid 9", "{'seats':[{'seat':'FLOOR','count':9}]}" }, { "book 2 dan B2", "{}" },
         { "best 2 eve 3 --category gold --ttl 60",
           "{'expires_at':61000,'seats':[{'seat':'B3'},{'seat':'B4'},{'seat':'B5'}]}" },
         { "best 1,2 fay 2", "{'seats':[{'event':'1'},{'event':'1'},{'event':'2'},{'event':'2'}]}" },

@@ -378,6 +378,38 @@ static void test_expire_in_parts(void **state)
     play_close(&p);
 }
 
+/* What is attempted may raise, loop or fill the memory: its effects go, the command stays. Several
+ * that use up their part one after the other are no way around the budget. */
+static void test_attempt(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = { "deny 'no'",
+                                          "error 'bug'",
+                                          "while true do end",
+                                          "while true do pcall(error) end",
+                                          "table.sort({ 1, 2 }, function() while true do end end)",
+                                          "local s = 'x' while true do s = s .. s end" };
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        char policy[900];
+        snprintf(policy, sizeof policy,
+                 DO("",
+                    "tx:set('a', 1) local ok = tx:attempt(function(x) tx:set('b', x) %s end, 2) "
+                    "tx:set('c', 3) return { ok = ok, b = tx:get 'b' == nil }"),
+                 bodies[i]);
+        PLAY(HOUSE, { policy, "" }, { "t 1", "{'ok':false,'b':true}" }, { "get a", "{'value':1}" },
+             { "get b", "!NOTFOUND" }, { "get c", "{'value':3}" });
+    }
+    PLAY(HOUSE,
+         { DO("", "local used = tx:used() local ok, b, c = tx:attempt(function(x) tx:set('b', x) "
+                  "for _ = 1, 1000000 do end return x, 3 end, 2) "
+                  "return { ok = ok, b = b, c = c, more = tx:used() > used }"),
+           "" },
+         { "t 1", "{'ok':true,'b':2,'c':3,'more':true}" }, { "get b", "{'value':2}" },
+         { DO("", "while true do tx:attempt(function() while true do end end) end"), "" },
+         { "t 1", "!INTERNAL ran over its budget" }, { DO("", "tx:attempt(5)"), "" },
+         { "t 1", "!INTERNAL function expected" });
+}
+
 /* Hooks that make effects run hooks, but not for ever. */
 static void test_hook_depth(void **state)
 {
@@ -728,6 +760,7 @@ int main(void)
         cmocka_unit_test(test_hooks),
         cmocka_unit_test(test_expire_hook_fails),
         cmocka_unit_test(test_expire_in_parts),
+        cmocka_unit_test(test_attempt),
         cmocka_unit_test(test_hook_depth),
         cmocka_unit_test(test_hook_caught),
         cmocka_unit_test(test_hold_limits),

@@ -142,7 +142,7 @@ static void test_best_obeys(void **state)
     (void)state;
     PLAY(RULES("rules.no_orphans()"), HOUSE,
          { "best 1 ann 3 --category default --book", "{'seats':['*','*','*']}" },
-         { "best 1 bob 5 --category default", "!TAKEN" },
+         { "best 1 bob 5 --category default", "{'seats':[{'seat':'FLOOR','count':5}]}" },
          { "best 1 bob 2 --category default", "{}" }, { "best 1 bob 4 --category gold", "{}" });
 }
 
