@@ -121,10 +121,6 @@ function M.areas_for(event, category, count)
     return free
 end
 
---- The first of them, or nil.
----@return table[]|nil seats as tx:take takes them
-function M.area_for(event, category, count) return M.areas_for(event, category, count)[1] end
-
 --- Takes the first of several choices that is granted.
 ---@param choices table[][] seats, as tx:take takes them
 ---@param ask table the rest of what tx:take takes

@@ -3,7 +3,12 @@
 local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 
-local POLICY = [[return policy { name = "waits", wait_ttl = "3s" }]]
+-- Whoever is called r... is refused, and to find that out takes long.
+local POLICY = [[return policy { name = "waits", wait_ttl = "3s", rules = { function(_, ask)
+    if ask.customer:sub(1, 1) ~= "r" then return true end
+    for _ = 1, 1500000 do end
+    return nil, "not you"
+end } }]]
 
 describe("a waiting list on a cluster", function()
     local c
@@ -36,6 +41,18 @@ describe("a waiting list on a cluster", function()
             return c:must(1, "event", "1").counts.free == 1
         end)
         assert.same({}, c:must(2, "waits", "1", "--linearizable"))
+    end)
+
+    it("comes to everybody by itself, though one transaction is not enough", function()
+        for i = 1, 8 do c:must(1, "wait", "1", "r" .. i, "1") end
+        assert.equal(9, c:must(1, "wait", "1", "fay", "1").place)
+        process.wait_for("fay, behind all who are refused, has the seat", 20, function()
+            return orders_of("fay")[1] ~= nil
+        end)
+        for i = 1, 8 do c:must(1, "unwait", "1", "r" .. i) end
+        process.wait_for("the seat is free again", 30, function()
+            return c:must(1, "event", "1").counts.free == 1
+        end)
     end)
 
     it("keeps the line when the leader dies, and gives the seat through the new one", function()

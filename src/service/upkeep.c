@@ -175,8 +175,8 @@ static bool on_expired(void *arg, struct span effects)
 bool upkeep_wanted(struct service *s, uint64_t time_ms)
 {
     const struct store *store = cluster_store(s->cluster);
-    return expiry_due(store, time_ms) || results_due(store, time_ms) || ended_due(store, time_ms) ||
-           first_policy_due(s, store);
+    return expiry_due(store, time_ms) || policy_waiting_due(store) || results_due(store, time_ms) ||
+           ended_due(store, time_ms) || first_policy_due(s, store);
 }
 
 uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms)
@@ -186,7 +186,7 @@ uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms)
     s->upkeep_failed = false;
     s->upkeep_added = 0;
     s->upkeep_stop_ns = s->env->ops->mono_ns(s->env) + BATCH_TIME_NS;
-    if (expiry_due(store, time_ms)) {
+    if (expiry_due(store, time_ms) || policy_waiting_due(store)) {
         (void)policy_expire(s->policy, store, time_ms, index, BATCH_EXPIRE_MAX, on_expired, s);
     }
     uint32_t n = s->upkeep_added;
