@@ -144,7 +144,8 @@ describe("a waiting list", function()
 
     it("serves areas without a category, and where seats of the category are numbered", function()
         local h = house { rows = {}, policy = "lua/policy/festival/policy.lua", areas = {
-            { name = "CAMP", category = "camp", capacity = 10 }, { name = "FIELD", category = "field", capacity = 40 } } }
+            { name = "CAMP", category = "camp", capacity = 10 },
+            { name = "FIELD", category = "field", capacity = 40 } } }
         -- no ticket for the field, so no camping: the next area is what it gets
         local order = h:grants("wait 1 eve 2", { status = "held" })
         assert.equal("FIELD", order.seats[1].seat)
