@@ -348,6 +348,8 @@ void driver_on_timer(void *arg);
 bool driver_sole_voter(const struct cluster *c);
 
 /* ---- receive.c --------------------------------------------------------------- */
+/* The entry at `commit`, of that term, has committed. */
+void learn_commit(struct cluster *c, uint64_t term, uint64_t commit);
 void receive_raft(struct cluster *c, const struct transport_peer *from, const uint8_t *data,
                   size_t len);
 

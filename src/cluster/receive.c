@@ -142,7 +142,7 @@ static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p
 
 /* What a leader says about the commit index makes local reads possible here, once that is an entry
  * of its own term: before, a leader that has just been started knows of its snapshot only. */
-static void learn_commit(struct cluster *c, uint64_t term, uint64_t commit)
+void learn_commit(struct cluster *c, uint64_t term, uint64_t commit)
 {
     if (!c->learned && term == raft_current_term(&c->raft) &&
         log_cache_term(&c->log, commit) == term) {
