@@ -485,7 +485,7 @@ return {
     {
         name = "local-reads-too-early", breaks = "a restarted cluster shows what it acknowledged",
         file = "src/cluster/receive.c",
-        from = "log_cache_term(&c->log, commit) == term", to = "commit > 0",
+        from = "log_cache_term(&c->log, c->told_commit) == c->told_commit_term", to = "c->told_commit > 0",
         test = "test_cluster", case = "test_local_after_restart",
     },
     {

@@ -7,8 +7,8 @@
 --- the next in line; who let it lapse has to join anew.
 ---
 --- Fairness: nobody in line is served while somebody before them, of the same event, would have
---- been granted seats from the same house. A large party may be passed by a smaller one that
---- fits, and no seat is kept free for it.
+--- been granted seats from the same house (seats that come free during a round, see below, aside).
+--- A large party may be passed by a smaller one that fits, and no seat is kept free for it.
 ---
 --- Per transaction at most 50 waits get seats, at most 200 are put before the rules, and at most
 --- about a quarter of its budget is used. A longer line is gone through in rounds: the key
@@ -190,7 +190,7 @@ function M.serve(tx, event, continues)
     local key = round_key(event)
     if not walk(tx, event, round, work) then
         tx:set(key, round)
-    elseif tx:get(key) then
+    elseif tx:get(key) ~= nil then
         tx:set(key, nil)
     end
     tx:with_codes(nil)

@@ -121,8 +121,8 @@ describe("the default behaviour", function()
         h:play "x = book 1 ann A1 A2 FLOOR*2\ny = book 1 bob A5\nz = book 2 cid A1"
         h:grants "close-event 1"
         h:refuses("book 1 dan A6", closed)
-        h:refuses("move $x A1 A3", closed)
-        h:refuses("move $x A1 FLOOR*1", closed)
+        h:grants "move $x A1 A3" -- who is in may sit elsewhere
+        h:grants "move $x A3 A1"
         h:refuses("move $z A1 1:A3", closed)
         h:grants "swap $x A1 $y A5" -- nothing new is taken
         h:grants "move $x A5 2:A3" -- out of it

@@ -106,6 +106,24 @@ describe("a waiting list", function()
         h:grants("wait 1 eve 3", { place = 2, user = { roles = { "box-office" } } })
     end)
 
+    it("asks the rules for a client, whoever frees a seat", function()
+        local h = house { policy = [[return policy { name = "w", rules = { function(_, ask)
+            if ask.customer == "ann" or ask.user.access ~= "client" then return true end
+            return nil, "not by a " .. ask.user.access
+        end } }]] }
+        h:grants("wait 1 bob 1", { place = 1 })
+        h:grants "cancel-seat 1 A1"
+        assert.equal("bob1", waiting(h))
+        h:grants("wait 1 ann 1", { status = "held" })
+    end)
+
+    it("drops a round that makes no sense", function()
+        local h = house()
+        h:grants "set wait::1 false"
+        h:pass "1m"
+        assert.same({}, h:run "keys wait:")
+    end)
+
     it("holds one wait for each customer, can be left, and ends with the event", function()
         local h = house()
         h:grants "wait 1 ann 1"

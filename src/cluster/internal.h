@@ -228,9 +228,10 @@ struct cluster {
     struct log_limit clock_log;
 
     /* apply.c */
-    bool learned; /* a leader told a commit index in this run */
+    bool learned; /* a leader told a commit index of its own term in this run */
     uint64_t learned_index;
-    struct buf conf; /* encoded configuration as of `applied` */
+    uint64_t told_commit, told_commit_term; /* the newest that any leader told */
+    struct buf conf;                        /* encoded configuration as of `applied` */
     uint64_t conf_index;
     uint64_t bytes_since_snapshot;
     bool in_apply;
@@ -348,8 +349,7 @@ void driver_on_timer(void *arg);
 bool driver_sole_voter(const struct cluster *c);
 
 /* ---- receive.c --------------------------------------------------------------- */
-/* The entry at `commit`, of that term, has committed. */
-void learn_commit(struct cluster *c, uint64_t term, uint64_t commit);
+void learn_again(struct cluster *c);
 void receive_raft(struct cluster *c, const struct transport_peer *from, const uint8_t *data,
                   size_t len);
 

@@ -142,12 +142,20 @@ static bool acceptable(struct cluster *c, struct raft_message *m, struct peer *p
 
 /* What a leader says about the commit index makes local reads possible here, once that is an entry
  * of its own term: before, a leader that has just been started knows of its snapshot only. */
-void learn_commit(struct cluster *c, uint64_t term, uint64_t commit)
+static void learn_commit(struct cluster *c, uint64_t term, uint64_t commit)
 {
-    if (!c->learned && term == raft_current_term(&c->raft) &&
-        log_cache_term(&c->log, commit) == term) {
+    c->told_commit_term = term;
+    c->told_commit = commit;
+    learn_again(c);
+}
+
+/* The entry that was spoken of may come later, also in a snapshot. */
+void learn_again(struct cluster *c)
+{
+    if (!c->learned && c->told_commit_term == raft_current_term(&c->raft) &&
+        log_cache_term(&c->log, c->told_commit) == c->told_commit_term) {
         c->learned = true;
-        c->learned_index = commit;
+        c->learned_index = c->told_commit;
     }
 }
 

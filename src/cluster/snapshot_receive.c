@@ -166,7 +166,7 @@ static void on_restarted(void *arg, int status)
     c->jobs--;
     if (status == 0 && c->raft_on && !c->dead) {
         struct raft_event event = { .type = RAFT_PERSISTED_SNAPSHOT };
-        uint64_t index = c->install_meta.index, term = c->install_meta.term;
+        uint64_t index = c->install_meta.index;
         event.persisted_snapshot.metadata = c->install_meta;
         event.persisted_snapshot.last = true;
         memset(&c->install_meta, 0, sizeof c->install_meta);
@@ -177,7 +177,7 @@ static void on_restarted(void *arg, int status)
         c->suspect_index = 0;
         c->installing = false;
         driver_stepped(c, driver_step(c, &event), "snapshot persisted");
-        learn_commit(c, term, index); /* what a snapshot holds has committed */
+        learn_again(c);
         peers_sync(c);
         log_info("installed the snapshot of entry %llu", (unsigned long long)index);
         if (c->o.on.restored != NULL && !c->dead) {

@@ -19,11 +19,13 @@ static void push_user(lua_State *L)
         lua_rawgeti(L, LUA_REGISTRYINDEX, p->user_ref);
         return;
     }
-    const struct policy_user *user = p->with_codes ? NULL : p->user; /* tx_with_codes() */
+    /* tx_with_codes(): nobody in particular, and so nobody with rights. */
+    const struct policy_user *user = p->with_codes ? NULL : p->user;
+    int nobody = p->with_codes ? ACCESS_CLIENT : ACCESS_ADMIN;
     lua_createtable(L, 0, 3);
     vm_push_span(L, user != NULL ? user->name : span_make(NULL, 0));
     lua_setfield(L, -2, "name");
-    lua_pushstring(L, access_name(user != NULL ? user->access : ACCESS_ADMIN));
+    lua_pushstring(L, access_name(user != NULL ? (int)user->access : nobody));
     lua_setfield(L, -2, "access");
     lua_newtable(L);
     for (int i = 0; user != NULL && user->roles != NULL && user->roles[i] != NULL; i++) {

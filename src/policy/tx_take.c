@@ -320,25 +320,24 @@ static struct places *without(lua_State *L, const struct place *all, const struc
     return out;
 }
 
-static uint32_t count_of(const struct place *list, uint32_t n, const struct place *p)
+static uint32_t count_at(const struct place *list, uint32_t n, uint32_t event)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
-        bool same = list[i].event == p->event && list[i].number == p->number;
-        count += same ? list[i].count : 0;
+        count += list[i].event == event ? list[i].count : 0;
     }
     return count;
 }
 
-/* A closed event lets nothing new in. The store holds a take to that, but not a reseat: logs are
- * full of those it granted. */
+/* A closed event lets nobody new in; who is in may still be seated elsewhere, at check-in say. The
+ * store holds a take to that, but not a reseat: logs are full of those it granted. */
 static void check_open(lua_State *L, const struct places *after, const struct order *o)
 {
     for (uint32_t i = 0; i < after->count; i++) {
         const struct place *p = &after->place[i];
         const struct event *ev = vm_event(L, p->event);
-        if (!ev->open &&
-            count_of(after->place, after->count, p) > count_of(o->places, o->places_count, p)) {
+        if (!ev->open && count_at(after->place, after->count, p->event) >
+                             count_at(o->places, o->places_count, p->event)) {
             vm_refusef(L, ERR_DENIED, "event %.*s is closed", (int)ev->id.len, ev->id.data);
         }
     }

@@ -173,7 +173,8 @@ void waiting_go_on(struct policy *p)
     error_clear(&e);
     const struct event *ev = round_event(p);
     size_t mark = store_tx_mark(p->store);
-    if (ev != NULL && ev->open && vm_run(p, go_on_entry, p->budget, &e) == 0) {
+    if (ev != NULL && ev->open && vm_run(p, go_on_entry, p->budget, &e) == 0 &&
+        store_tx_effects(p->store).len > 0) {
         return;
     }
     /* W3; an event that opens again begins a new one. */

@@ -32,6 +32,7 @@ describe("the airline", function()
         h:refuses("book 1 ann 2-1", { code = "NOTFOUND" })
         h:refuses("book 1 ann 21", { rule = "check-in-only", hint = "ECONOMY*1" })
         h:play "o = book 1 ann ECONOMY*3"
+        h:grants "close-event 1" -- nobody books any more
         h:grants "check-in $o"
         assert.equal(3, h:count "booked")
     end)

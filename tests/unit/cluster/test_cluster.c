@@ -1,5 +1,6 @@
 /* Whole clusters over the simulated env: elections, commits, crashes, snapshots, reads. */
 #include "base/limits.h"
+#include "cluster/internal.h"
 #include "unit/cluster/world.h"
 
 /* Three empty nodes found one cluster, elect a leader and have the same members. */
@@ -457,6 +458,36 @@ static void test_local_after_restart(void **state)
     world_free(w);
 }
 
+/* Nor does who comes by a snapshot show its state while newer entries are on their way. */
+static void test_local_after_snapshot(void **state)
+{
+    (void)state;
+    struct world *w = world_new(22, 3);
+    w->snapshot_bytes = 20000;
+    w->value_bytes = 400;
+    world_start(w);
+    world_propose(w, 3);
+    struct node *f = world_leader(w) == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
+    uint64_t behind = node_status(f).last;
+    f->outside = true;
+    node_crash(f, SIM_KILL);
+    while (world_leader(w)->c->log.first <= behind + 1) {
+        world_propose(w, 5);
+    }
+    world_propose(w, 20); /* behind the snapshot that it will get */
+    uint64_t last = node_status(world_leader(w)).commit;
+    f->outside = false;
+    node_start(f);
+    struct error e = { 0 };
+    unsigned ms = 0;
+    for (; ms < 20000 && cluster_local_ready(f->c, &e) != 0; ms++) {
+        sim_run(w->sim, 1);
+    }
+    assert_in_range(ms, 1, 19999);
+    assert_true(node_status(f).applied >= last);
+    world_free(w);
+}
+
 /* The oldest that the leader's word about any node gets within a minute, in ms. */
 static uint64_t oldest_vitals(struct world *w)
 {
@@ -663,6 +694,7 @@ int main(void)
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_local_after_restart),
+        cmocka_unit_test(test_local_after_snapshot),
         cmocka_unit_test(test_slow_timers),
         cmocka_unit_test(test_slow_stop),
         cmocka_unit_test(test_full_disk),
