@@ -9,8 +9,9 @@
 /* Attributes and metadata are notes, not documents. */
 #define JSON_TEXT_BYTES_MAX     (64 * 1024)
 #define JSON_DEPTH_MAX          64
-/* One text that a script makes: half of what a script may have. */
-#define JSON_BYTES_MAX          (64 << 20)
+/* One text that a script makes, in one go: some 300 ms of the loop. */
+#define JSON_BYTES_MAX          (32 << 20)
+#define JSON_VALUES_MAX         2000000
 /* A kv value: a policy's own record. */
 #define KV_VALUE_BYTES_MAX      (64 * 1024)
 /* One order: the largest party we accept at once. */

@@ -76,7 +76,7 @@ struct encoder {
     struct buf *out;
     lua_json_other_cb other;
     bool guarded; /* in a sandbox, which is to be paid */
-    size_t values, bytes_paid;
+    size_t values, bytes_paid, values_paid;
 };
 
 /* A table may hold another one twice, and that one another: a few lines of Lua describe more JSON
@@ -88,6 +88,7 @@ static void pay(struct encoder *c)
         return;
     }
     size_t cost = c->values + bytes / 16;
+    c->values_paid += c->values;
     c->values = 0;
     c->bytes_paid = c->out->len;
     if (c->out->failed) {
@@ -95,6 +96,9 @@ static void pay(struct encoder *c)
     }
     if (c->out->len > JSON_BYTES_MAX) {
         (void)luaL_error(c->L, "JSON: more than %d MiB of text", JSON_BYTES_MAX >> 20);
+    }
+    if (c->values_paid > JSON_VALUES_MAX) {
+        (void)luaL_error(c->L, "JSON: more than %d values", JSON_VALUES_MAX);
     }
     if (c->guarded) {
         sandbox_charge(c->L, cost);

@@ -238,8 +238,9 @@ static void test_encode_refusals(void **state)
         "refused(json.list{a=1}, 'neither') refused({[1000]=1}, 'so many holes')\n"
         "local t = {} t.t = t refused(t, 'nested too deeply')\n"
         "refused(user(2), 'a userdata') refused({user(2)}, 'a userdata cannot be encoded at [1]')\n"
-        "local s = ('x'):rep(1 << 20) local many = {} for i = 1, 65 do many[i] = s end\n"
-        "refused(many, 'more than 64 MiB of text')\n"
+        "local s = ('x'):rep(1 << 20) local many = {} for i = 1, 33 do many[i] = s end\n"
+        "refused(many, 'more than 32 MiB of text')\n"
+        "local t = {} for _ = 1, 40 do t = {t, t} end refused(t, 'more than 2000000 values')\n"
         "assert(not pcall(json.encode)) assert(not pcall(json.list, 5))\n"
         "assert(not pcall(json.list, setmetatable({}, {})))");
     run("local deep = 1 for _ = 1, 64 do deep = {deep} end json.encode(deep)\n"
