@@ -45,10 +45,13 @@ describe("a waiting list on a cluster", function()
 
     it("comes to everybody by itself, though one transaction is not enough", function()
         for i = 1, 8 do c:must(1, "wait", "1", "r" .. i, "1") end
-        assert.equal(9, c:must(1, "wait", "1", "fay", "1").place)
+        local fay = c:must(1, "wait", "1", "fay", "1")
+        assert.equal(9, fay.place)
         process.wait_for("fay, behind all who are refused, has the seat", 20, function()
             return orders_of("fay")[1] ~= nil
         end)
+        local rows = c:must(1, "log", ("%d..%d"):format(fay.index + 1, c:must(1, "event", "1").index))
+        assert.equal("serve-waiting", rows[1].what)
         for i = 1, 8 do c:must(1, "unwait", "1", "r" .. i) end
         process.wait_for("the seat is free again", 30, function()
             return c:must(1, "event", "1").counts.free == 1

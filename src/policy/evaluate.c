@@ -329,7 +329,7 @@ static void after_expiry(struct policy *p, struct store *s, bool hooked, uint64_
 
 /* One more transaction for a waiting list that was too long for the last. */
 static size_t go_on_serving(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
-                            bool (*cb)(void *arg, struct span effects), void *arg)
+                            policy_expire_cb *cb, void *arg)
 {
     struct policy_answer out;
     memset(&out, 0, sizeof(out));
@@ -345,13 +345,13 @@ static size_t go_on_serving(struct policy *p, struct store *s, uint64_t now_ms, 
         store_tx_undo(s); /* out of memory: the next turn tries again */
         return 0;
     }
-    (void)cb(arg, store_tx_effects(s));
+    (void)cb(arg, POLICY_SERVE, store_tx_effects(s));
     store_tx_end(s);
     return 1;
 }
 
 size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
-                     size_t most, bool (*cb)(void *arg, struct span effects), void *arg)
+                     size_t most, policy_expire_cb *cb, void *arg)
 {
     size_t n = 0;
     bool hooked = has_expire_hook(p), more = true;
@@ -374,7 +374,7 @@ size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_
             break; /* out of memory: the next turn tries again */
         }
         after_expiry(p, s, hooked, now_ms, index);
-        more = cb(arg, store_tx_effects(s));
+        more = cb(arg, POLICY_EXPIRE, store_tx_effects(s));
         store_tx_end(s);
     }
     return n + go_on_serving(p, s, now_ms, index, cb, arg);

@@ -66,13 +66,19 @@ void policy_evaluate(struct policy *p, struct store *s, const struct call *call,
 /* The answer of an earlier request rendered again from its result. */
 void policy_answer_again(struct policy *p, struct store *s, const struct call *call,
                          const struct result *r, uint64_t index, struct policy_answer *out);
+/* What a transaction of policy_expire() is called in the log. */
+#define POLICY_EXPIRE "expire"
+#define POLICY_SERVE  "serve-waiting"
+typedef bool policy_expire_cb(void *arg, const char *command, struct span effects);
+
 /* Expires every held order whose time has come (hook `expire`, then the effect), at
  * most `most`, and goes on with one waiting list that was too long for the transaction that
  * freed seats; returns how many transactions of the open group that made: the callback
- * gets the effects of each to log and says whether there is time for another one. Expiry
- * always happens, whatever the hook does. */
+ * gets the name and the effects of each to log and says whether there is time for another
+ * one. Expiry always happens, whatever the hook does. None although something was due:
+ * there is no memory, the caller tries again later. */
 size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
-                     size_t most, bool (*cb)(void *arg, struct span effects), void *arg);
+                     size_t most, policy_expire_cb *cb, void *arg);
 
 /* A waiting list was too long for one transaction: policy_expire() goes on with it. */
 bool policy_waiting_due(const struct store *s);

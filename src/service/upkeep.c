@@ -163,11 +163,11 @@ static uint32_t drop_ended(struct service *s, struct store *store, uint64_t time
 
 /* A hook or a long waiting list makes each expiry slow: what there is no time for is due again at
  * once, in a turn of its own, with heartbeats in between. */
-static bool on_expired(void *arg, struct span effects)
+static bool on_expired(void *arg, const char *command, struct span effects)
 {
     struct service *s = arg;
-    s->counters.expired++;
-    add(s, "expire", effects);
+    s->counters.expired += strcmp(command, POLICY_EXPIRE) == 0;
+    add(s, command, effects);
     s->upkeep_added++;
     return s->env->ops->mono_ns(s->env) < s->upkeep_stop_ns;
 }
@@ -187,7 +187,8 @@ uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms)
     s->upkeep_added = 0;
     s->upkeep_stop_ns = s->env->ops->mono_ns(s->env) + BATCH_TIME_NS;
     if (expiry_due(store, time_ms) || policy_waiting_due(store)) {
-        (void)policy_expire(s->policy, store, time_ms, index, BATCH_EXPIRE_MAX, on_expired, s);
+        s->upkeep_failed = policy_expire(s->policy, store, time_ms, index, BATCH_EXPIRE_MAX,
+                                         on_expired, s) == 0;
     }
     uint32_t n = s->upkeep_added;
     if (results_due(store, time_ms)) {

@@ -203,9 +203,10 @@ static inline void play_end(struct play *p)
     }
 }
 
-static inline bool play_expired(void *arg, struct span effects)
+static inline bool play_expired(void *arg, const char *command, struct span effects)
 {
     (void)arg;
+    (void)command;
     assert_true(effects.len > 0);
     return true;
 }

@@ -351,9 +351,10 @@ static void test_expire_hook_fails(void **state)
     }
 }
 
-static bool not_another(void *arg, struct span effects)
+static bool not_another(void *arg, const char *command, struct span effects)
 {
     (void)arg;
+    assert_string_equal(command, POLICY_EXPIRE);
     assert_true(effects.len > 0);
     return false;
 }
