@@ -187,8 +187,8 @@ uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms)
     s->upkeep_added = 0;
     s->upkeep_stop_ns = s->env->ops->mono_ns(s->env) + BATCH_TIME_NS;
     if (expiry_due(store, time_ms) || policy_waiting_due(store)) {
-        s->upkeep_failed = policy_expire(s->policy, store, time_ms, index, BATCH_EXPIRE_MAX,
-                                         on_expired, s) == 0;
+        s->upkeep_failed =
+            policy_expire(s->policy, store, time_ms, index, BATCH_EXPIRE_MAX, on_expired, s) == 0;
     }
     uint32_t n = s->upkeep_added;
     if (results_due(store, time_ms)) {
