@@ -401,11 +401,19 @@ static int recover_program(struct options *o)
             return usage_error("recover", "recover does not take ", o->argv[i]);
         }
     }
+    struct error e;
+    char *password;
+    error_clear(&e);
+    if (password_find(o->user, &password, &e) != 0) {
+        return fail(&e);
+    }
     const struct recover_options ro = { .dirs = (const char *const *)o->argv,
                                         .user = o->user,
-                                        .password = getenv("USHER_PASSWORD"),
+                                        .password = password,
                                         .yes = o->yes };
-    return recover_main(&ro);
+    int status = recover_main(&ro);
+    password_free(password);
+    return status;
 }
 
 /* Programs on the files of stopped nodes. */

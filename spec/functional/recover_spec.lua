@@ -45,6 +45,20 @@ describe("recover", function()
         assert.are.equal(before, fingerprint(directory(c, 3)))
     end)
 
+    it("refuses while the others run and do not know the password, or do not answer at all", function()
+        local status, out, err = process.run({ cluster.usher, "recover", directory(c, 3), "--yes" },
+            { env = { USHER_PASSWORD = "x" } })
+        assert.are.equal(1, status, out)
+        assert.truthy(err:find("the majority is not lost", 1, true), out .. err)
+        for i = 1, 2 do c:pause(i) end
+        status, out, err = c:run("recover", directory(c, 3), "--yes")
+        for i = 1, 2 do c:resume(i) end
+        assert.are.equal(1, status, out)
+        assert.truthy(out:find("takes connections and does not answer", 1, true), out)
+        assert.truthy(err:find("the majority is not lost", 1, true), out .. err)
+        c:ready()
+    end)
+
     it("refuses while one other member runs: with this one it is a majority", function()
         c:must(1, "book", "1", "late", "A100") -- node 3 does not have it
         assert.are.equal(0, c:stop(1))

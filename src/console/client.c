@@ -129,6 +129,18 @@ static redisContext *dial(const char *host, unsigned port)
     return redis;
 }
 
+bool client_listens(const char *address)
+{
+    char host[256], text[ADDRESS_PORT_BYTES];
+    unsigned port = address_split(address, host, sizeof host, text);
+    redisContext *redis = port != 0 ? dial(host, port) : NULL;
+    bool listens = redis != NULL && redis->err == 0;
+    if (redis != NULL) {
+        redisFree(redis);
+    }
+    return listens;
+}
+
 int client_take_error(const char *line, size_t len, struct error *e)
 {
     size_t word = 0;

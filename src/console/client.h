@@ -24,6 +24,9 @@ int client_open(const struct client_options *o, struct client **out, struct erro
 void client_close(struct client *c);
 const char *client_address(const struct client *c); /* the node it talks to */
 
+/* Whether anything takes connections there; it need not answer. Blocks for 3 s at most. */
+bool client_listens(const char *address);
+
 /* Runs one command; on 0 `json` is the answer, owned by the caller. Errors of the cluster
  * come back with their code; ERR_UNREACHABLE: no connection could be had, so nothing was sent;
  * ERR_UNKNOWN: it was sent and nobody said what became of it. */

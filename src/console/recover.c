@@ -99,7 +99,7 @@ static int compare(const struct recovery *r, struct error *e)
 
 /* ---- What the addresses say ------------------------------------------------------------------ */
 
-enum answer { ANSWER_NONE, ANSWER_MEMBER, ANSWER_OTHER };
+enum answer { ANSWER_NONE, ANSWER_SILENT, ANSWER_MEMBER, ANSWER_OTHER };
 
 /* A string or an integer of the object's top level. */
 static bool field(struct span json, const char *key, char *text, size_t cap, int64_t *number)
@@ -125,27 +125,37 @@ static bool field(struct span json, const char *key, char *text, size_t cap, int
     return found;
 }
 
-/* Who is there? A node that does not tell (NOAUTH) counts as the member. */
-static enum answer ask(const struct recovery *r, const struct recover_member *m, int64_t *last)
+/* The status of the node there; an error when it does not tell. */
+static int status_of(const struct recovery *r, const char *address, struct buf *json,
+                     struct error *e)
 {
-    const char *const addresses[] = { m->address, NULL };
+    const char *const addresses[] = { address, NULL };
     const struct client_options co = { .addresses = addresses,
                                        .user = r->options->user,
                                        .password = r->options->password,
                                        .timeout_ms = ASK_MS };
     struct client *c = NULL;
-    struct error e = { 0 };
-    struct buf json = BUF_INIT;
     const struct span words[] = { span_of("status") };
-    char id[32] = "", cluster[32] = "", mine[32], theirs[32];
-    int rc = client_open(&co, &c, &e);
-    if (rc == ERR_UNREACHABLE || rc == ERR_BADARG) {
-        return ANSWER_NONE;
-    }
-    rc = rc != 0 ? rc : client_call(c, 1, words, &json, &e);
-    if (c != NULL) {
+    int rc = client_open(&co, &c, e);
+    if (rc == 0) {
+        rc = client_call(c, 1, words, json, e);
         client_close(c);
     }
+    return rc;
+}
+
+/* Who is there? Only an address where nothing listens counts as nobody: a node that does not
+ * tell (it wants a password, or does not know ours), or that is paused, may be the member, and
+ * two majorities would be the end. */
+static enum answer ask(const struct recovery *r, const struct recover_member *m, int64_t *last)
+{
+    struct error e = { 0 };
+    struct buf json = BUF_INIT;
+    char id[32] = "", cluster[32] = "", mine[32], theirs[32];
+    if (!client_listens(m->address)) {
+        return ANSWER_NONE;
+    }
+    int rc = status_of(r, m->address, &json, &e);
     struct span text = span_make((const char *)json.data, json.len);
     bool told = rc == 0 && field(text, "id", id, sizeof id, NULL) &&
                 field(text, "cluster", cluster, sizeof cluster, NULL);
@@ -154,10 +164,20 @@ static enum answer ask(const struct recovery *r, const struct recover_member *m,
     (void)snprintf(mine, sizeof mine, "%016" PRIx64, r->facts[0].cluster_id);
     (void)snprintf(theirs, sizeof theirs, "%016" PRIx64, m->node_id);
     if (rc == ERR_UNREACHABLE || rc == ERR_UNKNOWN) {
-        return ANSWER_NONE;
+        return ANSWER_SILENT;
     }
     return !told || (strcmp(id, theirs) == 0 && strcmp(cluster, mine) == 0) ? ANSWER_MEMBER
                                                                             : ANSWER_OTHER;
+}
+
+static const char *answer_text(enum answer a)
+{
+    switch (a) {
+    case ANSWER_NONE: return "does not answer";
+    case ANSWER_SILENT: return "takes connections and does not answer: it counts as running";
+    case ANSWER_MEMBER: return "runs, as a member of this cluster";
+    default: return "answers, but has another or an empty data directory";
+    }
 }
 
 static int check_running(const struct recovery *r, struct error *e)
@@ -174,11 +194,8 @@ static int check_running(const struct recovery *r, struct error *e)
             continue;
         }
         enum answer a = ask(r, m, &last);
-        (void)printf("%s: %s\n", m->address,
-                     a == ANSWER_NONE     ? "does not answer"
-                     : a == ANSWER_MEMBER ? "runs, as a member of this cluster"
-                                          : "answers, but has another or an empty data directory");
-        if (a == ANSWER_MEMBER) {
+        (void)printf("%s: %s\n", m->address, answer_text(a));
+        if (a == ANSWER_MEMBER || a == ANSWER_SILENT) {
             running++;
             voters += m->voter;
             (void)snprintf(first, sizeof first, "%s", m->address);
