@@ -407,10 +407,9 @@ static int recover_program(struct options *o)
     if (password_find(o->user, &password, &e) != 0) {
         return fail(&e);
     }
-    const struct recover_options ro = { .dirs = (const char *const *)o->argv,
-                                        .user = o->user,
-                                        .password = password,
-                                        .yes = o->yes };
+    const struct recover_options ro = {
+        .dirs = (const char *const *)o->argv, .user = o->user, .password = password, .yes = o->yes
+    };
     int status = recover_main(&ro);
     password_free(password);
     return status;

@@ -170,7 +170,7 @@
 #define SILENT_MAX                1024
 /* Pools connect ahead of need, but not much. */
 #define SILENT_MS                 30000
-/* Without authentication, where the profile has users. */
+/* Nothing asked for so long without authentication, where the profile has users. */
 #define UNAUTHENTICATED_MS        60000
 /* A request that has begun must end: 16 MiB at 300 KiB/s. */
 #define PARTIAL_MS                60000

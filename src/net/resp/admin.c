@@ -178,7 +178,9 @@ void admin_info(struct conn *c, struct slot *x)
                "# Server\r\nserver:usher\r\nusher_version:%s\r\nredis_version:7.0.0\r\n"
                "connected_clients:%zu\r\n",
                USHER_VERSION, resp_connections(c->server));
-    info_cluster(c, &text);
+    if (c->user.access >= ACCESS_OPERATOR) { /* as `leader` and `nodes` */
+        info_cluster(c, &text);
+    }
     buf_printf(&text,
                "\r\n# Service\r\nrequests:%llu\r\ngranted:%llu\r\nrefused:%llu\r\nunknown:%llu\r\n"
                "forwarded:%llu\r\nbatches:%llu\r\nbatched_requests:%llu\r\nreads_local:%llu\r\n"

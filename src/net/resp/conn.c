@@ -108,8 +108,11 @@ static void write_rest(struct conn *c, size_t from)
     c->sending_at = from;
     buf_clear(&old);
     c->out = old;
+    c->pushed_sending = c->pushed_out;
+    c->pushed_out = 0;
     uv_buf_t b = uv_buf_init((char *)c->sending.data + from, (unsigned)(c->sending.len - from));
     c->writing = true;
+    c->untaken = b.len;
     c->stalled_ms = uv_now(c->server->o.loop) + 1;
     if (uv_write(&c->write, (uv_stream_t *)&c->tcp, &b, 1, on_written) != 0) {
         c->writing = false;
@@ -139,6 +142,7 @@ static void write_out(struct conn *c)
             buf_free(&c->out);
         }
         buf_clear(&c->out);
+        c->pushed_out = 0;
     } else {
         write_rest(c, n > 0 ? (size_t)n : 0);
     }
@@ -150,6 +154,7 @@ static void on_written(uv_write_t *w, int status)
     c->writing = false;
     c->stalled_ms = 0;
     c->sending_at = 0;
+    c->pushed_sending = 0;
     if (c->sending.cap > OUT_BYTES_SOFT) {
         buf_free(&c->sending);
     }
@@ -257,7 +262,7 @@ int resp_accept(struct resp *r, int fd, struct error *e)
     c->flush.cb = on_flush;
     c->flush.arg = c;
     c->id = ++r->next_id;
-    c->since_ms = uv_now(r->o.loop);
+    c->asked_ms = uv_now(r->o.loop);
     auth_reset(c);
     c->next = r->conns;
     if (r->conns != NULL) {
@@ -276,12 +281,29 @@ int resp_accept(struct resp *r, int fd, struct error *e)
 
 size_t resp_connections(const struct resp *r) { return r->count; }
 
-static bool overdue(const struct conn *c, uint64_t now)
+/* A long answer to a slow client is written piece by piece: each piece that is taken counts. */
+static bool stalled(struct conn *c, uint64_t now)
 {
-    bool open = c->authenticated || access_count(c->server->o.access) == 0 || c->subs != NULL;
-    return (c->partial_ms != 0 && now >= c->partial_ms + PARTIAL_MS) ||
-           (c->stalled_ms != 0 && now >= c->stalled_ms + STALLED_MS) ||
-           (!open && now >= c->since_ms + UNAUTHENTICATED_MS);
+    size_t untaken = uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+    if (c->stalled_ms != 0 && untaken < c->untaken) {
+        c->untaken = untaken;
+        c->stalled_ms = now + 1;
+    }
+    return c->stalled_ms != 0 && now >= c->stalled_ms + STALLED_MS;
+}
+
+/* Nobody has logged in, and nothing was asked for a while, nor is anything being told. */
+static bool unused(const struct conn *c, uint64_t now)
+{
+    bool open = c->authenticated || access_count(c->server->o.access) == 0 || c->subs != NULL ||
+                c->slots > 0;
+    return !open && now >= c->asked_ms + UNAUTHENTICATED_MS;
+}
+
+static bool overdue(struct conn *c, uint64_t now)
+{
+    return (c->partial_ms != 0 && now >= c->partial_ms + PARTIAL_MS) || stalled(c, now) ||
+           unused(c, now);
 }
 
 static void on_sweep(uv_timer_t *t)

@@ -67,13 +67,15 @@ struct conn {
 
     struct buf out, sending; /* to be written; being written by uv_write */
     size_t sending_at;
+    size_t pushed_out, pushed_sending; /* bytes of pushes among them, at most */
     bool writing;
 
     struct policy_user user;
     uint64_t seen_index; /* request.h: a connection reads its own writes */
     bool authenticated, resp3, reading, eof, ending /* close when written */, closing;
     unsigned failures;
-    uint64_t id, since_ms, partial_ms, stalled_ms;
+    uint64_t id, asked_ms /* last, or accepted */, partial_ms, stalled_ms;
+    size_t untaken;  /* of `sending`, when stalled_ms was set */
     struct buf name; /* CLIENT SETNAME */
     struct auth_job *auth;
 

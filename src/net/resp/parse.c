@@ -157,6 +157,7 @@ static void take(struct conn *c, struct slot *x)
         p += x->argv[i].len;
     }
     c->partial_ms = 0;
+    c->asked_ms = uv_now(c->server->o.loop);
     x->kind = SLOT_REQUEST;
     slot_append(c, x);
     verb_dispatch(c, x);
@@ -270,6 +271,7 @@ static bool parse_inline(struct conn *c)
     }
     if (x->argc == 0) {
         slot_free(x); /* an empty line is nothing, as with Redis */
+        c->partial_ms = 0;
     } else {
         take(c, x);
     }

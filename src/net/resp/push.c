@@ -29,11 +29,13 @@ static void on_change(void *arg, struct span event, uint64_t index, struct span 
         return;
     }
     (void)snprintf(channel, sizeof channel, "%s%.*s", PREFIX, (int)event.len, event.data);
+    size_t before = c->out.len;
     put_push(&c->out, c->resp3, 3);
     put_text(&c->out, "message");
     put_bulk(&c->out, span_of(channel));
     put_bulk(&c->out, json);
-    if (c->out.len + c->sending.len > PUSH_BYTES_MAX) {
+    c->pushed_out += c->out.len - before;
+    if (c->pushed_out + c->pushed_sending > PUSH_BYTES_MAX) {
         resp_conn_kill(c);
     } else {
         resp_conn_touch(c);

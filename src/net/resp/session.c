@@ -265,10 +265,12 @@ void session_free(struct conn *c)
         verb_fail(x, ERR_CANCELED, "", "the session has ended");
     }
     c->running = NULL;
-    for (struct slot *x = c->head, *next; x != NULL && !c->closing; x = next) {
-        next = x->next;
+    for (struct slot *x = c->head; x != NULL && !c->closing;) {
         if (x->kind == SLOT_WAITING) {
             verb_fail(x, ERR_CANCELED, "", "the session has ended");
+            x = c->head; /* it is written and free, and so may those behind it be */
+        } else {
+            x = x->next;
         }
     }
 }

@@ -48,6 +48,8 @@ void slot_free(struct slot *x)
         mem_free(x);
         return;
     }
+    x->kind = SLOT_DONE;
+    x->conn = NULL;
     shrink(&x->words);
     shrink(&x->answer);
     if (x->argv_cap * sizeof *x->argv > SPARE_BYTES_MAX) {
@@ -78,11 +80,12 @@ struct buf *slot_out(struct slot *x) { return x->conn->head == x ? &x->conn->out
 
 void slot_done(struct slot *x)
 {
+    struct conn *c = x->conn;
     x->kind = SLOT_DONE;
-    if (x->conn->head == x) {
-        slots_written(x->conn);
+    if (c->head == x) {
+        slots_written(c); /* x is free now */
     }
-    resp_conn_touch(x->conn);
+    resp_conn_touch(c);
 }
 
 void slots_written(struct conn *c)

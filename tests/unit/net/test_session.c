@@ -227,6 +227,41 @@ static void test_reset(void **state)
     (void)close(fd);
 }
 
+/* RESET behind statements that wait, with answers between them that are written with them. Slots
+ * that a dead connection had left waiting are used again by others: with nothing in them. */
+static void test_reset_among_waiting(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int dead = session(w);
+    world_write(w, dead, SIZED("USHER.LINE \"sleep '100s'\"\r\n"));
+    for (int i = 0; i < 30; i++) {
+        world_write(w, dead, SIZED("USHER.LINE 1\r\n"));
+    }
+    for (int i = 0; i < 10; i++) {
+        world_step(w); /* what was written is there to be read */
+    }
+    (void)close(dead);
+    while (resp_connections(w->resp) > 0) {
+        world_step(w);
+    }
+    int fd = session(w);
+    world_write(w, fd, SIZED("USHER.LINE \"sleep '100s'\"\r\nUSHER.LINE 1\r\nPING\r\nRESET\r\n"));
+    read_until(w, fd, &got, "+RESET", 1);
+    assert_int_equal(count(&got, "the session has ended"), 2);
+    buf_clear(&got);
+    int other = world_connect(w);
+    for (int i = 0; i < 40; i++) { /* behind the first, which is kept, they use their own buffers */
+        world_write(w, other, SIZED("USHER.CALL whether\r\n"));
+    }
+    world_write(w, other, SIZED("PING\r\n"));
+    read_until(w, other, &got, "+PONG", 1);
+    assert_int_equal(count(&got, "the session has ended"), 0);
+    buf_free(&got);
+    (void)close(fd);
+    (void)close(other);
+}
+
 /* The console is for operators. */
 static void test_access(void **state)
 {
@@ -439,6 +474,7 @@ int main(void)
         WITH(test_flow_control, setup),
         WITH(test_gone, setup),
         WITH(test_reset, setup),
+        WITH(test_reset_among_waiting, setup_talk),
         WITH(test_access, setup_users),
         WITH(test_exit, setup_leave),
         WITH(test_call, setup_talk),
