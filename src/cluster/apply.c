@@ -212,7 +212,7 @@ static bool apply_one(struct cluster *c)
 static bool may_apply(const struct cluster *c)
 {
     return c->raft_on && !c->dead && !c->quarantined && !c->installing && !c->in_apply &&
-           c->applied < c->commit;
+           !c->apply_waits && c->applied < c->commit;
 }
 
 void apply_run(struct cluster *c)
@@ -221,6 +221,7 @@ void apply_run(struct cluster *c)
     for (unsigned n = 0; may_apply(c); n++) {
         if (n >= SLICE_ENTRIES || bytes >= SLICE_BYTES ||
             c->env->ops->mono_ns(c->env) - began >= SLICE_NS) {
+            c->apply_waits = true; /* for the next turn, not for the next round of this one */
             cluster_more(c);
             return;
         }

@@ -1,9 +1,10 @@
 /* Wall clocks, compared (design.md 2.3).
  *
- * Every node tells every other its wall clock once a second (tell_ms); the difference to its own,
- * less the way (milliseconds), is one sample per peer. A leader stamps entries only while a
- * majority of voters, itself included, has been heard lately and its own clock is within
- * CLOCK_APART_MS of their median. */
+ * Every node tells every other its wall clock once a second (tell_ms): one sample per peer, less
+ * the way (milliseconds). It is kept against our monotonic clock, which does not jump, and
+ * compared with our wall clock each time: one that was set a moment ago stamps nothing. A leader
+ * stamps entries only while a majority of voters, itself included, has been heard lately and its
+ * own clock is within CLOCK_APART_MS of their median. */
 #define LOG_MODULE "cluster"
 
 #include <stdlib.h>
@@ -35,9 +36,14 @@ void clock_tick(struct cluster *c)
 
 void clock_on_sample(struct cluster *c, struct peer *p, uint64_t wall_ms)
 {
-    p->clock_offset_ms = (int64_t)(wall_ms - c->env->ops->wall_ms(c->env));
     p->clock_ms = now_ms(c);
+    p->clock_base_ms = (int64_t)(wall_ms - p->clock_ms);
     c->again = true;
+}
+
+int64_t clock_offset(const struct cluster *c, const struct peer *p)
+{
+    return p->clock_base_ms + (int64_t)now_ms(c) - (int64_t)c->env->ops->wall_ms(c->env);
 }
 
 static int by_value(const void *a, const void *b)
@@ -68,7 +74,7 @@ int clock_agrees(const struct cluster *c, bool *apart, int64_t *median_ms)
     offsets[n++] = 0; /* our own */
     for (const struct peer *p = c->peers; p != NULL && n <= CLUSTER_MEMBERS_MAX; p = p->next) {
         if (fresh(c, p)) {
-            offsets[n++] = p->clock_offset_ms;
+            offsets[n++] = clock_offset(c, p);
         }
     }
     if (n <= voters_count(c) / 2) {
@@ -86,8 +92,8 @@ uint64_t clock_best_successor(const struct cluster *c)
     (void)clock_agrees(c, &apart, &middle);
     const struct peer *best = NULL;
     for (const struct peer *p = c->peers; p != NULL; p = p->next) {
-        if (fresh(c, p) && (best == NULL || llabs(p->clock_offset_ms - middle) <
-                                                llabs(best->clock_offset_ms - middle))) {
+        if (fresh(c, p) && (best == NULL || llabs(clock_offset(c, p) - middle) <
+                                                llabs(clock_offset(c, best) - middle))) {
             best = p;
         }
     }

@@ -192,6 +192,7 @@ static void on_tick(void *arg)
 static void on_more(void *arg)
 {
     struct cluster *c = arg;
+    c->apply_waits = false;
     cluster_pump(c);
     cluster_finish_stop(c);
 }

@@ -35,8 +35,8 @@ struct peer {
     char refusal[ERROR_MESSAGE_BYTES]; /* why its link is down, "" when not refused */
 
     /* clock.c */
-    int64_t clock_offset_ms; /* its wall clock minus ours */
-    uint64_t clock_ms;       /* mono time of the sample; 0 none */
+    int64_t clock_base_ms; /* its wall clock minus our monotonic one */
+    uint64_t clock_ms;     /* mono time of the sample; 0 none */
     /* reads.c */
     uint64_t echoed; /* highest round echoed in the current term */
     /* quarantine.c */
@@ -202,7 +202,7 @@ struct cluster {
     uint64_t commit_told; /* newest commit index that a message has carried */
 
     /* cluster.c: what the user has been told */
-    bool pumping, again;
+    bool pumping, again, apply_waits;
     int role_told;
     uint64_t term_told;
     char leader_told[ADDRESS_BYTES_MAX + 1];
@@ -530,6 +530,8 @@ void founding_waiting(struct cluster *c, struct buf *out); /* text: whom we wait
 void clock_tick(struct cluster *c);
 void clock_send(struct cluster *c, struct peer *p);
 void clock_on_sample(struct cluster *c, struct peer *p, uint64_t wall_ms);
+/* Its wall clock minus ours, now; only with a sample. */
+int64_t clock_offset(const struct cluster *c, const struct peer *p);
 /* 0, or ERR_NOTREADY: no majority of samples (*apart false), or this node's clock is
  * more than CLOCK_APART_MS from the majority's median (*apart true). */
 int clock_agrees(const struct cluster *c, bool *apart, int64_t *median_ms);

@@ -195,8 +195,9 @@ static bool play_founder(struct cluster *c, const struct raft_message *m)
     return true;
 }
 
-/* R5. Who counts a vote is the candidate's business, by its configuration. The core of who is no
- * voter never forgets its leader either (it does not campaign), so silence is noticed here. */
+/* R5. Who counts a vote is the candidate's business, by its configuration. A core that does not
+ * campaign never forgets its leader, and refuses everybody else for its sake: that of who is no
+ * voter, or whose append waits for its disk. So silence is noticed here. */
 static int deliver(struct cluster *c, struct raft_message *m)
 {
     struct raft_event event = { .type = RAFT_RECEIVE };
@@ -204,8 +205,7 @@ static int deliver(struct cluster *c, struct raft_message *m)
     bool asked = m->type == RAFT_REQUEST_VOTE;
     bool learner = asked && play_role(c, RAFT_STANDBY, RAFT_VOTER);
     bool founder = asked && play_founder(c, m);
-    if ((learner || founder) && c->raft.state == RAFT_FOLLOWER &&
-        now_ms(c) - c->raft.election_timer_start > c->election_ms) {
+    if (asked && c->raft.state == RAFT_FOLLOWER && now_ms(c) - c->led_ms > c->election_ms) {
         c->raft.follower_state.current_leader.id = 0;
     }
     int rv = driver_step(c, &event);

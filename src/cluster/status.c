@@ -54,7 +54,7 @@ static void fill_seen(struct cluster *c, const struct peer *p, struct cluster_me
     m->rtt_us = p->up ? p->rtt_us : 0;
     m->deaf = p->up && p->unheard >= UNHEARD_MAX;
     m->clock_known = p->clock_ms != 0;
-    m->clock_ms = p->clock_offset_ms;
+    m->clock_ms = m->clock_known ? clock_offset(c, p) : 0;
     if (!p->up) {
         snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1,
                  p->down_code != 0 ? p->down : "no answer yet");

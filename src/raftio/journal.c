@@ -13,7 +13,8 @@
  * vote goes to a worker: encoding it would hold up the loop, or it takes more than one write.
  *
  * Making the next segment, removing old ones and the once-a-second tick are in
- * journal_background.c; a batch that needs the next segment waits until it is there.
+ * journal_background.c; a batch that needs the next segment waits until it is there. A vote that
+ * stands behind it does not: it needs no space, and without it nobody could be elected.
  *
  * How it fails: any other error of a write or sync ends the journal: nothing is tried again,
  * fatal is called once, all waiting and later callbacks get the error, in order.
@@ -243,6 +244,25 @@ static uint64_t batch_limit(const struct journal *j)
     return room > spare ? room : spare;
 }
 
+/* Moves the votes alone, in order, from behind appends that wait. */
+static bool take_votes(struct journal *j)
+{
+    struct op **at = &j->head, **end = &j->running;
+    while (*at != NULL) {
+        struct op *op = *at;
+        if (op->kind == OP_VOTE) {
+            *at = op->next;
+            op->next = NULL;
+            *end = op;
+            end = &op->next;
+        } else {
+            at = &op->next;
+        }
+    }
+    j->tail = at;
+    return j->running != NULL;
+}
+
 /* Moves the next batch from the queue to `running`; false when it must wait for a spare.
  * *direct: it can be written without a worker. */
 static bool take_batch(struct journal *j, bool *direct)
@@ -259,7 +279,8 @@ static bool take_batch(struct journal *j, bool *direct)
     *direct = !votes && log_is_direct(&j->log, bytes);
     if (end == &j->head) {
         journal_want_spare(j, j->head->bytes + SEGMENT_HEADER_BYTES + record_bytes(0));
-        return false;
+        *direct = false;
+        return take_votes(j);
     }
     j->running = j->head;
     j->head = *end;

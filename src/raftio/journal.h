@@ -18,11 +18,11 @@
  * order, never from inside the call. A failed write or sync is never retried: the
  * fatal callback is called once, everything queued then and later is answered with the
  * error, and the process must end. A full disk is not fatal: appends that need a new
- * segment wait until there is room (journal_has_space() says so long before).
+ * segment wait until there is room (journal_has_space() says so long before), votes do not.
  *
- * Invariants: J1 a callback with 0 means durable. J2 callbacks come in order of the
- * calls. J3 a torn tail beyond the mark is cut; any other damage is refused at open,
- * naming file and offset. J4 term and vote never go back. */
+ * Invariants: J1 a callback with 0 means durable. J2 callbacks come in order of the calls, but
+ * for votes that stand behind an append that waits for room. J3 a torn tail beyond the mark is cut;
+ * any other damage is refused at open, naming file and offset. J4 term and vote never go back. */
 #ifndef USHER_RAFTIO_JOURNAL_H
 #define USHER_RAFTIO_JOURNAL_H
 

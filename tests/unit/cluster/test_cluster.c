@@ -419,8 +419,9 @@ static void test_clock(void **state)
     world_propose(w, 3);
     struct node *old = world_leader(w);
     sim_set_wall_offset(old->env, 3600 * 1000);
-    sim_run(w->sim, 4000);
     struct error e = { 0 };
+    assert_int_equal(node_propose(old, &e), ERR_NOTREADY); /* before anybody has told its time */
+    sim_run(w->sim, 4000);
     assert_ptr_not_equal(world_wait_leader(w), old);
     assert_int_not_equal(node_propose(old, &e), 0);
     world_propose(w, 3);
@@ -573,6 +574,69 @@ static void test_full_disk(void **state)
     world_free(w);
 }
 
+/* Elected: to be ready a leader needs a majority that can write. */
+static bool somebody_leads(void *arg)
+{
+    struct world *w = arg;
+    bool leads = false;
+    for (unsigned i = 0; i < w->count; i++) {
+        leads = leads || (w->nodes[i].running && node_status(&w->nodes[i]).role == ROLE_LEADER);
+    }
+    return leads;
+}
+
+/* A follower whose log waits for space still votes when the leader dies. */
+static void test_full_follower(void **state)
+{
+    (void)state;
+    struct world *w = world_new(21, 3);
+    w->segment_bytes = UINT64_C(1) << 20;
+    world_start(w);
+    world_propose(w, 3);
+    struct node *l = world_leader(w), *f = l == &w->nodes[0] ? &w->nodes[1] : &w->nodes[0];
+    sim_set_disk_bytes(f->env, 1);
+    w->value_bytes = 60000;
+    world_propose(w, 60); /* more than it has segments for */
+    node_crash(l, SIM_KILL);
+    assert_false(somebody_leads(w));
+    assert_true(sim_run_until(w->sim, 5000, somebody_leads, w));
+    sim_set_disk_bytes(f->env, UINT64_C(1) << 40);
+    node_start(l);
+    world_propose(w, 3);
+    world_check(w);
+    world_free(w);
+}
+
+struct slices {
+    struct node *n;
+    uint64_t applied, most;
+};
+
+static bool watch_slices(void *arg)
+{
+    struct slices *s = arg;
+    uint64_t applied = node_status(s->n).applied;
+    s->most = applied - s->applied > s->most ? applied - s->applied : s->most;
+    s->applied = applied;
+    return applied >= 1000;
+}
+
+/* A node that replays a long log turns to others after each slice of it. */
+static void test_replay_in_slices(void **state)
+{
+    (void)state;
+    struct world *w = world_new(22, 1);
+    world_start(w);
+    world_propose(w, 1000);
+    node_crash(&w->nodes[0], SIM_KILL);
+    node_start(&w->nodes[0]);
+    struct slices s = { .n = &w->nodes[0] };
+    assert_true(sim_run_until(w->sim, 20000, watch_slices, &s));
+    assert_in_range(s.most, 1, 64);
+    world_check(w);
+    world_free(w);
+}
+
 /* A failed sync ends the process's usefulness at once and says so; the others go on. */
 static void test_failed_sync(void **state)
 {
@@ -698,6 +762,8 @@ int main(void)
         cmocka_unit_test(test_slow_timers),
         cmocka_unit_test(test_slow_stop),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_full_follower),
+        cmocka_unit_test(test_replay_in_slices),
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_waiting_for_an_index),
         cmocka_unit_test(test_many_wait),

@@ -58,7 +58,7 @@ struct world {
     uint64_t serial;
     uint64_t acked[ACKS_MAX];
     unsigned acks;
-    uint64_t snapshot_bytes;
+    uint64_t snapshot_bytes, segment_bytes; /* 0: what is usual */
     unsigned election_ms;
     size_t value_bytes;
     int faults; /* things that must never happen */
@@ -175,6 +175,7 @@ static inline int node_try_start(struct node *n, struct error *e)
                                  .version = 1,
                                  .feature_level = n->feature_level,
                                  .snapshot_bytes = n->w->snapshot_bytes,
+                                 .segment_bytes = n->w->segment_bytes,
                                  .on = { .role = node_on_role,
                                          .ready = node_on_ready,
                                          .committed = node_on_committed,

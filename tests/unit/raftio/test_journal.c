@@ -423,6 +423,13 @@ static void test_full_disk_heals(void **state)
         (void)uv_run(&f->loop, UV_RUN_ONCE);
     }
     assert_true(f->callbacks < calls);
+    struct done voted = { 0 };
+    journal_set_vote(f->j, 2, 7, on_status, &voted); /* needs no space: it waits for nobody */
+    while (!voted.called) {
+        assert_true(real->mono_ms(f->env) < end);
+        (void)uv_run(&f->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(voted.status, 0);
     allocate_fails = 0;
     run_until_callbacks(f, calls);
     while (!journal_has_space(f->j)) {
