@@ -205,7 +205,9 @@ static int deliver(struct cluster *c, struct raft_message *m)
     bool asked = m->type == RAFT_REQUEST_VOTE;
     bool learner = asked && play_role(c, RAFT_STANDBY, RAFT_VOTER);
     bool founder = asked && play_founder(c, m);
-    if (asked && c->raft.state == RAFT_FOLLOWER && now_ms(c) - c->led_ms > c->election_ms) {
+    bool stuck = asked && c->appends != NULL;
+    if ((learner || founder || stuck) && c->raft.state == RAFT_FOLLOWER &&
+        now_ms(c) - c->led_ms > c->election_ms) {
         c->raft.follower_state.current_leader.id = 0;
     }
     int rv = driver_step(c, &event);
