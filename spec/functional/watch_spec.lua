@@ -130,6 +130,29 @@ describe("following the cluster", function()
         c:ready()
     end)
 
+    it("gives a subscriber a map that is larger than what it may leave of changes", function()
+        local rows = {}
+        for i = 1, 200 do rows[i] = ('{"row":"R%d-","seats":1000}'):format(i) end
+        c:must(1, "add-event", "big", "[" .. table.concat(rows, ",") .. "]")
+        local client = assert(resp.connect(c.nodes[1].port, 60))
+        assert(client:write "HELLO 3\r\nSUBSCRIBE event:big\r\nSEATS big --full\r\n")
+        c:must(1, "book", "big", "ann", "R1-1") -- while the map, 11 MB, is on its way
+        assert(client:write "ECHO the-end\r\n")
+        local bytes, pushed = 0, false
+        process.wait_for("the map, the change and what was asked behind them", 60, function()
+            local ok, why = client:fill(process.now() + 10)
+            assert(ok, why)
+            pushed = pushed or client.buffer:find('"seat":"R1-1","status":"booked"}]}', 1, true) ~= nil
+            local ended = client.buffer:find("the-end", 1, true)
+            bytes = bytes + #client.buffer
+            client.buffer = client.buffer:sub(-100)
+            return ended and bytes > 8 << 20
+        end)
+        assert.is_true(pushed)
+        client:close()
+        c:must(1, "remove-event", "big", "--cancel-orders")
+    end)
+
     it("writes changes as lines when piped, without colours, and JSON with -w json", function()
         local lines, jsons = start { "watch" }, start { "watch", "2", "-w", "json" }
         process.wait_for("both watch", 10, function()

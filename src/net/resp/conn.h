@@ -1,4 +1,4 @@
-/* Shared by the files of the RESP server; nobody else includes it.
+/* Shared by the files of the RESP server; nobody else but their test includes it.
  *
  * A connection holds its requests in order of arrival. Each is a *slot*: answered in any
  * order, written in order. The slot at the head writes straight into conn->out, the others

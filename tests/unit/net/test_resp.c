@@ -1,6 +1,7 @@
 /* RESP: what clients send is answered in order; what nobody should send gets one error or a
  * close, and never memory. */
 #include "base/limits.h"
+#include "net/resp/conn.h"
 #include "resp_world.h"
 
 #define SIZED(s) s, sizeof(s) - 1
@@ -374,6 +375,63 @@ static void test_subscribe(void **state)
     buf_free(&got);
 }
 
+/* ---- Cut off, and not: looked at from inside, so that no test takes 30 s ------------------------
+ */
+
+/* Two sweeps of the server, which come once a second. True while the connection lives. */
+static bool survives_sweeps(struct resp_world *w)
+{
+    world_deadline(w, 2500);
+    while (!w->late && resp_connections(w->resp) > 0) {
+        (void)uv_run(&w->loop, UV_RUN_ONCE);
+    }
+    return resp_connections(w->resp) > 0;
+}
+
+/* Who takes a long answer slowly is served; who takes none of it for too long is not. */
+static void test_slow_reader(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf in = BUF_INIT, got = BUF_INIT;
+    int fd = world_connect(w);
+    buf_printf(&in, "*2\r\n$4\r\nTELL\r\n$4000000\r\n");
+    for (int i = 0; i < 400000; i++) {
+        buf_put_str(&in, "0123456789");
+    }
+    buf_put_str(&in, "\r\n");
+    world_write(w, fd, in.data, in.len);
+    (void)world_read(w, fd, &got, 500000);
+    struct conn *c = w->resp->conns;
+    assert_true(c->writing);
+    uint64_t long_ago = uv_now(&w->loop) - STALLED_MS;
+    c->stalled_ms = long_ago;
+    (void)world_read(w, fd, &got, 1500000);
+    assert_true(survives_sweeps(w));
+    assert_true(c->stalled_ms > long_ago);
+    c->stalled_ms = long_ago;
+    assert_false(survives_sweeps(w));
+    buf_free(&got);
+    buf_free(&in);
+    (void)close(fd);
+}
+
+/* Where there are users, a public connection is cut off when it asks for nothing. */
+static void test_public_connection(void **state)
+{
+    struct resp_world *w = *state;
+    struct buf got = BUF_INIT;
+    int fd = world_connect(w);
+    struct conn *c = w->resp->conns;
+    c->asked_ms = uv_now(&w->loop) - UNAUTHENTICATED_MS;
+    world_write(w, fd, SIZED("PING\r\n"));
+    (void)world_read(w, fd, &got, 7);
+    assert_true(survives_sweeps(w));
+    c->asked_ms = uv_now(&w->loop) - UNAUTHENTICATED_MS;
+    assert_false(survives_sweeps(w));
+    buf_free(&got);
+    (void)close(fd);
+}
+
 int main(void)
 {
 #define WITH(test, up) cmocka_unit_test_setup_teardown(test, up, teardown)
@@ -393,6 +451,8 @@ int main(void)
         WITH(test_slow_password, setup_users),
         WITH(test_guessing, setup_users),
         WITH(test_subscribe, setup),
+        WITH(test_slow_reader, setup),
+        WITH(test_public_connection, setup_users),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
