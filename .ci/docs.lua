@@ -125,7 +125,12 @@ local RULES = { "limits", "hoarding", "neighbours", "places", "window", "prices"
 local function put_rules()
     put("\n## Rules (`usher.rules`)\n")
     put_text { "Every rule but `overbook` also takes `exempt`, a list of roles that it does not concern.",
-        "Times are UTC text, ms, or a duration with a sign (`-48h`) counted from the event's attribute `start`." }
+        "Times are UTC text, ms, or a duration with a sign (`-48h`) counted from the event's attribute `start`.",
+        "", "Rules judge what is taken and moved; those about what a party is made of (`party`, `adjacent`,",
+        "`accessible`, `whole_tables`) also what is confirmed, by the roles of whoever confirms. Nothing judges",
+        "giving back: a `release` or `split` of a hold is judged at its `confirm`, but a `cancel`, `cancel-seat`",
+        "or `split` of a booking may leave a party that nobody could book. Who does not want that refuses it in",
+        "the hook `cancel`, or puts a command of the same name into the bundle." }
     for _, part in ipairs(RULES) do
         for _, item in ipairs((parse("lua/usher/rules/" .. part .. ".lua"))) do
             if item.class then put_class(item) elseif item.name then put_function(item, "rules.") end

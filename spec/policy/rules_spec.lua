@@ -72,6 +72,16 @@ describe("party", function()
         h:play "p = hold 1 cid A3 A4"
         h:grants "confirm $p"
     end)
+
+    it("judges a hold again when it is confirmed: some of it may have been given back", function()
+        local h = house "rules.party { min = 2 }"
+        h:play "o = hold 1 ann A1 A2 A3\nrelease $o A3"
+        h:grants "confirm $o"
+        h:play "p = hold 1 bob B1 B2\nrelease $p B2"
+        h:refuses("confirm $p", { rule = "party", message = "of 1 is too small", hint = "release" })
+        h:play "q = hold 1 cid B3 B4\nsplit $q B4"
+        h:refuses("confirm $q", "party")
+    end)
 end)
 
 describe("occupancy", function()
@@ -254,6 +264,16 @@ describe("adjacent", function()
     end)
 end)
 
+describe("adjacent, at confirm", function()
+    it("looks at what is left of the hold", function()
+        local h = house "rules.adjacent()"
+        h:play "o = hold 1 ann A1 A2 A3\nrelease $o A2"
+        h:refuses("confirm $o", { rule = "adjacent", seat = "A3" })
+        h:grants "release $o A3"
+        h:grants "confirm $o"
+    end)
+end)
+
 describe("distance", function()
     it("passes at exactly the distance, in seats along the row", function()
         local h = house "rules.distance(3, { same_row = true })"
@@ -295,6 +315,15 @@ describe("accessible", function()
         h:refuses("book 1 ann A1=wheelchair A2 A3 A4", { rule = "accessible" })
         h:grants "book 1 ann A1=wheelchair A2 A3"
         h:grants "book 1 bob A5 A6"
+    end)
+
+    it("lets no company be booked whose wheelchair place was given back", function()
+        local h = house("rules.accessible { companions = 3 }", { rows = ROWS })
+        h:play "o = hold 1 ann A1=wheelchair A2 A3 A4\nrelease $o A1"
+        h:refuses("confirm $o", { rule = "accessible", message = "companions" })
+        h:grants "release $o A2 A3 A4"
+        h:play "p = hold 1 bob A1=wheelchair A2"
+        h:grants "confirm $p"
     end)
 
     it("opens in stages before the event starts", function()
@@ -386,6 +415,14 @@ describe("whole_tables", function()
         h:grants "book 1 ann T1a T1b T1c"
         h:grants "book 1 bob T2b"
         h:grants "book 1 bob bar"
+    end)
+
+    it("books no half of a table whose other half was given back", function()
+        local h = house("rules.whole_tables()", TABLES)
+        h:play "o = hold 1 ann T1a T1b T1c T2a T2b\nrelease $o T1b"
+        h:refuses("confirm $o", { rule = "whole_tables", message = "T1", hint = "release" })
+        h:grants "release $o T1a T1c"
+        h:grants "confirm $o"
     end)
 
     it("does not let a move break a table", function()

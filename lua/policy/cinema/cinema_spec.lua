@@ -19,6 +19,16 @@ describe("the cinema", function()
         h:grants "book 1 kim A5=child A6"
     end)
 
+    it("lets no child be moved or booked without the adult it came with", function()
+        local h = house()
+        h:play "o = book 1 ann A5=child A6"
+        h:refuses("move $o A6 A6=child", { rule = "with-adult" })
+        h:play "p = hold 1 bob B5=child B6\nrelease $p B6"
+        h:refuses("confirm $p", { rule = "with-adult", hint = "adult" })
+        h:play "q = hold 1 cid C5=child C6=child C7 C8\nsplit $q C5 C7"
+        h:grants "confirm $q"
+    end)
+
     it("leaves no hole where the party could sit without one", function()
         local h = house()
         h:grants "book 1 ann A5 A6"

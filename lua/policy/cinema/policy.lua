@@ -2,9 +2,10 @@
 local rules = require "usher.rules"
 local scores = require "usher.scores"
 
--- Children come with somebody who is not one.
+-- Children come with somebody who is not one, also after a move, and when a hold that has given
+-- seats back is confirmed.
 local with_adult = rule {
-    name = "with-adult", on = { "take" },
+    name = "with-adult", on = { "take", "reseat", "confirm" },
     check = function(_, ask)
         local children = 0
         for _, place in ipairs(ask.seats) do

@@ -30,6 +30,8 @@ describe("the restaurant", function()
         h:refuses("book 1 ann T4-1 T4-2", { rule = "whole_tables",
             alternative = { "T4-1", "T4-2", "T4-3", "T4-4" } })
         h:grants "book 1 ann T4-1 T4-2 T4-3 T4-4"
+        h:play "o = hold 1 bob T6-1..T6-6\nrelease $o T6-5 T6-6"
+        h:refuses("confirm $o", "whole_tables")
     end)
 
     it("gives a table that is cancelled to who waits for one of its size", function()

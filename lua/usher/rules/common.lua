@@ -76,6 +76,19 @@ end
 
 M.misuse = misuse
 
+--- Verbs of a rule about what a party is made of: a hold may have given some of its seats back
+--- since it was taken, which nothing judges, so the booking is judged again.
+M.PARTY = { "take", "reseat", "confirm" }
+
+--- What to do about a party that is not as it should be. A hold takes no more seats: what it lacks
+--- has to be taken anew.
+---@param ask Ask
+---@param text string for a take or a move
+---@return string
+function M.party_hint(ask, text)
+    return ask.verb == "confirm" and "release the hold, then " .. text or text
+end
+
 -- ---- Places -----------------------------------------------------------------------
 
 --- Places of the asked event, areas counted by heads.

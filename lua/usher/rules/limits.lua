@@ -43,7 +43,8 @@ function M.max_per_customer(n, spec)
 end
 
 --- How many places one order may take at an event: at least `min`, at most `max`, a multiple of
---- `step`. With at = "confirm" a hold may have any size, and the size counts once it is booked.
+--- `step`. A hold is judged again when it is confirmed: it may have given places back. With
+--- at = "confirm" a hold may have any size, and the size counts once it is booked.
 ---@param spec { min?: integer, max?: integer, step?: integer, at?: "confirm", exempt?: string[] }
 ---@return Rule
 function M.party(spec)
@@ -54,19 +55,19 @@ function M.party(spec)
     if given.at and given.at ~= "confirm" then common.misuse(2, 'party: at is "confirm"') end
     return rule {
         name = "party", exempt = given.exempt,
-        on = given.at and { "take", "confirm" } or { "take" },
+        on = { "take", "confirm" },
         check = function(_, ask)
             if given.at and ask.verb == "take" and ask.after == "held" then return true end
             local n = ask.size
             if n < min then
                 return nil, { message = ("a party of %d is too small"):format(n),
-                    hint = ("take at least %d seats together"):format(min) }
+                    hint = common.party_hint(ask, ("take at least %d seats together"):format(min)) }
             elseif max and n > max then
                 return nil, { message = ("a party of %d is too large"):format(n),
-                    hint = ("take at most %d seats at once"):format(max) }
+                    hint = common.party_hint(ask, ("take at most %d seats at once"):format(max)) }
             elseif n % step ~= 0 then
                 return nil, { message = ("%d seats cannot be taken together here"):format(n),
-                    hint = ("take a multiple of %d seats"):format(step) }
+                    hint = common.party_hint(ask, ("take a multiple of %d seats"):format(step)) }
             end
             return true
         end,

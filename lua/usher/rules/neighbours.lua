@@ -25,14 +25,15 @@ local function blocks_of(seats)
 end
 
 --- A party's numbered seats are next to each other: in one block of neighbours (no aisle
---- between), or in at most `split` of them. An order is judged as a whole.
+--- between), or in at most `split` of them. An order is judged as a whole, and a hold again when
+--- it is confirmed.
 ---@param spec? { split?: integer, exempt?: string[] }
 ---@return Rule
 function M.adjacent(spec)
     local given = common.read("adjacent", spec, { split = "count" })
     local split = given.split or 1
     return rule {
-        name = "adjacent", exempt = given.exempt,
+        name = "adjacent", exempt = given.exempt, on = common.PARTY,
         check = function(_, ask)
             local blocks = blocks_of(common.seats(ask.seats))
             if #blocks <= split then return true end

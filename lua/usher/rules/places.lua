@@ -15,7 +15,8 @@ local M = {}
 --- Accessible seats are for tickets of a type (`A1=wheelchair`), and each such ticket brings up
 --- to `companions` people (0 to 3, 1 when not given) into companion seats of the same order.
 --- `release` opens them to everybody in stages: `companion` seats first, `accessible` ones
---- later, at a time or at "-2h" before the event's attribute `start`.
+--- later, at a time or at "-2h" before the event's attribute `start`. A hold is judged again when it
+--- is confirmed: it may have given the ticket back that its company came with.
 ---@param spec? AccessibleSpec
 ---@return Rule
 function M.accessible(spec)
@@ -35,7 +36,7 @@ function M.accessible(spec)
         return release[stage] ~= nil and tx.now >= release[stage](ask.event)
     end
     return rule {
-        name = "accessible", exempt = given.exempt,
+        name = "accessible", exempt = given.exempt, on = common.PARTY,
         check = function(tx, ask)
             local users, company, last = 0, 0, nil
             for _, place in ipairs(ask.seats) do
@@ -149,14 +150,15 @@ end
 -- ---- Tables ---------------------------------------------------------------------------
 
 --- Tables are sold whole: an order that has a seat at a table has all its seats, but for the
---- tables named in `shared`, which are sold seat by seat. Seats at no table are free to all.
+--- tables named in `shared`, which are sold seat by seat. Seats at no table are free to all. A hold
+--- is judged again when it is confirmed: it may have given a part of a table back.
 ---@param spec? { shared?: string[], exempt?: string[] }
 ---@return Rule
 function M.whole_tables(spec)
     local given = common.read("whole_tables", spec, { shared = "texts" })
     local shared = common.set(given.shared)
     return rule {
-        name = "whole_tables", exempt = given.exempt,
+        name = "whole_tables", exempt = given.exempt, on = common.PARTY,
         check = function(_, ask)
             local mine, order = {}, {}
             for _, place in ipairs(ask.seats) do
@@ -171,7 +173,7 @@ function M.whole_tables(spec)
                 local seats_at = ask.event:table(name)
                 if mine[name] < #seats_at then
                     return nil, { message = ("table %s is sold whole: it has %d seats"):format(name, #seats_at),
-                        otherwise = "take all of them, or another table",
+                        otherwise = common.party_hint(ask, "take all of them, or another table"),
                         alternative = #order == 1 and seats_at or nil }
                 end
             end
