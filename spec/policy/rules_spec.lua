@@ -474,6 +474,18 @@ describe("overbook", function()
         h:grants "book 1 dan ECONOMY*1"
     end)
 
+    it("counts the numbered seats of an area's category when told so", function()
+        local h = house("rules.overbook({ E = 110 }, { seats = true })", { rows = { "1 economy: ....", "2: .." },
+            areas = { { name = "E", category = "economy", capacity = 10 } } })
+        h:play "o = book 1 ann E*8"
+        h:grants "book 1 bob 11 12"
+        h:refuses("book 1 cid E*2", { rule = "overbook", message = "10 are taken", hint = "1 more" })
+        h:grants "move $o E*1 13" -- the same number of people
+        h:grants "book 1 cid E*1"
+        h:refuses("book 1 dan 14", { rule = "overbook", message = "11 are taken" })
+        h:grants "book 1 dan 21"
+    end)
+
     it("lets a move into an overbooked area, too", function()
         local h = house("rules.overbook { E = 150 }", { areas = { E = 2, B = 2 } })
         h:grants "book 1 ann E*2"

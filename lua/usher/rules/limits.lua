@@ -132,49 +132,89 @@ function M.hold_cap(n, spec)
     }
 end
 
+local function refuse_exempt(roles)
+    if type(roles) == "table" then -- a number is that of an area of this name
+        common.misuse(3, "overbook takes no exempt: whom it did not concern would have no limit at all")
+    end
+end
+
+local function check_percentages(areas)
+    if type(areas) ~= "table" or next(areas) == nil then
+        common.misuse(3, "overbook: a table of areas and percentages is expected, such as { FLOOR = 110 }")
+    end
+    for name, percent in pairs(areas) do
+        if type(name) ~= "string" or type(percent) ~= "number" or percent < 100 or percent > 1000 then
+            common.misuse(3, "overbook: %s is not a percentage from 100 to 1000", tostring(name))
+        end
+    end
+end
+
+-- The event's areas by their category.
+local function by_category(event)
+    local out = {}
+    for _, area in ipairs(event:areas()) do out[area.category] = area end
+    return out
+end
+
+-- How many places of each area the request adds, a numbered seat as one of the area that `of`
+-- has for its category: { { area=, count= } }.
+local function added(ask, of)
+    local list, known = {}, {}
+    local function add(places, sign)
+        for _, place in ipairs(places) do
+            local area = place.event == ask.event and (place.area or of[place.category])
+            local sum = area and known[area.name]
+            if area and not sum then
+                sum = { area = area, count = 0 }
+                list[#list + 1], known[area.name] = sum, sum
+            end
+            if sum then sum.count = sum.count + sign * place.count end
+        end
+    end
+    add(ask.seats, 1)
+    if ask.order and ask.verb ~= "take" then add(ask.order.seats, -1) end
+    return list
+end
+
+-- How many numbered seats of a category somebody has.
+local function seats_taken(event, category)
+    local n = 0
+    for _, row in ipairs(event:rows()) do
+        for i = 1, #row do
+            local seat = row[i]
+            if seat.category == category and (seat.status == "held" or seat.status == "booked") then n = n + 1 end
+        end
+    end
+    return n
+end
+
 --- Areas may be sold beyond their capacity: `overbook { FLOOR = 110 }` up to 110 percent,
 --- rounded down, of the area called FLOOR; `overbook { default = 105 }` for all others. Areas
 --- that are not named end at their capacity. Numbered seats are never sold twice. It takes no
 --- `exempt`: whom it did not concern could sell without any limit.
+---
+--- With seats = true a numbered seat that is taken counts as a place of the area of its category: for
+--- cabins whose passengers are given seats later, who would else leave room to sell their place again.
 ---@param areas table<string, number> area name -> percent, 100 or more
+---@param spec? { seats?: boolean }
 ---@return Rule
-function M.overbook(areas)
-    if type(areas) ~= "table" or next(areas) == nil then
-        common.misuse(2, "overbook: a table of areas and percentages is expected, such as { FLOOR = 110 }")
-    end
-    if type(areas.exempt) == "table" then
-        common.misuse(2, "overbook takes no exempt: whom it did not concern would have no limit at all")
-    end
-    for name, percent in pairs(areas) do
-        if type(name) ~= "string" or type(percent) ~= "number" or percent < 100 or percent > 1000 then
-            common.misuse(2, "overbook: %s is not a percentage from 100 to 1000", tostring(name))
-        end
-    end
+function M.overbook(areas, spec)
+    refuse_exempt(type(areas) == "table" and areas.exempt)
+    check_percentages(areas)
+    local given = common.read("overbook", spec, { seats = "boolean" })
+    refuse_exempt(given.exempt)
     local made = rule {
         name = "overbook", code = "LIMIT",
         check = function(_, ask)
             if ask.exchange then return true end
-            local wants = {}
-            for _, place in ipairs(ask.seats) do
-                local area = place.area
-                if area then
-                    local sum = wants[area.name] or { area = area, count = 0 }
-                    sum.count, wants[area.name] = sum.count + place.count, sum
-                end
-            end
-            if ask.order and ask.verb ~= "take" then
-                for _, place in ipairs(ask.order.seats) do
-                    local sum = place.area and place.event == ask.event and wants[place.area.name]
-                    if sum then sum.count = sum.count - place.count end
-                end
-            end
-            for name, sum in pairs(wants) do
+            for _, sum in ipairs(added(ask, given.seats and by_category(ask.event) or {})) do
                 local area = sum.area
-                local most = math.floor(area.capacity * (areas[name] or areas.default or 100) / 100)
+                local most = math.floor(area.capacity * (areas[area.name] or areas.default or 100) / 100)
                 local taken = area.held + area.booked
+                if sum.count > 0 and given.seats then taken = taken + seats_taken(ask.event, area.category) end
                 if sum.count > 0 and taken + sum.count > most then
                     return nil, {
-                        message = ("%s is sold up to %d places, %d are taken"):format(name, most, taken),
+                        message = ("%s is sold up to %d places, %d are taken"):format(area.name, most, taken),
                         hint = taken < most and ("%d more may be taken"):format(most - taken) or nil,
                     }
                 end

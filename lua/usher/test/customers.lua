@@ -92,8 +92,8 @@ end
 
 local function on_order(verb)
     return function(self)
-        if #self.orders == 0 then return nil end
-        return { verb, self.random:pick(self.orders).ref }
+        local ref = self:order()
+        return ref and { verb, ref }
     end
 end
 
@@ -128,6 +128,10 @@ local ACTIONS = {
     { 2, on_order "extend" },
     { 5, pass },
 }
+
+--- An order that was made before, as "$17", or nil: for further actions.
+---@return string|nil
+function Customers:order() return #self.orders > 0 and self.random:pick(self.orders).ref or nil end
 
 --- The next step, as words.
 ---@return string[]

@@ -251,7 +251,8 @@ end
 ---   steps      how many commands in all (20000), or customers = how many people
 ---   length     at most so many in one house (150);  party  at most so many seats at once (6)
 ---   types      ticket types that people ask for;  seed  (1)
----   actions    { function(house, random) return "wait 1 c1 2" end, ... }: further steps
+---   actions    { function(house, random, crowd) return "wait 1 c1 2" end, ... }: further steps, or
+---              nil; crowd:order() is an order that was made before ("$17"), or nil
 ---@param options table
 ---@return { steps: integer, customers: integer, granted: integer, refused: integer, houses: integer }
 function M.run(options)
