@@ -2,9 +2,10 @@
 -- same seats on every leg, or none.
 local rules = require "usher.rules"
 
--- Whoever rides over several legs keeps the seat, also after a move.
+-- Whoever rides over several legs keeps the seat, also after a move, and when a hold is confirmed that
+-- has given seats back on one leg.
 local same_seat = rule {
-    name = "same-seat",
+    name = "same-seat", on = { "take", "reseat", "confirm" },
     check = function(_, ask)
         local times, legs, count = {}, {}, 0
         for _, place in ipairs(ask.all) do

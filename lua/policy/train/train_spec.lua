@@ -42,6 +42,14 @@ describe("the train", function()
         h:refuses("ride ICE7 3 9 ann", { code = "NOTFOUND", message = "leg 4" })
     end)
 
+    it("books no journey of which a seat was given back on one leg", function()
+        local h = house()
+        h:play "o = ride ICE7 1 3 ann 2\nrelease $o ICE7-1:C1-1"
+        h:refuses("confirm $o", { rule = "same-seat" })
+        h:grants "release $o ICE7-2:C1-1"
+        h:grants "confirm $o"
+    end)
+
     it("never breaks a journey over two seats", function()
         test.property {
             policy = "policy.lua", rows = { "C1-: ....", "C2-: ...." }, events = { "T-1", "T-2", "T-3" },
