@@ -84,4 +84,68 @@ describe("random customers", function()
         assert.equal(1, lines, text)
         assert.truthy(text:find("the policy failed: policy.lua:2:", 1, true), text)
     end)
+
+    -- What a granted step was, by what is special about it.
+    local function kinds_of(step)
+        local out, text = { step.line[1] }, table.concat(step.line, " ")
+        local function add(yes, kind) if yes then out[#out + 1] = kind end end
+        add((out[1] == "release" or out[1] == "cancel") and #step.line > 2, out[1] .. " a part")
+        add(out[1] == "move" and text:find("HALL*", 1, true), "move places of an area")
+        add(out[1] == "move" and text:find(" (%S+) %1="), "change a ticket")
+        add(out[1] == "move" and text:find(" 1:%S+ 2:") , "move to another event")
+        add((out[1] == "hold" or out[1] == "book") and text:find(" 1:") and text:find(" 2:"), "take at two events")
+        add(out[1] == "best" and step.line[2]:find(",", 1, true), "best at two events")
+        add(text:find("--code SECRET", 1, true), "a code")
+        add(step.user.roles, "a role")
+        return out
+    end
+
+    it("do all that a client can, with codes and roles", function()
+        local seen = {}
+        test.property { policy = "return policy { name = 'p' }", rows = ROWS, areas = { HALL = 20 },
+            events = { "1", "2" }, types = { "child" }, codes = { "SECRET" }, roles = { "box" }, steps = 4000,
+            holds = function(_, step)
+                assert.equal("client", step.user.access)
+                for _, kind in ipairs(kinds_of(step)) do seen[kind] = (seen[kind] or 0) + 1 end
+            end }
+        for _, kind in ipairs { "hold", "book", "best", "confirm", "extend", "release", "cancel", "move", "pass",
+            "split", "swap", "release a part", "cancel a part", "cancel-seat", "wait", "move places of an area",
+            "change a ticket", "move to another event", "take at two events", "best at two events", "a code",
+            "a role" } do
+            assert.truthy((seen[kind] or 0) >= 10, kind .. ": " .. (seen[kind] or 0))
+        end
+    end)
+
+    it("catch a rule on a party that a split gets past, and one that a role does", function()
+        local function alone(house)
+            for _, order in ipairs(house:orders { status = "live" }) do
+                if #order.seats == 1 then return false, "somebody sits alone" end
+            end
+        end
+        local lines, text = caught { policy = policy "rules.party { min = 2 }", rows = ROWS, customers = 3000,
+            holds = function(house, step) if step.line[1] == "split" then return alone(house) end end }
+        assert.equal(2, lines, text)
+        local house = test.house { policy = policy "rules.party { min = 2 }", rows = ROWS }
+        house:play(script_of(text))
+        assert.is_false(alone(house))
+
+        local exempt = policy 'rules.party { min = 2, exempt = { "box" } }'
+        lines, text = caught { policy = exempt, rows = ROWS, customers = 3000, roles = { "box" },
+            holds = function(h, step) if step.line[1] == "book" then return alone(h) end end }
+        assert.equal(1, lines, text)
+        assert.truthy(text:find("as client box\n", 1, true), text)
+        house = test.house { policy = exempt, rows = ROWS }
+        house:play(script_of(text))
+        assert.is_false(alone(house))
+    end)
+
+    it("go on with an order of which a part was given back", function()
+        local cut, confirmed = {}, false
+        test.property { policy = "return policy { name = 'p' }", rows = ROWS, customers = 300,
+            holds = function(_, step)
+                if step.line[1] == "release" and #step.line > 2 then cut[step.line[2]] = true end
+                confirmed = confirmed or step.line[1] == "confirm" and cut[step.line[2]] or false
+            end }
+        assert.is_true(confirmed)
+    end)
 end)

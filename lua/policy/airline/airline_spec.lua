@@ -114,7 +114,7 @@ describe("the airline", function()
             areas = { { name = "ECONOMY", category = "economy", capacity = 20 },
                 { name = "BUSINESS", category = "business", capacity = 5 } },
             events = { ["1"] = { attributes = { start = START } } },
-            customers = 300,
+            customers = 300, roles = { "groups" },
             actions = { function(_, _, crowd)
                 local order = crowd:order()
                 return order and "check-in " .. order

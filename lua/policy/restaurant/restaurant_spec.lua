@@ -48,7 +48,17 @@ describe("the restaurant", function()
         h:refuses("reserve 1 ann 2", { rule = "window" })
     end)
 
-    it("never seats two parties at one table", function()
+    it("never seats two customers at one table, nor sells half of one", function()
+        local function half_table(order)
+            local seats = {}
+            for _, place in ipairs(order.seats) do
+                local name = place.seat:match("^(.*)-")
+                seats[name] = (seats[name] or 0) + 1
+            end
+            for name, n in pairs(seats) do
+                if name ~= "bar" and n ~= tonumber(name:match("%d+")) then return name end
+            end
+        end
         test.property {
             policy = "policy.lua", charts = { house = chart() }, now = "2026-05-01 12:00", party = 6,
             events = { ["1"] = { attributes = { start = "2027-05-01 19:00" } } },
@@ -56,14 +66,18 @@ describe("the restaurant", function()
             actions = { function(_, random)
                 return ("reserve 1 r%d %d"):format(random:int(1, 999), random:int(1, 6))
             end },
-            holds = function(h)
+            holds = function(h, step)
                 local at = {}
                 for _, seat in ipairs(h:seats()) do
                     local name = seat.label:match("^(.*)-")
                     if name ~= "bar" and seat.order then
-                        if at[name] and at[name] ~= seat.order then return false, name end
-                        at[name] = seat.order
+                        if at[name] and at[name] ~= seat.customer then return false, name end
+                        at[name] = seat.customer
                     end
+                end
+                for _, id in ipairs(step.judged) do
+                    local name = half_table(h:order(id))
+                    if name then return false, "half of " .. name end
                 end
             end,
         }

@@ -81,17 +81,19 @@ describe("the theatre", function()
 
     it("never leaves a seat alone inside a row that a party could have spared", function()
         local was, store
+        local GIVES_BACK = { release = true, cancel = true, ["cancel-seat"] = true, pass = true }
         test.property {
             policy = "policy.lua", rows = { "A stalls: ....|......", "B circle: .........." },
             events = EVENTS, now = "2026-03-01", types = { "student" }, party = 4, customers = 300,
-            holds = function(h)
+            holds = function(h, step)
                 local before, free = store == h.store and was or {}, look(h)
                 was, store = free, h.store
                 local taken = {}
                 for _, seat in ipairs(h:seats()) do
                     if before[seat.label] ~= false and not free[seat.label] then taken[#taken + 1] = seat end
                 end
-                if #taken == 0 then return true end -- giving back is nobody's fault
+                -- giving back is nobody's fault, also when somebody who waits gets a part of it
+                if #taken == 0 or GIVES_BACK[step.line[1]] then return true end
                 local met = {} -- what the party could choose from: what it gave up, too
                 for label, now in pairs(free) do met[label] = now or before[label] ~= false end
                 for _, seat in ipairs(h:seats()) do

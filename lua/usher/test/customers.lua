@@ -1,176 +1,107 @@
 --- Random customers: one step at a time, as a list of words. Orders are named by the number of
 --- the step that made them ("$17"), so that a step can be left out and the rest still plays.
+local actions = require "usher.test.actions"
+local words = require "usher.test.words"
+
 local M = {}
 
 ---@class Customers
 ---@field house House
 ---@field random table
+---@field events table[] as House:event has them
 ---@field orders { ref: string, id: string }[] live ones, as far as is known
+---@field ref_of table<string, string> by the order's id
+---@field count integer how many people there have been
 local Customers = {}
 Customers.__index = Customers
 
+local CLIENT = { name = "test", access = "client" }
+
+local function weight_of(list)
+    local sum = 0
+    for _, action in ipairs(list) do sum = sum + action[1] end
+    return sum
+end
+local WEIGHT = weight_of(actions.list)
+
 ---@param options table of the property
 function M.new(house, random, options)
-    local self = setmetatable({ house = house, random = random, orders = {}, count = 0,
-        party = options.party or 6, types = options.types, more = options.actions or {} }, Customers)
+    local self = setmetatable({ house = house, random = random, orders = {}, ref_of = {}, count = 0,
+        party = options.party or 6, types = options.types, codes = options.codes, roles = options.roles,
+        user = options.user, more = options.actions or {} }, Customers)
     self.events = {}
     for i, id in ipairs(house.order_of_events) do self.events[i] = house:event(id) end
     return self
 end
 
--- A free seat of the row when one is found in a few tries: mostly people ask for what they see free.
-local function start_of(self, event)
-    local random, seats = self.random, event.seats
-    local seat
-    for _ = 1, 6 do
-        seat = random:pick(seats)
-        if seat.status == "free" then return seat end
-    end
-    return seat
-end
-
-local function neighbours(seat, count)
-    local out, at = {}, seat
-    while at and #out < count do
-        out[#out + 1] = at
-        at = at.row[at.position + 1]
-    end
-    at = seat.row[seat.position - 1]
-    while at and #out < count do
-        table.insert(out, 1, at)
-        at = at.row[at.position - 1]
-    end
-    return out
-end
-
-local function word_of(self, label)
-    if self.types and self.random:chance(50) then return label .. "=" .. self.random:pick(self.types) end
-    return label
-end
-
--- Mostly seats side by side, sometimes a few anywhere, sometimes places of an area.
-local function add_places(self, line, event)
-    local random = self.random
-    local count = random:int(1, self.party)
-    if #event.areas > 0 and (#event.seats == 0 or random:chance(30)) then
-        line[#line + 1] = word_of(self, ("%s*%d"):format(random:pick(event.areas).label, count))
-        return
-    end
-    local taken = {}
-    if random:chance(12) then
-        for _ = 1, count do taken[start_of(self, event)] = true end
-    else
-        for _, seat in ipairs(neighbours(start_of(self, event), count)) do
-            if seat.status == "free" or random:chance(10) then taken[seat] = true end
-        end
-    end
-    for _, seat in ipairs(event.seats) do
-        if taken[seat] then line[#line + 1] = word_of(self, seat.label) end
-    end
-end
-
-local function customer(self)
+--- Somebody: one who came before, or one more.
+---@return string
+function Customers:customer()
     if self.count > 0 and self.random:chance(25) then return "c" .. self.random:int(1, self.count) end
     self.count = self.count + 1
     return "c" .. self.count
 end
 
-local function take(self, verb)
-    local event = self.random:pick(self.events)
-    local line = { verb, event.id, customer(self) }
-    add_places(self, line, event)
-    return #line > 3 and line or nil
-end
-
-local function best(self)
-    local event = self.random:pick(self.events)
-    if #event.seats == 0 then return nil end
-    local line = { "best", event.id, customer(self), tostring(self.random:int(1, self.party)) }
-    if self.random:chance(30) then line[#line + 1] = "--book" end
-    return line
-end
-
-local function on_order(verb)
-    return function(self)
-        local ref = self:order()
-        return ref and { verb, ref }
-    end
-end
-
-local function move(self)
-    if #self.orders == 0 then return nil end
-    local event = self.random:pick(self.events)
-    local from
-    for _ = 1, 8 do
-        local seat = #event.seats > 0 and self.random:pick(event.seats)
-        if seat and seat.order and self.ref_of[seat.order] then
-            from = seat
-            break
-        end
-    end
-    if not from then return nil end
-    local to = start_of(self, event)
-    local prefix = event.id .. ":"
-    return { "move", self.ref_of[from.order], prefix .. from.label, prefix .. to.label }
-end
-
-local function pass(self) return { "pass", self.random:int(1, 25) * 30 .. "s" } end
-
--- Weights add up to 100.
-local ACTIONS = {
-    { 45, function(self) return take(self, "hold") end },
-    { 14, function(self) return take(self, "book") end },
-    { 8, best },
-    { 11, on_order "confirm" },
-    { 5, on_order "release" },
-    { 5, on_order "cancel" },
-    { 5, move },
-    { 2, on_order "extend" },
-    { 5, pass },
-}
-
 --- An order that was made before, as "$17", or nil: for further actions.
 ---@return string|nil
 function Customers:order() return #self.orders > 0 and self.random:pick(self.orders).ref or nil end
 
---- The next step, as words.
----@return string[]
+-- Who asks: customers come as clients, sometimes to a counter that has a role.
+local function user_of(self)
+    if self.user then return self.user end
+    if not self.roles or not self.random:chance(15) then return CLIENT end
+    return { name = "test", access = "client", roles = { self.random:pick(self.roles) } }
+end
+
+local function action_of(self)
+    local at = self.random:int(1, WEIGHT)
+    for _, action in ipairs(actions.list) do
+        at = at - action[1]
+        if at <= 0 then return action[2](self) end
+    end
+end
+
+--- The next step: its words, and who asks.
+---@return string[] line
+---@return table user
 function Customers:step()
-    self.ref_of = self.ref_of or {}
-    while true do
+    local line
+    repeat
         if #self.more > 0 and self.random:chance(15) then
-            local line = self.random:pick(self.more)(self.house, self.random, self)
-            if line then return type(line) == "table" and line or require("usher.test.words").split(line) end
+            line = self.random:pick(self.more)(self.house, self.random, self)
+            if type(line) == "string" then line = words.split(line) end
         end
-        local at = self.random:int(1, 100)
-        for _, action in ipairs(ACTIONS) do
-            at = at - action[1]
-            if at <= 0 then
-                local line = action[2](self)
-                if line then return line end
-                break
-            end
+        line = line or action_of(self)
+    until line
+    return line, user_of(self)
+end
+
+-- Has the order ended, as far as a look at it tells? One of which a part was given back has not.
+local function ended(self, id)
+    local order = self.house:order(id)
+    return not order or (order.status ~= "held" and order.status ~= "booked")
+end
+
+local function drop(self, ref)
+    for i, one in ipairs(self.orders) do
+        if one.ref == ref and ended(self, one.id) then
+            table.remove(self.orders, i)
+            return
         end
     end
 end
 
 --- Tells what became of step `number`.
+---@param order string|nil id of the order that it made or changed
 function Customers:done(number, line, ok, order)
-    self.ref_of = self.ref_of or {}
     local verb = line[1]
-    if ok and order and order ~= "" and not self.ref_of[order] then
+    if ok and order and not self.ref_of[order] then
         local ref = "$" .. number
         self.ref_of[order] = ref
         self.orders[#self.orders + 1] = { ref = ref, id = order }
         if #self.orders > 200 then table.remove(self.orders, 1) end
-    elseif ok and (verb == "release" or verb == "cancel") then
-        for i, one in ipairs(self.orders) do
-            if one.ref == line[2] then
-                table.remove(self.orders, i)
-                break
-            end
-        end
     end
+    if ok and (verb == "release" or verb == "cancel") then drop(self, line[2]) end
 end
 
 return M

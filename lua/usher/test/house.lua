@@ -216,6 +216,16 @@ function House:raw(line, user, vm)
     return ok, a, b, c, d
 end
 
+--- The order that a command made, by the ids of those it answered with: a split made its second.
+---@param verb string
+---@param one string|nil
+---@param two string|nil
+---@return string|nil id
+function M.made_by(verb, one, two)
+    local id = verb == "split" and two or one
+    return id ~= "" and id or nil
+end
+
 local function refusal_of(code, message, hint, fields)
     local out = fields ~= "" and json.decode("{" .. fields .. "}") or {}
     out.code, out.message, out.hint = code, message, hint ~= "" and hint or nil
@@ -414,20 +424,24 @@ function House:at(time)
     return self.store:expire(self.vm, self.now)
 end
 
---- Plays lines as the property runner prints them: commands, `name = command`, `pass 5m`.
---- Refusals are fine.
+--- Plays lines as the property runner prints them: commands, `name = command` (of a split: the new
+--- order), `pass 5m`, and `as client box-office`, who asks from there on. Refusals are fine.
 ---@param script string
 ---@return House
 function House:play(script)
+    local user
     for line in script:gmatch("[^\n]+") do
         line = line:match("^%s*(.-)%s*$")
         local name, command = line:match("^([%w_]+) = (.+)$")
-        local duration = line:match("^pass (%S+)$")
+        local duration, access, roles = line:match("^pass (%S+)$"), line:match("^as (%S+)(.*)$")
         if duration then
             self:pass(duration)
+        elseif access then
+            user = { name = "test", access = access, roles = words.split(roles) }
         elseif line ~= "" and line:sub(1, 2) ~= "--" then
-            local ok, _, order = self:raw(command or line)
-            if name then self.named[name] = ok and order or nil end
+            local asked = words.split(command or line)
+            local ok, _, order, other = self:raw(asked, user)
+            if name then self.named[name] = ok and M.made_by(asked[1], order, other) or nil end
         end
     end
     return self

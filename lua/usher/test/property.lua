@@ -15,10 +15,10 @@ local Random = require "usher.test.random"
 local M = { run_with = {} }
 
 local KEYS = { holds = true, steps = true, customers = true, length = true, party = true, types = true,
-    actions = true, name = true }
+    actions = true, name = true, codes = true, roles = true }
 
 -- Why the property does not hold, or nil.
-local function broken(holds, house)
+local function broken(holds, house, step)
     local function judge(ok, ...)
         if not ok then return tostring((...)) end
         if select("#", ...) == 0 then return nil end
@@ -26,32 +26,40 @@ local function broken(holds, house)
         if fine then return nil end
         return why and tostring(why) or "holds() said no"
     end
-    return judge(pcall(holds, house))
+    return judge(pcall(holds, house, step))
 end
 
--- One step: ok, order id, or false and why it must not be so.
-local function play_step(house, line)
-    if line[1] == "pass" then
-        house:pass(line[2])
-        return true
+-- What gives back or only asks for more time: no rule looks at what becomes of the order.
+local UNJUDGED = { release = true, cancel = true, ["cancel-seat"] = true, split = true, extend = true }
+
+-- One step as `holds` is told of it, with the order that its number stands for; nil when it was
+-- refused, and then why it must not be so.
+local function play_step(house, step)
+    local done = { line = step.line, user = step.user, judged = {} }
+    if step.line[1] == "pass" then
+        house:pass(step.line[2])
+        return done
     end
-    local ok, code, order_or_message = house:raw({ table.unpack(line) })
-    if not ok and code == "INTERNAL" then return false, nil, "the policy failed: " .. order_or_message end
-    return ok, ok and order_or_message or nil
+    local ok, answer, one, two = house:raw({ table.unpack(step.line) }, step.user)
+    if not ok then return nil, answer == "INTERNAL" and "the policy failed: " .. one or nil end
+    done.order = house_of.made_by(step.line[1], one, two)
+    house.named[tostring(step.number)] = done.order
+    if UNJUDGED[step.line[1]] or answer:find('"already":true', 1, true) then return done end
+    for _, id in ipairs { one, two } do
+        if id ~= "" then table.insert(done.judged, id) end
+    end
+    return done
 end
 
 -- Plays steps on a house; the reason when the property breaks. `seen` is told of every order.
 local function replay(house, steps, holds, seen)
     house_of.fill(house)
     for _, step in ipairs(steps) do
-        local ok, order, mistake = play_step(house, step.line)
+        local done, mistake = play_step(house, step)
         if mistake then return mistake end
-        if ok and order then
-            house.named[tostring(step.number)] = order
-            if seen then seen(step, order) end
-        end
-        if ok then
-            local why = broken(holds, house)
+        if done then
+            if done.order and seen then seen(step, done.order) end
+            local why = broken(holds, house, done)
             if why then return why end
         end
     end
@@ -80,19 +88,22 @@ local function drop_steps(steps, breaks)
     return steps
 end
 
+local function with_line(step, line) return { number = step.number, line = line, user = step.user } end
+
 -- Takes words off the ends of commands: fewer seats, no options.
 local function drop_words(steps, breaks)
     for i, step in ipairs(steps) do
         local k = #step.line
         while k > 3 do
             local line = { table.unpack(step.line) }
-            table.remove(line, k)
+            local words_of_it = line[k - 1]:find("^%-%-") and 2 or 1 -- an option goes with its value
+            for _ = 1, words_of_it do table.remove(line, k + 1 - words_of_it) end
             local changed = { table.unpack(steps) }
-            changed[i] = { number = step.number, line = line }
+            changed[i] = with_line(step, line)
             if breaks(changed) then
                 steps, step = changed, changed[i]
             end
-            k = k - 1
+            k = k - words_of_it
         end
     end
     return steps
@@ -114,7 +125,7 @@ local function name_seats(house, steps, holds, breaks)
     for i, step in ipairs(steps) do
         if lines[step] then
             local changed = { table.unpack(steps) }
-            changed[i] = { number = step.number, line = lines[step] }
+            changed[i] = with_line(step, lines[step])
             if breaks(changed) then steps = changed end
         end
     end
@@ -141,9 +152,13 @@ end
 
 local function name_of(index) return index <= 26 and string.char(96 + index) or "o" .. index end
 
--- The steps as House:play takes them, with orders named a, b, c.
+local function user_text(user)
+    return ("    as %s %s"):format(user.access, table.concat(user.roles or {}, " ")):gsub("%s+$", "")
+end
+
+-- The steps as House:play takes them, with orders named a, b, c; whoever asks is told where it changes.
 local function script_of(steps)
-    local used, names, lines = {}, {}, {}
+    local used, names, lines, asks = {}, {}, {}, nil
     for _, step in ipairs(steps) do
         for _, word in ipairs(step.line) do used[word] = true end
     end
@@ -158,6 +173,9 @@ local function script_of(steps)
             names[ref] = name_of(n)
             text = names[ref] .. " = " .. text
         end
+        local who = user_text(step.user)
+        if who ~= asks then lines[#lines + 1] = who end
+        asks = who
         lines[#lines + 1] = "    " .. text
     end
     return table.concat(lines, "\n")
@@ -201,18 +219,18 @@ local function play_house(house, options, random, total, most)
     local crowd = customers.new(house, random, options)
     local steps, full = {}, 0
     for number = 1, math.min(options.length, most - total.steps) do
-        local line = crowd:step()
-        steps[number] = { number = number, line = line }
-        local ok, order, why = play_step(house, line)
+        local line, user = crowd:step()
+        local step = { number = number, line = line, user = user }
+        steps[number] = step
+        local done, why = play_step(house, step)
         total.steps = total.steps + 1
-        if ok then
+        if done then
             total.granted = total.granted + 1
-            if order then house.named[tostring(number)] = order end
-            why = broken(options.holds, house)
+            why = broken(options.holds, house, done)
         elseif not why then
             total.refused = total.refused + 1
         end
-        crowd:done(number, line, ok, order)
+        crowd:done(number, line, done ~= nil, done and done.order)
         if why then return why, steps end
         if number % 16 == 0 then
             full = crowded(house) and full + 1 or 0
@@ -244,13 +262,17 @@ local function tell(total, options)
         options.name or "property", total.customers, total.houses, options.seed or 1, total.granted, total.refused))
 end
 
---- Plays random customers and fails when `holds` does not.
+--- Plays random customers and fails when `holds` does not. They do what clients can: take, choose by
+--- `best`, confirm, extend, wait, let time pass, move, swap, split, and give all or a part back.
 ---
---- Beside the options of test.house:
----   holds      function(house): false (and why), or an error, when the property is broken
+--- Beside the options of test.house (`user`, when given, asks for all of them):
+---   holds      function(house, step): false (and why), or an error, when the property is broken; step
+---              is what was granted last: { line = words, user=, judged = ids }, the orders that the
+---              rules have granted as they are now: giving back and splitting is judged by none
 ---   steps      how many commands in all (20000), or customers = how many people
 ---   length     at most so many in one house (150);  party  at most so many seats at once (6)
----   types      ticket types that people ask for;  seed  (1)
+---   types      ticket types that people ask for;  codes  that they give with --code
+---   roles      of counters that some of them come to;  seed  (1)
 ---   actions    { function(house, random, crowd) return "wait 1 c1 2" end, ... }: further steps, or
 ---              nil; crowd:order() is an order that was made before ("$17"), or nil
 ---@param options table
