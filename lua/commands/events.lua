@@ -1,5 +1,6 @@
 --- Events: what is sold, in which house, and whether it is open.
 local plan = require "usher.plan"
+local queue = require "usher.queue"
 local shared = require "usher.shared"
 local waiting = require "usher.waiting"
 
@@ -71,6 +72,8 @@ local function cancel_orders(tx, event)
     end
 end
 
+--- Lines of people that are longer than a transaction can drop go in parts: the event is closed then,
+--- and the answer says how to go on.
 local function remove_event(tx, req)
     local id, ended = req.event.id, 0
     if req.cancel_orders then
@@ -84,7 +87,10 @@ local function remove_event(tx, req)
                 hint = "close-event stops the sale; --cancel-orders ends them all" }
         end
     end
-    waiting.clear(tx, req.event)
+    if not (waiting.clear(tx, req.event) and queue.clear(tx, req.event)) then
+        if req.event.status == "open" then tx:event_set(req.event, { open = false }) end
+        return { event = id, removed = false, cancelled = ended, next = "remove-event " .. id }
+    end
     tx:event_remove(req.event)
     return { event = id, removed = true, cancelled = ended }
 end

@@ -1,4 +1,5 @@
 --- Looking at orders, explaining them, forgetting people.
+local queue = require "usher.queue"
 local shared = require "usher.shared"
 local waiting = require "usher.waiting"
 
@@ -77,11 +78,11 @@ local function forget(tx, req)
         name[i] = DIGITS:sub(at, at)
     end
     local replacement = "forgotten-" .. table.concat(name)
-    local waited = waiting.forget(tx, req.customer)
+    local waited, queued = waiting.forget(tx, req.customer), queue.forget(tx, req.customer)
     if #tx:orders { customer = req.customer, limit = 1 } > 0 then
         tx:forget(req.customer, replacement)
-    elseif not waited then
-        deny { code = "NOTFOUND", message = "no order is known of this customer" }
+    elseif not (waited or queued) then
+        deny { code = "NOTFOUND", message = "no order is known of this customer, nor a place in a line" }
     end
     return { forgotten = true, customer = replacement }
 end

@@ -10,17 +10,20 @@
 --- clients ask it every few seconds, and that is what moves the line. The rule refuses whoever has
 --- not been let in, or whose time is over (then: join again, at the end).
 ---
---- At most `rate` people are let in within a minute, however long nobody came before.
+--- At most `rate` people are let in within a minute, however long nobody came before. An event that is
+--- removed takes its queue along, and who is forgotten leaves it.
 local common = require "usher.rules.common"
 local policy = require "usher.policy"
+local shared = require "usher.shared"
 
 local M = {}
 
-local AHEAD_MAX, STEP = 1000, 100
+local AHEAD_MAX, STEP, MINUTE_MS = 1000, 100, 60000
 
-local function person(event, customer) return ("queue:%s:c:%s"):format(event.id, customer) end
-local function line(event) return ("queue:%s:l:"):format(event.id) end
-local function state(event) return ("queue:%s"):format(event.id) end
+local function all(event) return ("queue:%s:"):format(event.id) end
+local function person(event, customer) return all(event) .. "c:" .. customer end
+local function line(event) return all(event) .. "l:" end
+local function state(event) return ("queue:%s"):format(event.id) end -- the minute that is running
 
 local function command_of(name, summary, run)
     return command { name = name, group = "orders", kind = "transaction", access = "client",
@@ -28,13 +31,20 @@ local function command_of(name, summary, run)
         args = { { "event", "event" }, { "customer", "customer" } }, run = run }
 end
 
+-- The minute that is running, and how many more may come in within it. Minutes follow one another
+-- from the first one on, not from the opening: that moves when the event's start does.
+local function minute_of(tx, event, spec)
+    local minute = tx:get(state(event))
+    if not (minute and minute.since) then return { since = tx.now, left = spec.rate } end
+    local over = tx.now - minute.since
+    if over < MINUTE_MS then return minute end
+    return { since = tx.now - over % MINUTE_MS, left = spec.rate }
+end
+
 -- Lets in who is due: at most `rate` a minute.
 local function advance(tx, event, spec)
-    local opens = spec.opens(event)
-    if tx.now < opens then return end
-    local minute = (tx.now - opens) // 60000
-    local now = tx:get(state(event)) or { minute = minute, left = spec.rate }
-    if minute > now.minute then now = { minute = minute, left = spec.rate } end
+    if tx.now < spec.opens(event) then return end
+    local now = minute_of(tx, event, spec)
     local keys = tx:keys(line(event), nil, math.min(now.left, STEP))
     for _, key in ipairs(keys) do
         local who = tx:get(key)
@@ -83,6 +93,28 @@ local function join(tx, req, spec)
         advance(tx, req.event, spec)
     end
     return shown(tx, req.event, req.customer, spec)
+end
+
+--- Drops the queue of an event. Returns whether that was all of it: a long one takes several
+--- transactions.
+---@return boolean
+function M.clear(tx, event)
+    if tx:get(state(event)) then tx:set(state(event), nil) end
+    return shared.drop_keys(tx, all(event))
+end
+
+--- A customer who is forgotten leaves every queue. Returns whether there was any.
+---@return boolean
+function M.forget(tx, customer)
+    local found = false
+    shared.each_event(tx, function(event)
+        local me = tx:get(person(event, customer))
+        if not me then return end
+        if me.key then tx:set(me.key, nil) end
+        tx:set(person(event, customer), nil)
+        found = true
+    end)
+    return found
 end
 
 --- Makes a queue.

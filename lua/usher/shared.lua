@@ -137,6 +137,33 @@ function M.take_first(tx, choices, ask)
     return nil, order
 end
 
+local PAGE = 500
+
+--- Visits every event.
+---@param visit fun(event: Event)
+function M.each_event(tx, visit)
+    local after
+    repeat
+        local page = tx:events(after, PAGE)
+        for _, event in ipairs(page) do visit(event) end
+        after = page[#page]
+    until #page < PAGE
+end
+
+--- Drops the keys that begin with a prefix, as far as half of the transaction's budget goes. Returns
+--- whether those were all.
+---@param prefix string
+---@return boolean
+function M.drop_keys(tx, prefix)
+    local keys
+    repeat
+        if tx:used() >= 50 then return false end
+        keys = tx:keys(prefix, nil, PAGE)
+        for _, key in ipairs(keys) do tx:set(key, nil) end
+    until #keys < PAGE
+    return true
+end
+
 --- A list that was cut ends with how to go on.
 ---@param list table at most LIST_MAX elements
 ---@param more boolean

@@ -75,29 +75,23 @@ end
 
 function M.leave(tx, wait) tx:set(wait.key, nil) end
 
---- Drops the whole list.
+--- Drops the list. Returns whether that was all of it: a long one takes several transactions.
+---@return boolean
 function M.clear(tx, event)
-    repeat
-        local keys = tx:keys(prefix_of(event), nil, PAGE)
-        for _, key in ipairs(keys) do tx:set(key, nil) end
-    until #keys < PAGE
     if tx:get(round_key(event)) then tx:set(round_key(event), nil) end
+    return shared.drop_keys(tx, prefix_of(event))
 end
 
 --- A customer who is forgotten leaves every line. Returns whether there was any.
 function M.forget(tx, customer)
-    local after, found
-    repeat
-        local page = tx:events(after, PAGE)
-        for _, event in ipairs(page) do
-            local wait = M.find(tx, event, customer)
-            if wait then
-                M.leave(tx, wait)
-                found = true
-            end
+    local found = false
+    shared.each_event(tx, function(event)
+        local wait = M.find(tx, event, customer)
+        if wait then
+            M.leave(tx, wait)
+            found = true
         end
-        after = page[#page]
-    until #page < PAGE
+    end)
     return found
 end
 

@@ -142,6 +142,26 @@ describe("a waiting list", function()
         assert.same({}, h:run "keys wait:")
     end)
 
+    it("ends with the event in parts when it is longer than a transaction can drop", function()
+        local h = house { policy = [[return policy { name = "w", commands = { command { name = "fill",
+            kind = "transaction", group = "orders", args = { { "key", "string" }, { "from", "int" } },
+            run = function(tx, req)
+                for i = req.from + 1, req.from + 5000 do tx:set(("%s%06d"):format(req.key, i), { customer = "c" }) end
+            end } } }]], rows = { "A: .." } }
+        for from = 0, 55000, 5000 do
+            h:grants(("fill wait:1: %d"):format(from))
+            h:grants(("fill queue:1:c:c %d"):format(from))
+        end
+        local answer = h:grants("remove-event 1", { removed = false, next = "remove-event 1" })
+        assert.truthy(h:event("1"))
+        h:refuses("book 1 ann A1", { message = "closed" }) -- nothing begins any more
+        for _ = 1, 9 do
+            if not answer.removed then answer = h:grants "remove-event 1" end
+        end
+        assert.is_true(answer.removed)
+        assert.same({}, h:run "keys")
+    end)
+
     it("serves a larger party that fits where a smaller one would leave a seat alone", function()
         local h = house { rows = { "A: ..." }, policy = "return policy { name = 'w', best = { orphans = false } }" }
         h:play "o = book 1 zoe A1 A2 A3"

@@ -51,6 +51,40 @@ describe("the stadium's queue", function()
         h:grants "hold 1 ann L1 --code MEMBER"
     end)
 
+    it("goes on when the event's start is moved, at the same rate", function()
+        local h = house "2026-03-07 20:00" -- five days after the opening
+        for i = 1, 100 do h:grants(("join 1 c%d"):format(i), { status = "admitted" }) end
+        h:grants("join 1 x", { status = "waiting" })
+        h:grants [[set-event 1 --attributes {"start":"2026-05-06 20:00"}]] -- opens now
+        h:grants("place 1 x", { status = "waiting" }) -- no second hundred within the minute
+        h:pass "1m"
+        h:grants("place 1 x", { status = "admitted" })
+    end)
+
+    it("ends with the event: nobody is let in to another one of that name", function()
+        local h = house "2026-03-02 20:00"
+        enter(h, "ann")
+        h:grants "remove-event 1"
+        assert.same({}, h:run "keys queue:")
+        h:grants [[add-event 1 house --attributes {"start":"2026-05-01 20:00"}]]
+        h:refuses("hold 1 ann L1 --code MEMBER", { rule = "queue", hint = "join 1 ann" })
+    end)
+
+    it("forgets people", function()
+        local h = house() -- before the opening
+        enter(h, "ann", "bob")
+        h:grants "forget ann"
+        for _, key in ipairs(h:run "keys queue:") do
+            assert.is_nil(key:find("ann", 1, true))
+            assert.not_equal("ann", h:get(key))
+        end
+        h:at "2026-03-02 20:00"
+        h:grants("place 1 bob", { status = "admitted" })
+        h:grants "forget bob"
+        assert.same({ "queue:1" }, h:run "keys queue:") -- how many more may come in within the minute
+        h:refuses("forget bob", { code = "NOTFOUND" })
+    end)
+
     it("tells strangers to join", function()
         house():refuses("hold 1 zoe L1", { rule = "queue", hint = "join 1 zoe" })
     end)
