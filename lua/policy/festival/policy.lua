@@ -1,24 +1,33 @@
 -- A festival: areas with a capacity, day tickets and camping; who camps has a ticket for the field.
 local rules = require "usher.rules"
 
--- Camping places of an order, and of what the customer has already, need a field ticket each.
+-- How many camping places there are beyond the tickets for the field.
+local function missing(places, event)
+    local n = 0
+    for _, place in ipairs(places) do
+        if place.event == event and place.category == "camp" then n = n + place.count end
+        if place.event == event and place.category == "field" then n = n - place.count end
+    end
+    return n
+end
+
+local function count(tx, ask, category)
+    local held, booked = tx:count(ask.event, ask.customer, category)
+    return held + booked
+end
+
+-- Nobody gets a tent beyond the tickets, over all the orders of a customer. Who has given a ticket
+-- back may still take others, and book what needs none.
 local camp_with_ticket = rule {
-    name = "camp-with-ticket",
+    name = "camp-with-ticket", on = { "take", "reseat", "confirm" },
     check = function(tx, ask)
-        local field, camp = 0, 0
-        for _, place in ipairs(ask.seats) do
-            if place.category == "field" then field = field + place.count end
-            if place.category == "camp" then camp = camp + place.count end
-        end
-        if ask.verb == "take" then
-            local held, booked = tx:count(ask.event, ask.customer, "field")
-            field = field + held + booked
-            held, booked = tx:count(ask.event, ask.customer, "camp")
-            camp = camp + held + booked
-        end
-        if camp <= field then return true end
-        return nil, { message = ("%d camping places need as many tickets for the field"):format(camp),
-            hint = "add FIELD tickets" }
+        local wants = missing(ask.seats, ask.event)
+        local has = ask.verb == "take" and 0 or missing(ask.order.seats, ask.event)
+        local all = count(tx, ask, "camp") - count(tx, ask, "field") - has + wants
+        local more = ask.verb == "reseat" and wants - has or wants
+        if all <= 0 or more <= 0 then return true end
+        return nil, { message = ("camping places without a ticket for the field: %d"):format(all),
+            hint = "take FIELD tickets, too" }
     end,
 }
 
