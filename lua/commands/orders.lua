@@ -55,7 +55,7 @@ local function explain(tx, req)
             local settings = tx:settings(event)
             events[#events + 1] = { event = event.id, ruleset = event.ruleset,
                 rules = names_of(settings.rules), hold_ttl_ms = settings.hold_ttl,
-                hold_max_ms = settings.hold_max }
+                hold_max_ms = settings.hold_max, wait_ttl_ms = settings.wait_ttl }
         end
     end
     return {

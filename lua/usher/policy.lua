@@ -185,7 +185,8 @@ local function settings(spec, base, what, level)
         if spec.hold_max then misuse(level + 1, "%s: hold_max is shorter than hold_ttl", what) end
         out.hold_max = out.hold_ttl
     end
-    out.wait_ttl = duration_of(spec, "wait_ttl", base.wait_ttl, what, level + 1)
+    -- Cut, not refused: a node whose active policy does not load any more would sell without rules.
+    out.wait_ttl = math.min(duration_of(spec, "wait_ttl", base.wait_ttl, what, level + 1), out.hold_max)
     check_type(what .. ": price", spec.price, "function", level + 1)
     check_type(what .. ": late_confirm", spec.late_confirm, "boolean", level + 1)
     out.best = spec.best and best_settings(spec.best, what .. ": best", level + 1) or base.best
@@ -213,6 +214,7 @@ function M.policy(spec)
     out.rulesets = {}
     local base = {}
     for key in pairs(SETTINGS) do base[key] = out[key] end
+    base.wait_ttl = duration_of(spec, "wait_ttl", DEFAULTS.wait_ttl, "policy", 2) -- a set may hold longer
     for name, set in pairs(spec.rulesets or {}) do
         if type(name) ~= "string" or type(set) ~= "table" then
             error("policy: rulesets is a table of named tables", 2)

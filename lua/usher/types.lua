@@ -374,7 +374,7 @@ function Tx:seats_view(event, full) end
 ---@class Settings what a policy or ruleset says about an event
 ---@field hold_ttl integer ms, how long a hold lasts
 ---@field hold_max integer ms, how long it may be extended to, from the first hold
----@field wait_ttl integer ms, how long a hold from the waiting list lasts
+---@field wait_ttl integer ms, how long a hold from the waiting list lasts; never more than hold_max
 ---@field late_confirm boolean|nil an expired order may be confirmed while its seats are free
 ---@field rules Rule[]
 ---@field price nil|fun(tx: Tx, ask: Ask, seat: Place): integer
@@ -386,7 +386,7 @@ function Tx:seats_view(event, full) end
 ---@field name? string
 ---@field hold_ttl? integer|string seconds, or "10m"; default 10 minutes
 ---@field hold_max? integer|string default 30 minutes
----@field wait_ttl? integer|string default 15 minutes
+---@field wait_ttl? integer|string default 15 minutes; what is beyond hold_max is cut off
 ---@field late_confirm? boolean
 ---@field rules? (Rule|function)[]
 ---@field price? fun(tx: Tx, ask: Ask, seat: Place): integer

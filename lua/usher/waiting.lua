@@ -2,9 +2,9 @@
 ---
 --- A wait is the key "wait:EVENT:NUMBER" of the policy's data; numbers grow, so the list is in the
 --- order of arrival. Whenever seats come free (and when somebody joins), `serve` runs in the
---- same transaction: the first in line who fits gets a hold on the best seats for `wait_ttl` and
---- leaves the list, then the next. When that hold runs out the seats are free again and go to
---- the next in line; who let it lapse has to join anew.
+--- same transaction: the first in line who fits gets a hold on the best seats for `wait_ttl` (at
+--- most `hold_max`) and leaves the list, then the next. When that hold runs out the seats are free
+--- again and go to the next in line; who let it lapse has to join anew.
 ---
 --- Fairness: nobody in line is served while somebody before them, of the same event, would have
 --- been granted seats from the same house (seats that come free during a round, see below, aside).
@@ -95,27 +95,22 @@ function M.forget(tx, customer)
     return found
 end
 
-local function ttl_of(tx, event)
-    local settings = tx:settings(event)
-    return math.min(settings.wait_ttl, settings.hold_max)
-end
-
 -- Places for a wait, best first, and whether there are none for want of room alone.
 local function choices_for(tx, event, wait)
-    local settings = tx:settings(event).best or {}
+    local settings = tx:settings(event)
+    local best = settings.best or {}
     local seats, _, why = tx:best { event = event, customer = wait.customer, count = wait.count,
-        category = wait.category, hold = ttl_of(tx, event), score = settings.score,
-        orphans = settings.orphans }
+        category = wait.category, hold = settings.wait_ttl, score = best.score, orphans = best.orphans }
     if seats then return { seats } end
     local areas = shared.areas_for(event, wait.category, wait.count)
     -- where no single seat may be left, a larger party can fit when a smaller one does not
-    return areas, #areas == 0 and why == nil and settings.orphans ~= false
+    return areas, #areas == 0 and why == nil and best.orphans ~= false
 end
 
 -- A held order for the wait, or nil and whether it was for want of room alone.
 local function offer(tx, event, wait)
     local choices, no_room = choices_for(tx, event, wait)
-    local order = shared.take_first(tx, choices, { customer = wait.customer, hold = ttl_of(tx, event),
+    local order = shared.take_first(tx, choices, { customer = wait.customer, hold = tx:settings(event).wait_ttl,
         metadata = json.encode { waited_since = wait.at } })
     if not order then return nil, no_room end
     M.leave(tx, wait)

@@ -34,6 +34,13 @@ describe("a waiting list", function()
         assert.equal("ann2", waiting(h))
     end)
 
+    it("holds no longer than hold_max, and explain says how long", function()
+        local h = house { rows = { "A: ." }, policy = "return policy { hold_max = '20m', wait_ttl = '1h' }" }
+        local order = h:grants "wait 1 ann 1"
+        assert.equal(h.now + 20 * 60 * 1000, order.expires_at)
+        assert.equal(20 * 60 * 1000, h:grants("explain " .. order.order).current_rules[1].wait_ttl_ms)
+    end)
+
     it("goes on to the next when the hold runs out", function()
         local h = house()
         h:grants "wait 1 ann 1"

@@ -90,6 +90,11 @@ describe("policy", function()
 
     it("lets a long hold last as long as it says", function()
         assert.equal(3600000, P.policy({ hold_ttl = "1h" }).hold_max)
+        assert.equal(1200000, P.policy({ hold_max = "20m", wait_ttl = "1h" }).wait_ttl)
+        assert.equal(300000, P.policy({ wait_ttl = "20m",
+            rulesets = { short = { hold_ttl = "5m", hold_max = "5m" } } }).rulesets.short.wait_ttl)
+        assert.equal(3600000, P.policy({ hold_max = "20m", wait_ttl = "1h",
+            rulesets = { long = { hold_max = "2h" } } }).rulesets.long.wait_ttl)
         fails("hold_max is shorter than hold_ttl", P.policy, { hold_ttl = "1h", hold_max = "30m" })
     end)
 

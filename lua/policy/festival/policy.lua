@@ -33,7 +33,7 @@ local camp_with_ticket = rule {
 
 return policy {
     name = "festival",
-    hold_ttl = "20m", hold_max = "40m", wait_ttl = "1h",
+    hold_ttl = "20m", hold_max = "40m", wait_ttl = "40m",
     rules = {
         rules.max_per_customer(10),
         rules.occupancy { percent = 95 }, -- the fire brigade wants room to move

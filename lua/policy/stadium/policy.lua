@@ -7,7 +7,7 @@ local queue = require("usher.queue").new {
 
 return policy {
     name = "stadium",
-    hold_ttl = "8m", hold_max = "15m", wait_ttl = "30m",
+    hold_ttl = "8m", hold_max = "15m", wait_ttl = "15m",
     rules = {
         queue.rule,
         -- members for two days, then fans of the club, then everybody
