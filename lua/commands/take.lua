@@ -6,7 +6,14 @@
 local shared = require "usher.shared"
 local pcall = pcall -- a global is looked for behind the chunk's own environment, a local is there
 
---- The one order of this customer that has exactly these places, if any.
+-- Ticket types by seat.
+local function tickets_of(places)
+    local out = {}
+    for _, place in ipairs(places) do out[place.event.id .. ":" .. place.label] = place.type or "" end
+    return out
+end
+
+--- The one order of this customer that has exactly these places with these tickets, if any.
 local function own_order(req)
     local order
     for _, place in ipairs(req.seats) do
@@ -15,7 +22,12 @@ local function own_order(req)
         if not on_it or on_it.customer ~= req.customer or (order and on_it ~= order) then return nil end
         order = on_it
     end
-    return order and #order.seats == #req.seats and order or nil
+    if not order or #order.seats ~= #req.seats then return nil end
+    local asked = tickets_of(req.seats)
+    for seat, kind in pairs(tickets_of(order.seats)) do
+        if asked[seat] ~= kind then return nil end
+    end
+    return order
 end
 
 --- Words for the nearest seats that would be granted, or nil. At most a few are tried: this

@@ -94,6 +94,17 @@ describe("the default behaviour", function()
         assert.same({ "BALCONY*1 ", "BALCONY*1 child", "A2*1 senior" }, words)
     end)
 
+    it("answers `already` only for the tickets that one has", function()
+        local h = test.house { rows = { "A: ...." }, areas = { FLOOR = 4 }, policy = [[
+            return policy { name = "types", price = require("usher.rules").price_zones {
+                default = { 1000, child = 500 } } }]] }
+        h:grants("hold 1 ann A1 A2=child", { price = 1500 })
+        h:refuses("hold 1 ann A1=child A2=child", { code = "TAKEN", message = "A1" })
+        h:refuses("hold 1 ann A1 A2", { code = "TAKEN", message = "A1" })
+        h:grants("hold 1 ann A2=child A1", { already = true, price = 1500 }) -- in any order
+        h:refuses("hold 1 ann A1 A2=child FLOOR*1", { code = "TAKEN", message = "A1" })
+    end)
+
     it("leaves no order with a price below zero, whatever a policy made of it before", function()
         local h = test.house { rows = { "A: ......" }, policy = [[
             return policy { name = "gifts", price = require("usher.rules").price_zones { default = 6500 },
