@@ -17,8 +17,12 @@ describe("times", function()
             assert.equal(ms, rules.time(text))
         end
         assert.equal(7, rules.time(7))
+        assert.equal(rules.time "2024-03-01" - 86400000, rules.time "2024-02-29")
+        assert.equal(rules.time "2000-03-01" - 86400000, rules.time "2000-02-29")
+        fails("from must be a time that exists", rules.window, { from = "2026-02-31" })
         for _, wrong in ipairs { "", "2026", "2026-13-01", "2026-05-01T", "2026-05-01 25:00",
-            "2026-05-01 10:00 x", "2026-05-00", 1.5, true } do
+            "2026-05-01 10:00 x", "2026-05-00", 1.5, true,
+            "2026-02-31", "2026-04-31", "2026-02-29", "1900-02-29", "2100-02-29 10:00" } do
             assert.is_nil(rules.time(wrong))
         end
     end)
@@ -60,7 +64,7 @@ describe("window", function()
     end)
 
     it("is checked when it is written", function()
-        fails("window: from must be a time such as", rules.window, { from = "soon" })
+        fails("window: from must be a time that exists, such as", rules.window, { from = "soon" })
         fails("ends before it begins", rules.window, { from = 5, to = 5 })
         fails("codes is a list", rules.window, { codes = {} })
     end)

@@ -29,7 +29,7 @@ local KINDS = {
         local ms = policy.duration(v)
         return ms and ms > 0 and ms or nil
     end },
-    moment = { 'a time such as "2026-05-01 10:00", or "-48h" before the event\'s start',
+    moment = { 'a time that exists, such as "2026-05-01 10:00", or "-48h" before the event\'s start',
         function(v) return M.moment(v) end },
     table = { "a table", function(v) return type(v) == "table" and v or nil end },
 }
@@ -139,6 +139,10 @@ local function days(year, month, day)
     return era * 146097 + y * 365 + y // 4 - y // 100 + d - 719468
 end
 
+local function month_days(year, month)
+    return days(month == 12 and year + 1 or year, month % 12 + 1, 1) - days(year, month, 1)
+end
+
 --- A time in ms: an integer (ms since 1970), or UTC text such as "2026-05-01 10:00".
 ---@param value integer|string
 ---@return integer|nil
@@ -154,13 +158,13 @@ function M.time(value)
         second = rest:match("^:(%d%d)Z?$") or ((rest == "" or rest == "Z") and "0") or nil
         if not second then return nil end
     end
-    local m, d = math.tointeger(month), math.tointeger(day)
-    if m < 1 or m > 12 or d < 1 or d > 31 or math.tointeger(hour) > 23
+    local y, m, d = math.tointeger(year), math.tointeger(month), math.tointeger(day)
+    if m < 1 or m > 12 or d < 1 or d > month_days(y, m) or math.tointeger(hour) > 23
         or math.tointeger(minute) > 59 or math.tointeger(second) > 59 then
         return nil
     end
-    return ((days(math.tointeger(year), m, d) * 24 + math.tointeger(hour)) * 60
-        + math.tointeger(minute)) * 60000 + math.tointeger(second) * 1000
+    return ((days(y, m, d) * 24 + math.tointeger(hour)) * 60 + math.tointeger(minute)) * 60000
+        + math.tointeger(second) * 1000
 end
 
 --- When the event starts: its attribute `start`, in ms or as UTC text.
