@@ -166,7 +166,7 @@
 /* ---- Client connections (src/net) ---- */
 /* One address serves people and programs; far below the usual limit of descriptors. */
 #define CONNECTIONS_MAX           10000
-/* Accepted, but not one byte sent yet. */
+/* Accepted, but not one byte sent yet; the oldest goes. */
 #define SILENT_MAX                1024
 /* Pools connect ahead of need, but not much. */
 #define SILENT_MS                 30000

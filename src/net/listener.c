@@ -5,11 +5,15 @@
  *
  * Sockets are accepted raw and only polled, so that the descriptor can be given to whoever
  * speaks its protocol with nothing consumed. A silent connection costs one small struct and
- * is closed after SILENT_MS; one sweep per second looks at all of them.
+ * is closed after SILENT_MS by a sweep each second, or earlier when SILENT_MAX others have come
+ * after it: whoever has something to say says it in the next turn, so a flood of silent ones
+ * only pushes out itself.
  *
  * How it fails: no descriptor left -> the spare one is closed, the connection accepted and
  * closed at once, so that the listening socket does not report the same one for ever. Too
- * many connections, or a peer from elsewhere on a loopback node -> one clear line, closed. */
+ * many connections, or a peer from elsewhere on a loopback node -> one clear line, closed.
+ *
+ * Invariant: 1. `oldest` to `newest` is every silent connection in the order they came. */
 #include "net/listener.h"
 
 #include <arpa/inet.h>
@@ -41,7 +45,7 @@
 
 /* Accepted, not yet known. */
 struct silent {
-    struct silent *next, *prev;
+    struct silent *older, *newer;
     struct listener *l;
     uv_poll_t poll;
     int fd;
@@ -61,7 +65,7 @@ struct listener {
     struct resp *resp;
     struct socket sockets[SOCKETS_MAX];
     size_t sockets_count;
-    struct silent *silent;
+    struct silent *oldest, *newest;
     size_t silent_count;
     uv_timer_t sweep;
     int spare_fd;
@@ -170,10 +174,8 @@ static void settle(struct silent *x, enum sniff verdict)
     }
     x->closing = true;
     x->verdict = verdict;
-    *(x->prev != NULL ? &x->prev->next : &l->silent) = x->next;
-    if (x->next != NULL) {
-        x->next->prev = x->prev;
-    }
+    *(x->older != NULL ? &x->older->newer : &l->oldest) = x->newer;
+    *(x->newer != NULL ? &x->newer->older : &l->newest) = x->older;
     l->silent_count--;
     uv_close((uv_handle_t *)&x->poll, on_silent_closed);
 }
@@ -222,10 +224,13 @@ static bool is_loopback(const struct sockaddr_storage *a)
 
 static void watch_silent(struct listener *l, int fd)
 {
-    struct silent *x = l->silent_count < SILENT_MAX ? mem_zalloc(sizeof *x) : NULL;
+    struct silent *x = mem_zalloc(sizeof *x);
     if (x == NULL) {
-        say_and_close(fd, "-BUSY too many silent connections; try again\r\n");
+        (void)close(fd);
         return;
+    }
+    if (l->silent_count >= SILENT_MAX) {
+        settle(l->oldest, SNIFF_MORE);
     }
     if (uv_poll_init(l->o.loop, &x->poll, fd) != 0) {
         mem_free(x);
@@ -237,11 +242,9 @@ static void watch_silent(struct listener *l, int fd)
     x->fd = fd;
     x->poll.data = x;
     x->since_ms = uv_now(l->o.loop);
-    x->next = l->silent;
-    if (l->silent != NULL) {
-        l->silent->prev = x;
-    }
-    l->silent = x;
+    x->older = l->newest;
+    *(x->older != NULL ? &x->older->newer : &l->oldest) = x;
+    l->newest = x;
     l->silent_count++;
     if (uv_poll_start(&x->poll, UV_READABLE | UV_DISCONNECT, on_bytes) != 0) {
         settle(x, SNIFF_MORE);
@@ -302,13 +305,9 @@ static void on_connection(uv_poll_t *h, int status, int events)
 static void on_sweep(uv_timer_t *t)
 {
     struct listener *l = t->data;
-    struct silent *next;
     uint64_t now = uv_now(l->o.loop);
-    for (struct silent *x = l->silent; x != NULL; x = next) {
-        next = x->next;
-        if (now - x->since_ms >= SILENT_MS) {
-            settle(x, SNIFF_MORE);
-        }
+    while (l->oldest != NULL && now - l->oldest->since_ms >= SILENT_MS) {
+        settle(l->oldest, SNIFF_MORE);
     }
 }
 
@@ -421,8 +420,8 @@ void listener_refuse(struct listener *l)
         uv_close((uv_handle_t *)&l->sockets[i].poll, on_socket_closed);
     }
     l->sockets_count = 0;
-    while (l->silent != NULL) {
-        settle(l->silent, SNIFF_MORE);
+    while (l->oldest != NULL) {
+        settle(l->oldest, SNIFF_MORE);
     }
 }
 

@@ -182,6 +182,36 @@ static void test_bad_addresses(void **state)
     }
 }
 
+/* However many connections say nothing, whoever says something is heard: the silent one that
+ * came first has to go. */
+static void test_silent_flood(void **state)
+{
+    struct house *h = *state;
+    struct rlimit limit;
+    enum { FLOOD = SILENT_MAX + 80 };
+    static int fds[FLOOD];
+    char byte;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    rlim_t old = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max; /* both ends of all of them are ours */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int i = 0; i < FLOOD; i++) {
+        fds[i] = dial(h->port, AF_INET);
+        assert_true(fds[i] >= 0);
+        world_step(&h->w);
+    }
+    struct buf got = converse(h, "PING\r\n", 6);
+    assert_string_equal((char *)got.data, "+PONG\r\n");
+    buf_free(&got);
+    assert_int_equal(read(fds[0], &byte, 1), 0);
+    assert_int_equal(read(fds[FLOOD - 1], &byte, 1), -1); /* open, nothing to read */
+    for (int i = 0; i < FLOOD; i++) {
+        (void)close(fds[i]);
+    }
+    limit.rlim_cur = old;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 /* Without descriptors left a connection is closed at once, the loop does not spin on it, and
  * when there are some again the node serves as before. */
 static void test_no_descriptors(void **state)
@@ -221,8 +251,8 @@ int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        WITH(test_families),      WITH(test_protocols),      WITH(test_slow_greeting),
-        WITH(test_bad_addresses), WITH(test_no_descriptors),
+        WITH(test_families),      WITH(test_protocols),    WITH(test_slow_greeting),
+        WITH(test_bad_addresses), WITH(test_silent_flood), WITH(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
