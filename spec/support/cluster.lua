@@ -36,11 +36,15 @@ end
 local write = require("spec.support.files").write
 M.write = write
 
---- Makes a cluster of `n` nodes; `profile` is Lua text put into the profile's table.
----@param options { n: integer?, profile: string?, start: boolean?, env: (fun(i: integer): table<string, string>)? }?
+---@alias NodeEnv fun(i: integer): table<string, string>
+
+--- Makes a cluster of `n` nodes; `profile` is Lua text put into the profile's table; at most `files`
+--- descriptors each.
+---@param options { n: integer?, profile: string?, start: boolean?, files: integer?, env: NodeEnv? }?
 function M.new(options)
     options = options or {}
-    local self = setmetatable({ dir = M.directory(), nodes = {}, n = options.n or 3, env = options.env }, Cluster)
+    local self = setmetatable({ dir = M.directory(), nodes = {}, n = options.n or 3, env = options.env,
+        files = options.files }, Cluster)
     local list = {}
     for i = 1, self.n do
         local port = M.free_port()
@@ -62,6 +66,9 @@ function Cluster:start(i, ...)
     local node = self.nodes[i]
     node.log = ("%s/node-%d.log"):format(self.dir, i - 1)
     local argv = { M.usher, "node", "--id", tostring(i - 1), "--file", self.config, "--no-console", ... }
+    if self.files then
+        argv = { "sh", "-c", ('ulimit -n %d; exec "$0" "$@"'):format(self.files), table.unpack(argv) }
+    end
     node.process = process.start(argv, { out = node.log, env = self.env and self.env(i) })
     return node
 end

@@ -166,6 +166,9 @@
 /* ---- Client connections (src/net) ---- */
 /* One address serves people and programs; far below the usual limit of descriptors. */
 #define CONNECTIONS_MAX           10000
+/* Descriptors that clients leave to the log, to snapshots and to peers (HANDSHAKES_MAX of them
+ * unproved); never more than a quarter of all. Connections that say nothing leave half of it. */
+#define DESCRIPTORS_KEPT          128
 /* Accepted, but not one byte sent yet; the oldest goes. */
 #define SILENT_MAX                1024
 /* Pools connect ahead of need, but not much. */

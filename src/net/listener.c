@@ -9,9 +9,11 @@
  * after it: whoever has something to say says it in the next turn, so a flood of silent ones
  * only pushes out itself.
  *
- * How it fails: no descriptor left -> the spare one is closed, the connection accepted and
- * closed at once, so that the listening socket does not report the same one for ever. Too
- * many connections, or a peer from elsewhere on a loopback node -> one clear line, closed.
+ * How it fails: few descriptors left -> clients are told so and closed, the silent ones go
+ * oldest first, peers are taken: log and snapshots need files to go on. None left -> the spare
+ * one is closed, the connection accepted and closed at once, so that the listening socket does
+ * not report the same one for ever. Too many connections, or a peer from elsewhere on a
+ * loopback node -> one clear line, closed.
  *
  * Invariant: 1. `oldest` to `newest` is every silent connection in the order they came. */
 #include "net/listener.h"
@@ -24,6 +26,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -91,11 +94,38 @@ static void say_and_close(int fd, const char *text)
     (void)close(fd);
 }
 
+static void say_few(struct listener *l)
+{
+    if (log_allowed(&l->full, uv_now(l->o.loop), 10000)) {
+        log_warn("few file descriptors are left: connections are refused (raise `ulimit -n`)");
+    }
+}
+
+static const char few_answer[] = "-BUSY this node has few file descriptors left; close some "
+                                 "connections, or raise its `ulimit -n`\r\n";
 static const char http_answer[] =
     "HTTP/1.1 501 Not Implemented\r\nContent-Type: application/json\r\n"
     "Content-Length: 124\r\nConnection: close\r\n\r\n"
     "{\"error\":{\"code\":\"NOTFOUND\",\"message\":\"this node does not speak HTTP yet\","
     "\"hint\":\"use a Redis client on the same address\"}}\n";
+
+/* How many descriptors are left at least, since the system gives the lowest free one, and how
+ * many of them are kept for what is not a client. fd: any open one. */
+static size_t descriptors_left(int fd, size_t *kept)
+{
+    struct rlimit limit;
+    size_t all = SIZE_MAX;
+    int next = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < SIZE_MAX) {
+        all = (size_t)limit.rlim_cur;
+    }
+    *kept = all / 4 < DESCRIPTORS_KEPT ? all / 4 : DESCRIPTORS_KEPT;
+    if (next < 0) {
+        return 0;
+    }
+    (void)close(next);
+    return all > (size_t)next ? all - (size_t)next : 0;
+}
 
 /* ---- Handing over ----------------------------------------------------------------- */
 
@@ -127,12 +157,30 @@ static void give_peer(struct listener *l, int fd)
     cluster_accept(l->o.cluster, stream);
 }
 
+static void settle(struct silent *x, enum sniff verdict);
+
+/* Silent ones give way to a client. */
+static bool room_for_client(struct listener *l, int fd)
+{
+    size_t kept = 0, left = descriptors_left(fd, &kept);
+    if (left + l->silent_count < kept) {
+        say_few(l);
+        return false;
+    }
+    if (left < kept) {
+        settle(l->oldest, SNIFF_MORE);
+    }
+    return true;
+}
+
 static void give_resp(struct listener *l, int fd)
 {
     struct error e;
     error_clear(&e);
     if (resp_connections(l->resp) >= CONNECTIONS_MAX) {
         say_and_close(fd, "-BUSY too many connections; close some and try again\r\n");
+    } else if (!room_for_client(l, fd)) {
+        say_and_close(fd, few_answer);
     } else if (resp_accept(l->resp, fd, &e) != 0) {
         (void)close(fd);
     }
@@ -222,15 +270,27 @@ static bool is_loopback(const struct sockaddr_storage *a)
            (IN6_IS_ADDR_LOOPBACK(ip) || (IN6_IS_ADDR_V4MAPPED(ip) && ip->s6_addr[12] == 127));
 }
 
+/* Whether fd may be watched: the oldest silent one makes room for it. */
+static bool make_room(struct listener *l, bool few)
+{
+    if (few) {
+        say_few(l);
+    }
+    if (few || l->silent_count >= SILENT_MAX) {
+        if (l->oldest == NULL) {
+            return false;
+        }
+        settle(l->oldest, SNIFF_MORE);
+    }
+    return true;
+}
+
 static void watch_silent(struct listener *l, int fd)
 {
     struct silent *x = mem_zalloc(sizeof *x);
     if (x == NULL) {
         (void)close(fd);
         return;
-    }
-    if (l->silent_count >= SILENT_MAX) {
-        settle(l->oldest, SNIFF_MORE);
     }
     if (uv_poll_init(l->o.loop, &x->poll, fd) != 0) {
         mem_free(x);
@@ -253,9 +313,7 @@ static void watch_silent(struct listener *l, int fd)
 
 static void no_descriptor(struct listener *l, int listening)
 {
-    if (log_allowed(&l->full, uv_now(l->o.loop), 10000)) {
-        log_warn("no file descriptor left: connections are refused (raise `ulimit -n`)");
-    }
+    say_few(l);
     if (l->spare_fd >= 0) {
         (void)close(l->spare_fd);
         int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -266,9 +324,12 @@ static void no_descriptor(struct listener *l, int listening)
     }
 }
 
-static void accept_one(struct listener *l, int fd, const struct sockaddr_storage *from)
+/* False: the next one is for the next turn, in which closed descriptors are free again. */
+static bool accept_one(struct listener *l, int fd, const struct sockaddr_storage *from)
 {
     int on = 1;
+    size_t kept = 0, left = descriptors_left(fd, &kept);
+    bool few = left < kept / 2;
     if (l->o.loopback_only && !is_loopback(from)) {
         if (log_allowed(&l->foreign, uv_now(l->o.loop), 10000)) {
             log_warn("a connection from another machine was refused: the profile has neither "
@@ -276,11 +337,16 @@ static void accept_one(struct listener *l, int fd, const struct sockaddr_storage
         }
         say_and_close(fd, "-NOPERM this node talks to its own machine only; give its profile "
                           "`users` and a `secret`\r\n");
-        return;
+        return true;
+    }
+    if (!make_room(l, few)) {
+        say_and_close(fd, few_answer);
+        return true;
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     watch_silent(l, fd);
+    return !few;
 }
 
 static void on_connection(uv_poll_t *h, int status, int events)
@@ -292,7 +358,9 @@ static void on_connection(uv_poll_t *h, int status, int events)
         socklen_t len = sizeof from;
         int fd = accept4(s->fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
-            accept_one(s->l, fd, &from);
+            if (!accept_one(s->l, fd, &from)) {
+                return;
+            }
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             no_descriptor(s->l, s->fd);
             return;

@@ -1,8 +1,9 @@
 /* Files of the libuv env: plain blocking POSIX calls, made on workers.
  *
  * Every failure names the operation, the path and the system's text. ENOSPC and EDQUOT
- * are ERR_NOSPACE, so that a full disk is told apart from a broken one. A call that a
- * signal interrupts is made again; nothing else is.
+ * are ERR_NOSPACE, so that a full disk is told apart from a broken one, and EMFILE and ENFILE
+ * are ERR_BUSY: nothing is wrong with the disk. A call that a signal interrupts is made again;
+ * nothing else is.
  *
  * A file opened with ENV_DIRECT has a second descriptor, past the page cache, for
  * env_uv_write.c; where the file system has no such thing (-1) it is like any other.
@@ -34,6 +35,8 @@ int env_uv_sys_error(struct error *e, const char *what, const char *path, int er
     switch (err) {
     case ENOSPC:
     case EDQUOT: code = ERR_NOSPACE; break;
+    case EMFILE:
+    case ENFILE: code = ERR_BUSY; break;
     case ENOENT:
     case ENOTDIR: code = ERR_NOTFOUND; break;
     case EEXIST: code = ERR_CONFLICT; break;

@@ -495,7 +495,7 @@ void journal_progress(struct journal *j)
         return;
     }
     if (j->spare_waits && !j->write.running) {
-        journal_drop_queue(j, ERR_NOSPACE); /* the last try for the next segment has failed */
+        journal_drop_queue(j, j->spare_failed); /* the last try for the next segment */
     }
     if (!is_idle(j)) {
         return;

@@ -70,8 +70,9 @@ struct journal_options {
 int journal_open(struct env *env, const char *dir, const struct journal_options *o,
                  struct journal **out, struct journal_recovery *rec, struct error *e);
 void journal_release_recovery(struct journal *j, struct journal_recovery *rec);
-/* Waits for what is queued (with a full disk: answers it with ERR_NOSPACE), then calls cb
- * and is gone. Snapshot writers must have been finished or abandoned before. */
+/* Waits for what is queued (which it answers with ERR_NOSPACE on a full disk, with ERR_BUSY
+ * without descriptors), then calls cb and is gone. Snapshot writers must have been finished or
+ * abandoned before. */
 void journal_close(struct journal *j, void (*cb)(void *arg), void *arg);
 
 typedef void (*journal_cb)(void *arg, int status);
@@ -108,8 +109,8 @@ uint64_t journal_free_bytes(const struct journal *j); /* of the disk, as of the 
 /* Snapshot files. Writing: chunks are appended off the loop in order; finish syncs,
  * renames, syncs the directory and removes older snapshots (the newest two stay).
  * `meta` is an opaque header (raft configuration) kept with a checksum. A full disk fails
- * the snapshot with ERR_NOSPACE and nothing else; other errors are fatal. create returns
- * NULL when memory is short. */
+ * the snapshot with ERR_NOSPACE and nothing else, no descriptor left with ERR_BUSY; other
+ * errors are fatal. create returns NULL when memory is short. */
 struct journal_snapshot_writer;
 struct journal_snapshot_writer *journal_snapshot_create(struct journal *j, uint64_t index,
                                                         uint64_t term, struct span meta);

@@ -3,7 +3,8 @@
  * The next segment is made in the background when a quarter of the current one is used. A
  * batch that needs it waits until it is there; the write job itself never creates a file. A
  * full disk can therefore only stop the making of segments: nothing is half-written, the
- * queue waits, journal_has_space() says no, and each tick tries again.
+ * queue waits, journal_has_space() says no, and each tick tries again. So it does when the
+ * process has no file descriptor left.
  *
  * The tick (once a second) looks at the free space and, when the log is idle, brings the
  * durable mark up to date; a busy log needs no mark, since every record vouches for what was
@@ -49,7 +50,10 @@ static void removal_done(struct env_job *job)
 {
     struct journal *j = job->arg;
     j->removal.running = false;
-    if (j->removal.status != 0) {
+    if (j->removal.status == ERR_BUSY) {
+        /* A name that comes back after a power loss is one that the snapshot covers. */
+        log_warn("%s; the next removal syncs what this one has removed", j->removal.error.message);
+    } else if (j->removal.status != 0) {
         journal_fail(j, &j->removal.error);
     }
     journal_remove_old(j);
@@ -90,6 +94,18 @@ static void spare_run(struct env_job *job)
                                      &j->spare_file, &j->spare.error);
 }
 
+static void spare_put_off(struct journal *j)
+{
+    int status = j->spare.status;
+    if (j->spare_failed != status) {
+        log_warn("no %s for the next log segment: %s; trying again every second",
+                 status == ERR_NOSPACE ? "space" : "descriptor", j->spare.error.message);
+    }
+    j->spare_failed = status;
+    j->spare_waits = true;
+    j->low_space = j->low_space || status == ERR_NOSPACE;
+}
+
 static void spare_done(struct env_job *job)
 {
     struct journal *j = job->arg;
@@ -99,14 +115,10 @@ static void spare_done(struct env_job *job)
         j->log.spare = j->spare_file;
         j->log.spare_capacity = j->spare_bytes;
         j->spare_ready = true;
-        j->spare_no_space = false;
+        j->spare_failed = 0;
         j->spare_want = 0;
-    } else if (j->spare.status == ERR_NOSPACE) {
-        if (!j->spare_no_space) {
-            log_warn("no space for the next log segment: %s; trying again every second",
-                     j->spare.error.message);
-        }
-        j->spare_no_space = j->spare_waits = j->low_space = true;
+    } else if (journal_passes(j->spare.status)) {
+        spare_put_off(j);
     } else {
         journal_fail(j, &j->spare.error);
     }
@@ -168,7 +180,7 @@ static void tick_done(struct env_job *job)
     }
     if (j->tick_free_known) {
         j->free_bytes = j->tick_free_bytes;
-        bool low = journal_is_low(j, j->tick_free_bytes) || j->spare_no_space;
+        bool low = journal_is_low(j, j->tick_free_bytes) || j->spare_failed == ERR_NOSPACE;
         if (low && !j->low_space) {
             log_warn("%s: the disk is nearly full (%" PRIu64 " MiB free): new requests are refused",
                      j->dir, j->tick_free_bytes >> 20);
@@ -180,7 +192,7 @@ static void tick_done(struct env_job *job)
     }
     if (!j->closing) {
         j->spare_waits = false;
-        if (j->spare_no_space) {
+        if (j->spare_failed != 0) {
             journal_want_spare(j, 0);
         }
         j->env->ops->timer_start(j->timer, JOURNAL_TICK_MS);

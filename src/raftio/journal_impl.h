@@ -240,9 +240,9 @@ struct journal {
     uint64_t spare_number;
     uint64_t spare_bytes; /* of the one being made */
     struct env_file *spare_file;
-    bool spare_ready;    /* log.spare != NULL, as of when no write job ran */
-    bool spare_no_space; /* the last try found the disk full ... */
-    bool spare_waits;    /* ... and the next one waits for the tick */
+    bool spare_ready; /* log.spare != NULL, as of when no write job ran */
+    int spare_failed; /* why the last try failed (journal_passes), 0: it did not ... */
+    bool spare_waits; /* ... and the next one waits for the tick */
 
     struct background removal; /* of old segments */
     uint64_t compact_index;
@@ -271,6 +271,12 @@ struct journal {
     size_t recovery_count;
 };
 
+/* A failure that ends by itself and left nothing half-done: a full disk, no descriptor left.
+ * Whatever else fails is a broken disk. */
+static inline bool journal_passes(int status)
+{
+    return status == ERR_NOSPACE || status == ERR_BUSY;
+}
 /* Reports a fatal failure, once. */
 void journal_fail(struct journal *j, const struct error *e);
 /* Something in the background ended: closing may go on. */

@@ -6,8 +6,8 @@
  * failed removes its part file; a crash leaves it to the next open.
  *
  * Failing. A full disk fails the snapshot only: callbacks get ERR_NOSPACE and the part
- * file's space is given back. Any other failed write or sync is a broken disk and fatal for
- * the journal.
+ * file's space is given back; so does a lack of descriptors, with ERR_BUSY. Any other failed
+ * write or sync is a broken disk and fatal for the journal.
  *
  * Invariants
  *   1 a file named snapshot-INDEX-TERM was complete and synced before it got that name
@@ -238,9 +238,10 @@ static void writer_done(struct env_job *job)
     bool was_last = w->last || (w->discard && w->finishing), was_discard = w->discard;
     if (w->job.status != 0 && w->failed == 0) {
         w->failed = w->job.status;
-        if (w->failed == ERR_NOSPACE) {
+        if (journal_passes(w->failed)) {
             log_warn("a snapshot was not written: %s", w->job.error.message);
-            j->low_space = true; /* until the next look at the disk */
+            /* Until the next look at the disk. */
+            j->low_space = j->low_space || w->failed == ERR_NOSPACE;
         } else {
             journal_fail(j, &w->job.error);
         }

@@ -247,12 +247,36 @@ static void test_no_descriptors(void **state)
     buf_free(&got);
 }
 
+/* Clients leave the last descriptors to the log, to snapshots and to peers. */
+static void test_few_descriptors(void **state)
+{
+    struct house *h = *state;
+    struct rlimit old, few;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    int fd = dial(h->port, AF_INET);
+    few = old;
+    few.rlim_cur = (rlim_t)fd + 5; /* of these a quarter is kept, and more than an eighth left */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    struct buf got = BUF_INIT;
+    world_write(&h->w, fd, "PING\r\n", 6);
+    assert_true(world_read(&h->w, fd, &got, SIZE_MAX));
+    buf_put_u8(&got, 0);
+    assert_non_null(strstr((char *)got.data, "-BUSY this node has few file descriptors left"));
+    buf_free(&got);
+    (void)close(fd);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    got = converse(h, "PING\r\n", 6);
+    assert_string_equal((char *)got.data, "+PONG\r\n");
+    buf_free(&got);
+}
+
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        WITH(test_families),      WITH(test_protocols),    WITH(test_slow_greeting),
-        WITH(test_bad_addresses), WITH(test_silent_flood), WITH(test_no_descriptors),
+        WITH(test_families),        WITH(test_protocols),    WITH(test_slow_greeting),
+        WITH(test_bad_addresses),   WITH(test_silent_flood), WITH(test_no_descriptors),
+        WITH(test_few_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -440,6 +440,37 @@ static void test_full_disk_heals(void **state)
     check_entries(f, 1, 1001, 1);
 }
 
+static int open_busy(struct env *env, const char *path, int flags, struct env_file **out,
+                     struct error *e)
+{
+    return allocate_fails ? error_set(e, ERR_BUSY, "no descriptor (test)")
+                          : real->file_open(env, path, flags, out, e);
+}
+
+/* Without descriptors what needs the next segment waits, nothing is fatal, the disk is not
+ * called full, and it goes on by itself. */
+static void test_no_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    open_ok(f);
+    counting_ops.file_open = open_busy;
+    allocate_fails = 1;
+    unsigned calls = 0;
+    for (uint64_t i = 1; i < 1001; i += 10) {
+        append(f, &calls, i, i + 10, 1);
+    }
+    uint64_t end = real->mono_ms(f->env) + 2500; /* two ticks */
+    while (real->mono_ms(f->env) < end) {
+        (void)uv_run(&f->loop, UV_RUN_ONCE);
+    }
+    assert_true(f->callbacks < calls);
+    assert_true(journal_has_space(f->j));
+    allocate_fails = 0;
+    run_until_callbacks(f, calls);
+    reopen(f);
+    check_entries(f, 1, 1001, 1);
+}
+
 /* Closing with a full disk does not hang: what waits is answered with NOSPACE. */
 static void test_close_with_full_disk(void **state)
 {
@@ -478,6 +509,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_low_space_heals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk_heals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_close_with_full_disk, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,6 +105,48 @@ static void test_snapshot_abandoned(void **state)
     assert_int_equal(count_files(f, "snapshot-*"), 0);
 }
 
+static bool no_descriptor;
+
+static int open_busy(struct env *env, const char *path, int flags, struct env_file **out,
+                     struct error *e)
+{
+    return no_descriptor ? error_set(e, ERR_BUSY, "no descriptor (test)")
+                         : real->file_open(env, path, flags, out, e);
+}
+
+static int sync_dir_busy(struct env *env, const char *path, struct error *e)
+{
+    return no_descriptor ? error_set(e, ERR_BUSY, "no descriptor (test)")
+                         : real->sync_dir(env, path, e);
+}
+
+/* Without descriptors a snapshot fails, whether at its first file or at its last step, and
+ * nothing else does: the next one is written. */
+static void test_snapshot_no_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    open_ok(f);
+    static int (*const opens[])(struct env *, const char *, int, struct env_file **,
+                                struct error *) = { open_busy, NULL };
+    for (size_t i = 0; i < 2; i++) {
+        struct journal_snapshot_writer *w = journal_snapshot_create(f->j, 5, 1, span_of("x"));
+        struct done end = { 0 };
+        counting_ops.file_open = opens[i] != NULL ? opens[i] : real->file_open;
+        counting_ops.sync_dir = sync_dir_busy;
+        no_descriptor = true;
+        journal_snapshot_finish(w, on_status, &end);
+        run_until(f, &end.called);
+        assert_int_equal(end.status, ERR_BUSY);
+        assert_true(journal_has_space(f->j));
+        no_descriptor = false;
+    }
+    unsigned calls = 0;
+    append(f, &calls, 1, 41, 1);
+    run_until_callbacks(f, calls);
+    put_snapshot(f, 10, 1, 1000);
+    check_snapshot(f, 10, 1, 1000);
+}
+
 /* A part file left by a crash is removed at open and is no snapshot. */
 static void test_snapshot_part_file(void **state)
 {
@@ -203,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_snapshots, setup, teardown),
         cmocka_unit_test_setup_teardown(test_snapshot_abandoned, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_snapshot_no_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_snapshot_part_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_snapshot_beyond_log, setup, teardown),
