@@ -1,5 +1,6 @@
 -- Real processes on disks that fail: input/output errors, failed syncs, no space; on one node, on all.
 local shim = require "spec.support.shim"
+local cluster = require "spec.support.cluster"
 local process = require "spec.support.process"
 
 local c, booked = nil, {}
@@ -194,5 +195,30 @@ describe("a failing disk", function()
         soon("it heals", function() return book(leader) end)
         healed()
         for i = 1, 3 do check_all_booked(i) end
+    end)
+
+    it("that cannot read its log any more is told of by check, and rebuilt from the others", function()
+        local i = c:follower()
+        local node = c.nodes[i]
+        local dir = ("%s/default/%s"):format(c.dir, node.address)
+        assert.equal(0, c:stop(i))
+        c:faults(i, "read EIO log-")
+        local sick = "cannot read at offset 0 of .*/log%-%x+: Input/output error; .*usher node %-%-id N %-%-rebuild"
+        local status, out, err = process.run({ cluster.usher, "check", dir }, { env = c.env(i) })
+        assert.equal(1, status)
+        assert.matches("result +damaged", out)
+        assert.matches(sick, err)
+        c:start(i)
+        assert.equal(1, node.process:wait(60))
+        assert.matches(sick, node.process:output())
+
+        c:start(i, "--rebuild")
+        soon("the node is a voter again", function()
+            for _, member in ipairs(c:running(i) and c:json(i, "nodes") or {}) do
+                if member.address == node.address and member.role == "voter" then return c:json(i, "seats", "1") end
+            end
+        end)
+        check_all_booked(i)
+        c:faults(i)
     end)
 end)

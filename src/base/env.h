@@ -108,8 +108,8 @@ struct env_ops {
     void (*job)(struct env *env, struct env_job *job);
 
     /* Files: blocking. All return 0 or ERR_IO, ERR_NOSPACE, ERR_NOTFOUND,
-     * ERR_CONFLICT (exists, or locked by another), with the path in e->message. What opens a
-     * file or a directory may say ERR_BUSY: no file descriptor is left now. */
+     * ERR_CONFLICT (exists, or locked by another), ERR_NOPERM, with the path in e->message. What
+     * opens a file or a directory may say ERR_BUSY: no file descriptor is left now. */
     int (*file_open)(struct env *env, const char *path, int flags, struct env_file **out,
                      struct error *e);
     void (*file_close)(struct env_file *f);

@@ -74,7 +74,7 @@ static int load(struct journal_inspection *in, const struct inspected_snapshot *
     journal_snapshot_close(r);
     buf_free(&meta);
     mem_free(piece);
-    if (rc == ERR_CORRUPT) {
+    if (journal_inspection_is_damage(rc)) {
         found(in, "the state in the snapshot of entry %llu", s->index, e);
         error_clear(e);
         rc = 0;

@@ -2,8 +2,8 @@
  *
  * Every failure names the operation, the path and the system's text. ENOSPC and EDQUOT
  * are ERR_NOSPACE, so that a full disk is told apart from a broken one, and EMFILE and ENFILE
- * are ERR_BUSY: nothing is wrong with the disk. A call that a signal interrupts is made again;
- * nothing else is.
+ * are ERR_BUSY and EACCES and EPERM ERR_NOPERM: nothing is wrong with the disk. A call that a
+ * signal interrupts is made again; nothing else is.
  *
  * A file opened with ENV_DIRECT has a second descriptor, past the page cache, for
  * env_uv_write.c; where the file system has no such thing (-1) it is like any other.
@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -37,6 +38,8 @@ int env_uv_sys_error(struct error *e, const char *what, const char *path, int er
     case EDQUOT: code = ERR_NOSPACE; break;
     case EMFILE:
     case ENFILE: code = ERR_BUSY; break;
+    case EACCES:
+    case EPERM: code = ERR_NOPERM; break;
     case ENOENT:
     case ENOTDIR: code = ERR_NOTFOUND; break;
     case EEXIST: code = ERR_CONFLICT; break;
@@ -108,7 +111,10 @@ int env_uv_file_read(struct env_file *f, uint64_t at, void *out, size_t len, siz
             continue;
         }
         if (n < 0) {
-            return env_uv_sys_error(e, "read", f->path, errno);
+            int err = errno;
+            char what[64];
+            (void)snprintf(what, sizeof what, "read at offset %" PRIu64 " of", at + done);
+            return env_uv_sys_error(e, what, f->path, err);
         }
         if (n == 0) {
             break;

@@ -27,6 +27,8 @@ char *journal_segment_path(const char *dir, uint64_t number);
 /* Fills e with ERR_CORRUPT, "PATH at offset N: what", and what to do. Returns the code. */
 int journal_corrupt(struct error *e, const char *path, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* What to do about a file that the disk cannot read. */
+void journal_hint_disk(struct error *e);
 
 /* ---- The log writer (journal_segment.c) ---------------------------------------
  * Belongs to the worker while it writes a batch, else to the loop. */

@@ -6,7 +6,8 @@
  *
  * Invariants
  *   1 no file is written, made or removed
- *   2 damage of one kind of file does not hide that of another, except that without an
+ *   2 what the disk cannot read is damage like what it reads wrongly
+ *   3 damage of one kind of file does not hide that of another, except that without an
  *     identity nothing of votes and log can be read (the node id seeds their checksums) */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,10 +23,15 @@ void journal_inspection_damaged(struct journal_inspection *in, const struct erro
     }
 }
 
+bool journal_inspection_is_damage(int rc) { return rc == ERR_CORRUPT || rc == ERR_IO; }
+
 /* Damage becomes a finding (0); any other error stays one. */
 static int note(struct journal_inspection *in, int rc, struct error *e)
 {
-    if (rc == ERR_CORRUPT) {
+    if (journal_inspection_is_damage(rc)) {
+        if (rc == ERR_IO) {
+            journal_hint_disk(e);
+        }
         journal_inspection_damaged(in, e);
         error_clear(e);
         return 0;

@@ -37,11 +37,14 @@ struct journal_inspection {
     struct journal *j;
 };
 
-/* ERR_CONFLICT: a running node has it. ERR_NOTFOUND: not a data directory. ERR_IO, ERR_NOMEM.
- * Damage is not an error: see `damage`. Free it in every case. */
+/* ERR_CONFLICT: a running node has it. ERR_NOTFOUND: not a data directory. ERR_NOPERM, ERR_NOMEM;
+ * ERR_IO when the directory itself cannot be read. Damage is not an error: see `damage`. Free it in
+ * every case. */
 int journal_inspect(struct env *env, const char *dir, struct journal_inspection *out,
                     struct error *e);
 void journal_inspection_free(struct journal_inspection *in);
+/* Whether an error of reading on says that the files are damaged. */
+bool journal_inspection_is_damage(int rc);
 /* Another finding, for those who read further (the state). */
 void journal_inspection_damaged(struct journal_inspection *in, const struct error *e);
 /* As journal_snapshot_open(). */

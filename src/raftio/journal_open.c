@@ -320,6 +320,9 @@ int journal_open(struct env *env, const char *dir, const struct journal_options 
     struct error local = { 0 };
     struct opening o = { .j = j, .rec = rec, .e = e != NULL ? e : &local };
     int rc = open_all(&o);
+    if (rc == ERR_IO && o.has_identity) {
+        journal_hint_disk(o.e);
+    }
     if (rc == 0) {
         fill_recovery(&o);
         *out = j;

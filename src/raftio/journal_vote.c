@@ -39,6 +39,13 @@ int journal_corrupt(struct error *e, const char *path, uint64_t offset, const ch
     return ERR_CORRUPT;
 }
 
+void journal_hint_disk(struct error *e)
+{
+    error_hint(
+        e, "repair or replace the disk and start the node again, or rebuild it from the others: "
+           "usher node --id N --rebuild");
+}
+
 static const char *const vote_names[2] = { "vote-0", "vote-1" };
 
 static int open_named(struct env *env, const char *dir, const char *name, int flags,
