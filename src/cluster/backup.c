@@ -9,7 +9,8 @@
  * in it stays behind: a restored cluster has its own.
  *
  * How it fails: nobody proves leadership (NOQUORUM, with what to do), the snapshot cannot be
- * written (its error), the file cannot be read (CORRUPT): one error, then nothing.
+ * written (its error): one error, then nothing. A file that is damaged is written anew (SN4): a
+ * backup of which nothing was given out yet is made of that one, a later one ends (CORRUPT).
  *
  * Invariants
  *   B1 the snapshot's index is not below the read index
@@ -158,13 +159,33 @@ static void run_job(struct env_job *job)
     }
 }
 
+static void want_snapshot(struct cluster_backup *b);
+
+/* True: another snapshot takes the place of this one, and the backup is made of that. */
+static bool begin_again(struct cluster_backup *b)
+{
+    if (!snapshot_unreadable(b->c, b->head.index, b->status, &b->error)) {
+        return false;
+    }
+    if (b->bytes > 0 || ++b->tries >= SNAPSHOTS_TRY) {
+        error_hint(&b->error, "a new snapshot takes its place: try again in a moment");
+        return false;
+    }
+    journal_snapshot_close(b->reader);
+    b->reader = NULL;
+    want_snapshot(b);
+    return true;
+}
+
 static void done_job(struct env_job *job)
 {
     struct cluster_backup *b = job->arg;
     struct cluster *c = b->c;
     c->jobs--;
     if (!back(b)) {
-        if (b->status != 0) {
+        if (b->status != 0 && begin_again(b)) {
+            log_info("a backup waits for another snapshot");
+        } else if (b->status != 0) {
             log_error("a backup cannot be read from the snapshot of entry %llu: %s",
                       (unsigned long long)b->head.index, b->error.message);
             give_error(b, b->status, &b->error);
@@ -202,7 +223,7 @@ static void want_snapshot(struct cluster_backup *b)
 {
     struct cluster *c = b->c;
     b->state = BACKUP_WAITING;
-    if (c->log.snapshot_index >= b->need && c->log.snapshot_index != 0) {
+    if (c->log.snapshot_index >= b->need && c->log.snapshot_index != 0 && !snapshot_is_bad(c)) {
         b->state = BACKUP_READING;
         b->head.index = c->log.snapshot_index;
         b->head.term = c->log.snapshot_term;

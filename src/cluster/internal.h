@@ -269,6 +269,8 @@ struct cluster {
     struct snap_own *own_snapshot;
     uint64_t snapshot_size; /* of the last one */
     struct later *snapshot_waiters;
+    uint64_t bad_snapshot; /* its file cannot be read; counts while it is the newest (SN4) */
+    uint64_t bad_retry_ms; /* not written anew before */
     /* snapshot_receive.c */
     struct snap_recv *recv;
     bool installing;
@@ -276,6 +278,7 @@ struct cluster {
     struct store *install_store;
     uint64_t transfers;      /* serial of outgoing ones */
     uint64_t installs_asked; /* by the core; more than transfers: asked again meanwhile */
+    struct log_limit send_log;
 
     /* founding.c */
     enum founding_state founding;
@@ -484,6 +487,11 @@ void snapshot_meta_put(struct buf *b, uint64_t conf_index, const void *conf, siz
 int snapshot_meta_get(struct span meta, uint64_t *conf_index, struct span *conf, struct error *e);
 void snapshot_run(struct cluster *c); /* starts one when it is time */
 void snapshot_abandon(struct cluster *c);
+/* Reading the file of our snapshot of this entry failed with status. True: it is damaged, and
+ * written anew if it is the newest; false: the next try may work (memory, descriptors). */
+bool snapshot_unreadable(struct cluster *c, uint64_t index, int status, const struct error *e);
+/* The newest one's file cannot be read; snapshot_run sees to another. */
+bool snapshot_is_bad(const struct cluster *c);
 /* Start-up, blocking: the newest snapshot into c->store, c->conf. */
 int snapshot_restore(struct cluster *c, uint64_t index, uint64_t term, struct error *e);
 

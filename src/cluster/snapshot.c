@@ -7,14 +7,17 @@
  * A snapshot that the leader installs here meanwhile makes ours worthless: abandoned.
  *
  * How it fails: a write error is the journal's fatal error; a store that cannot begin
- * (memory) is tried again at the next trigger.
+ * (memory) is tried again at the next trigger. A file that turns out to be damaged when it is
+ * sent or backed up is written anew: the state that it was made of is still here.
  *
  * Invariants
  *   SN1 the snapshot's index is `applied` at its begin, its term the log's, its
  *       configuration the newest one applied
  *   SN2 at least one entry stays in the log behind it (engine.md: trailing)
  *   SN3 while a snapshot is on its way to a follower the log is not cut unless it has grown
- *       to four times the trigger: the follower needs what comes after */
+ *       to four times the trigger: the follower needs what comes after
+ *   SN4 while the newest file is bad nobody is sent it and no backup is made of it; it is
+ *       written every RETRY_MS until it is whole, at the same entry when none came after */
 #define LOG_MODULE "snapshot"
 
 #include <string.h>
@@ -31,6 +34,8 @@
 #define TRAILING_BYTES_MIN (1024 * 1024)
 #define TRIGGER_BYTES      (64ull * 1024 * 1024)
 #define META_VERSION       1
+/* Between two tries to write a damaged one anew: a broken disk is not written to for ever. */
+#define RETRY_MS           10000
 
 struct snap_own {
     struct cluster *c; /* NULL once abandoned while a callback is out */
@@ -108,6 +113,11 @@ static uint64_t drop_to(const struct cluster *c, uint64_t index)
 
 static void snapshot_took(struct cluster *c, struct snap_own *s)
 {
+    if (snapshot_is_bad(c) && s->index == c->bad_snapshot) {
+        c->bad_snapshot = 0;
+        log_info("snapshot of entry %llu written anew", (unsigned long long)s->index);
+        return; /* the core and the log know it */
+    }
     if (s->index <= c->log.snapshot_index || log_cache_get(&c->log, s->index) == NULL ||
         log_cache_term(&c->log, s->index) != s->term) {
         return; /* an installed snapshot has overtaken it */
@@ -267,7 +277,25 @@ static bool possible(const struct cluster *c)
 {
     return c->raft_on && !c->dead && !c->quarantined && !c->installing && c->own_snapshot == NULL &&
            !c->batch && c->suspect_index == 0 && c->conf.len > 0 &&
-           c->applied > c->log.snapshot_index && log_cache_get(&c->log, c->applied) != NULL;
+           (c->applied > c->log.snapshot_index || snapshot_is_bad(c)) &&
+           log_cache_term(&c->log, c->applied) != 0;
+}
+
+bool snapshot_is_bad(const struct cluster *c)
+{
+    return c->bad_snapshot != 0 && c->bad_snapshot == c->log.snapshot_index;
+}
+
+bool snapshot_unreadable(struct cluster *c, uint64_t index, int status, const struct error *e)
+{
+    if (status != ERR_CORRUPT && status != ERR_IO && status != ERR_NOTFOUND) {
+        return false;
+    }
+    if (index == c->log.snapshot_index && !snapshot_is_bad(c)) {
+        log_error("%s: a new snapshot takes its place", e->message);
+        c->bad_snapshot = index;
+    }
+    return true;
 }
 
 void snapshot_run(struct cluster *c)
@@ -276,7 +304,8 @@ void snapshot_run(struct cluster *c)
     if (snapshot_send_active(c)) {
         trigger *= 4; /* SN3 */
     }
-    bool wanted = c->snapshot_waiters != NULL || c->bytes_since_snapshot >= trigger;
+    bool again = snapshot_is_bad(c) && now_ms(c) >= c->bad_retry_ms;
+    bool wanted = c->snapshot_waiters != NULL || c->bytes_since_snapshot >= trigger || again;
     if (!wanted || c->own_snapshot != NULL) {
         return;
     }
@@ -286,6 +315,7 @@ void snapshot_run(struct cluster *c)
         }
         return;
     }
+    c->bad_retry_ms = snapshot_is_bad(c) ? now_ms(c) + RETRY_MS : 0;
     if (begin(c) != 0) {
         answer_waiters(c, ERR_NOMEM);
         c->bytes_since_snapshot = 0; /* tried again after as much log */

@@ -9,9 +9,10 @@
  * only when all is there and verified, so a transfer that dies half-way has changed nothing.
  * A second request for the same follower while one runs is dropped (engine.md trap 3).
  *
- * How it fails: no acknowledgement for STALL_MS, link down, leadership lost, or the
- * follower refuses: the transfer is forgotten; the follower's next rejected heartbeat then
- * reaches the core as a rejection of this snapshot (R7), and it starts over.
+ * How it fails: no acknowledgement for STALL_MS, link down, leadership lost, the file cannot
+ * be read (then another is written first: SN4), or the follower refuses: the transfer is forgotten;
+ * the follower's next rejected heartbeat then reaches the core as a rejection of this snapshot
+ * (R7), and it starts over.
  *
  * Invariants
  *   SS1 at most one transfer per peer, one job of it at a time
@@ -24,8 +25,10 @@
 #include "base/mem.h"
 #include "cluster/internal.h"
 
-#define WINDOW   4
-#define STALL_MS 15000
+#define WINDOW      4
+#define STALL_MS    15000
+/* The core asks again with each heartbeat. */
+#define SEND_LOG_MS 10000
 
 struct snap_send {
     struct cluster *c;
@@ -93,7 +96,7 @@ static void read_chunk(struct snap_send *s)
     size_t last_at = s->chunk.len, got = 0;
     buf_put_u8(&s->chunk, 0);
     if (!buf_reserve(&s->chunk, SNAPSHOT_CHUNK_BYTES)) {
-        s->status = ERR_NOMEM;
+        s->status = error_set(&s->error, ERR_NOMEM, "out of memory");
         return;
     }
     s->status = journal_snapshot_read(s->reader, s->chunk.data + s->chunk.len, SNAPSHOT_CHUNK_BYTES,
@@ -142,9 +145,12 @@ static void done_job(struct env_job *job)
     if (s->peer == NULL) {
         send_free(s);
     } else if (s->status != 0) {
-        log_error("the snapshot of entry %llu cannot be read: %s", (unsigned long long)s->index,
-                  s->error.message);
-        snapshot_send_abort(c, s->peer, "it cannot be read");
+        if (!snapshot_unreadable(c, s->index, s->status, &s->error) &&
+            log_allowed(&c->send_log, now_ms(c), SEND_LOG_MS)) {
+            log_error("the snapshot of entry %llu cannot be read now: %s",
+                      (unsigned long long)s->index, s->error.message);
+        }
+        snapshot_send_abort(c, s->peer, NULL);
     } else if (!s->opened) {
         send_begin(s);
         next_job(s);
@@ -181,7 +187,7 @@ void snapshot_send_start(struct cluster *c, const struct raft_message *m)
     if (p != NULL) {
         p->install_index = m->install_snapshot.last_index;
     }
-    if (p == NULL || p->send != NULL || !p->up || c->dead) {
+    if (p == NULL || p->send != NULL || !p->up || c->dead || snapshot_is_bad(c)) {
         return;
     }
     struct snap_send *s = mem_zalloc(sizeof *s);

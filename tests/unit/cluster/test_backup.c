@@ -83,6 +83,35 @@ static void test_from_every_node(void **state)
     world_free(w);
 }
 
+/* A snapshot file that has rotted is written anew, and the backup is made from that. */
+static void test_from_a_damaged_snapshot(void **state)
+{
+    (void)state;
+    struct world *w = world_new(5, 1);
+    char path[128];
+    world_start(w);
+    world_wait_leader(w);
+    world_propose(w, 20);
+    struct node *n = &w->nodes[0];
+    cluster_snapshot(n->c, on_nothing, NULL);
+    sim_run(w->sim, 1000);
+    struct cluster_status s = node_status(n);
+    assert_true(s.snapshot_index == s.applied);
+    (void)snprintf(path, sizeof path, "/data/a/snapshot-%016llx-%016llx",
+                   (unsigned long long)s.snapshot_index, (unsigned long long)s.term);
+    assert_true(sim_flip_bit(n->env, path, 300, 3));
+    struct taken t;
+    struct restore_result r;
+    struct error e = { 0 };
+    take(n, false, &t);
+    assert_int_equal(t.status, 0);
+    put_file(n->env, "/data/file", t.file.data, t.file.len);
+    assert_int_equal(restore_verify(n->env, "/data/file", &r, &e), 0);
+    assert_int_equal(r.stats.kv, w->acks);
+    buf_free(&t.file);
+    world_free(w);
+}
+
 static void check_damaged(struct env *env, const uint8_t *data, size_t len)
 {
     struct restore_result r;
@@ -410,10 +439,15 @@ static void test_recover_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_from_every_node), cmocka_unit_test(test_any_damage_is_seen),
-        cmocka_unit_test(test_given_up),        cmocka_unit_test(test_without_majority),
-        cmocka_unit_test(test_read_index),      cmocka_unit_test(test_old_answer),
-        cmocka_unit_test(test_recover),         cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_from_every_node),
+        cmocka_unit_test(test_from_a_damaged_snapshot),
+        cmocka_unit_test(test_any_damage_is_seen),
+        cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_without_majority),
+        cmocka_unit_test(test_read_index),
+        cmocka_unit_test(test_old_answer),
+        cmocka_unit_test(test_recover),
+        cmocka_unit_test(test_compare),
         cmocka_unit_test(test_recover_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -359,6 +359,50 @@ static void test_newer_snapshot_while_one_is_sent(void **state)
     world_free(w);
 }
 
+static unsigned error_lines;
+
+static void count_errors(void *arg, enum log_level level, const char *module, const char *text)
+{
+    world_quiet(arg, level, module, text);
+    error_lines += level >= LOG_ERROR;
+}
+
+/* The newest snapshot file of a leader rots: it writes another, also when it has applied nothing
+ * since, says so once, and the follower that needs it gets it. */
+static void test_damaged_snapshot_is_written_anew(void **state)
+{
+    (void)state;
+    for (unsigned newer = 0; newer < 2; newer++) {
+        struct world *w = world_new(44 + newer, 3);
+        char path[128];
+        w->snapshot_bytes = 64 * 1024;
+        w->value_bytes = 2000;
+        world_start(w);
+        world_propose(w, 2);
+        struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
+        node_crash(away, SIM_KILL);
+        world_propose(w, 200);
+        assert_true(world_leader(w) == l);
+        cluster_snapshot(l->c, on_nothing, NULL);
+        sim_run(w->sim, 1000);
+        assert_true(node_status(l).snapshot_index == node_status(l).applied);
+        (void)snprintf(path, sizeof path, "/data/%c/snapshot-%016llx-%016llx", l->address[0],
+                       (unsigned long long)l->c->log.snapshot_index,
+                       (unsigned long long)l->c->log.snapshot_term);
+        assert_true(sim_flip_bit(l->env, path, 100000, 3));
+        if (newer == 1) {
+            world_propose(w, 1);
+        }
+        error_lines = 0;
+        log_set_sink(count_errors, w);
+        node_start(away);
+        assert_true(sim_run_until(w->sim, 5000, is_restored, away));
+        assert_in_range(error_lines, 1, 2); /* and once by the follower, at most */
+        world_check(w);
+        world_free(w);
+    }
+}
+
 /* The message as if `from` had sent it to `to`: at once, whatever is on the way. */
 static void hand(struct node *from, struct node *to, const struct raft_message *m)
 {
@@ -522,6 +566,7 @@ int main(void)
         cmocka_unit_test(test_cut_appends_do_not_count),
         cmocka_unit_test(test_slow_snapshot_is_sent_once),
         cmocka_unit_test(test_newer_snapshot_while_one_is_sent),
+        cmocka_unit_test(test_damaged_snapshot_is_written_anew),
         cmocka_unit_test(test_late_rejection),
         cmocka_unit_test(test_append_from_before_the_log),
         cmocka_unit_test(test_wrong_entry),
