@@ -21,7 +21,8 @@
 #include "raftio/transport.h"
 
 #define DIGEST_RING 4096
-#define PROBES_KEPT 16
+/* Askers of all nodes that a leader remembers; ASKS_MAX of one node. */
+#define PROBES_KEPT 256
 
 /* Everybody we talk to: members, listed addresses while founding, strangers that ask. */
 struct peer {
@@ -297,8 +298,10 @@ struct cluster {
     struct cluster_vitals vitals;
 
     /* probe.c */
-    struct {
-        uint64_t id, index, began_ns, took_us;
+    struct probe {
+        uint64_t id, index, began_ns, took_us; /* id 0: free; took_us 0: not committed yet */
+        uint64_t polled_ms;
+        bool told; /* the asker has its answer */
     } probes[PROBES_KEPT];
     unsigned probe_next;
 

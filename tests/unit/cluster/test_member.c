@@ -460,6 +460,37 @@ static void test_promoted_unknowingly(void **state)
     assert_true(met > 0);
 }
 
+/* However many ask at once whether the cluster takes writes, each is told that it does, by few
+ * entries. */
+static void test_many_probes(void **state)
+{
+    (void)state;
+    enum { ASKERS = 40 };
+    struct world *w = house(61, 3, 3);
+    struct asking a[ASKERS];
+    struct node *l = world_wait_leader(w);
+    uint64_t last = node_status(l).last;
+    for (unsigned i = 0; i < ASKERS; i++) {
+        a[i] = want(&w->nodes[i % 3], CHANGE_PROBE, "", "");
+        a[i].change.timeout_ms = 5000;
+    }
+    unsigned done = 0;
+    for (unsigned turn = 0; done < ASKERS; turn++) {
+        assert_in_range(turn, 0, 300);
+        sim_run(w->sim, 10);
+        done = 0;
+        for (unsigned i = 0; i < ASKERS; i++) {
+            done += poll_done(&a[i]);
+        }
+    }
+    for (unsigned i = 0; i < ASKERS; i++) {
+        assert_int_equal(a[i].st.code, 0);
+        assert_true(a[i].st.last > last && a[i].st.match > 0);
+    }
+    assert_in_range(node_status(l).last - last, 1, 8);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_join_by_snapshot),
         cmocka_unit_test(test_promoted_unknowingly),
+        cmocka_unit_test(test_many_probes),
     };
     return (cmocka_set_test_filter(getenv("TEST")),
             cmocka_run_group_tests_name("member", tests, NULL, NULL));
