@@ -34,6 +34,10 @@
 #define BATCH_REQUESTS_MAX      1024
 /* Entries in flight (design.md 2.1): one being written, one on its way, one spare. */
 #define PIPELINE_ENTRIES_MAX    3
+/* Bytes of entries that a leader has appended and its own disk has not taken yet: others commit
+ * without it meanwhile. About two seconds of the heaviest traffic; then the disk hangs, and
+ * memory is what it would cost. */
+#define UNSTORED_BYTES_MAX      (64 * 1024 * 1024)
 /* Requests that wait undecided on one node before BUSY. */
 #define QUEUE_REQUESTS_MAX      65536
 /* Of them, reads that wait for an index: enough for every connection of a follower that is behind,

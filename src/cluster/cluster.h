@@ -110,8 +110,9 @@ struct store *cluster_store(struct cluster *c);
 
 /* Opens the next group in the store: 0 with its index and fixed time, or
  * ERR_NOTLEADER, ERR_NOTREADY (barrier not applied, clock disagreement), ERR_BUSY
- * (pipeline full), ERR_NOSPACE. After 0 the caller evaluates transactions and ends
- * with exactly one of propose or abandon, before returning to the loop. */
+ * (pipeline full, or UNSTORED_BYTES_MAX wait for the disk), ERR_NOSPACE. After 0 the
+ * caller evaluates transactions and ends with exactly one of propose or abandon, before
+ * returning to the loop. */
 int cluster_batch_open(struct cluster *c, uint64_t *index, uint64_t *time_ms, struct error *e);
 /* The digest_before for entry_begin() of the open batch: the store's, before the group
  * began (beginning sets the time, which is part of the digest). */

@@ -201,6 +201,7 @@ static void append_durable(void *arg, int status)
     struct cluster *c = a->c;
     ASSERT(c->appends == a); /* D2 */
     c->appends = a->next;
+    c->unstored_bytes -= a->bytes;
     if (c->appends == NULL) {
         c->appends_tail = NULL;
     }
@@ -249,6 +250,7 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
     a->c = c;
     a->index = index;
     a->n = a->total = n;
+    a->bytes = 0;
     a->refs = mem_must_alloc(n * sizeof(struct payload *));
     for (size_t i = 0; i < n; i++) {
         struct log_entry e = { .term = entries[i].term,
@@ -259,6 +261,7 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
         log_cache_append(&c->log, &e);
         a->refs[i] = payload_ref(payload);
         a->entries[i] = (struct journal_entry){ e.term, e.type, e.data, e.len };
+        a->bytes += e.len;
         change = change || e.type == RAFT_CHANGE;
     }
     payload_unref(payload);
@@ -268,6 +271,7 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
         c->appends = a;
     }
     c->appends_tail = a;
+    c->unstored_bytes += a->bytes;
     c->jobs++;
     journal_append(c->journal, index, a->entries, n, append_durable, a);
     if (change) {

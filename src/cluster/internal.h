@@ -75,6 +75,7 @@ struct append {
     uint64_t index;
     size_t n;     /* entries that still count: later truncations cut it */
     size_t total; /* entries handed to the journal */
+    size_t bytes; /* of those */
     struct payload **refs;
     struct journal_entry entries[];
 };
@@ -186,6 +187,7 @@ struct cluster {
     struct log_cache log;
     uint64_t commit, applied;
     struct append *appends, *appends_tail;
+    uint64_t unstored_bytes; /* of those: not durable here */
     uint64_t votes_asked, votes_durable;
     struct outbound *outbox, *outbox_tail;
     struct payload *submitting; /* payload of the entry in a RAFT_SUBMIT */

@@ -168,7 +168,7 @@ static int check_ready(struct cluster *c, struct error *e)
     return 0;
 }
 
-/* And a place in the pipeline, room on the disk, no hand-over under way. */
+/* And a place in the pipeline, a disk that keeps up and has room, no hand-over under way. */
 static int open_allowed(struct cluster *c, struct error *e)
 {
     int rv = check_ready(c, e);
@@ -181,6 +181,10 @@ static int open_allowed(struct cluster *c, struct error *e)
     }
     if (!place_free(c)) {
         return error_set(e, ERR_BUSY, "%d entries are in flight", PIPELINE_ENTRIES_MAX);
+    }
+    if (c->unstored_bytes >= UNSTORED_BYTES_MAX) {
+        return error_set(e, ERR_BUSY, "%d MiB wait for the leader's disk",
+                         UNSTORED_BYTES_MAX / (1024 * 1024));
     }
     if (!journal_has_space(c->journal)) {
         /* Trap 6: NOSPACE is ours, with room kept for barriers and changes. */

@@ -1,6 +1,11 @@
-/* An append that a truncation has cut, and whose write ends late: what it wrote is gone from
- * the log, so it must not vouch for the entries that now have its indexes. White box. */
+/* Writes that end late. White box.
+ *
+ * An append that a truncation has cut, and whose write ends late: what it wrote is gone from
+ * the log, so it must not vouch for the entries that now have its indexes. A leader whose disk
+ * hangs while the others commit: what it has in memory for it stays bounded. */
 #include "unit/cluster/world.h"
+
+#include "base/limits.h"
 
 #include "cluster/internal.h"
 
@@ -48,10 +53,49 @@ static void test_late_write(void **state)
     world_free(w);
 }
 
+static bool may_propose(void *arg)
+{
+    return node_status(arg).entries_in_flight < PIPELINE_ENTRIES_MAX;
+}
+
+/* A leader's own write takes 20 s while a majority of others commits: it takes no more than so
+ * many bytes, and goes on when the disk does. */
+static void test_leader_with_a_hanging_disk(void **state)
+{
+    (void)state;
+    struct world *w = world_new(32, 3);
+    struct error e = { 0 };
+    w->value_bytes = 60000;
+    world_start(w);
+    world_propose(w, 2);
+    struct node *l = world_wait_leader(w);
+    sim_set_job_latency(w->sim, 20000000, 20000000);
+    assert_int_equal(node_propose(l, &e), 0);
+    sim_step(w->sim); /* its write has begun, and nobody else's */
+    sim_set_job_latency(w->sim, 1000, 1000);
+    uint64_t most = UNSTORED_BYTES_MAX / w->value_bytes + 2;
+    for (uint64_t i = 0; node_propose(l, &e) == 0; i++) {
+        assert_in_range(i, 0, most);
+        assert_true(sim_run_until(w->sim, 2000, may_propose, l));
+    }
+    assert_int_equal(e.code, ERR_BUSY);
+    assert_non_null(strstr(e.message, "wait for the leader's disk"));
+    assert_in_range(l->c->unstored_bytes, UNSTORED_BYTES_MAX,
+                    UNSTORED_BYTES_MAX + 2 * w->value_bytes);
+    unsigned before = l->ready_events;
+    sim_run(w->sim, 30000);
+    assert_true(l->ready_events > before);
+    w->value_bytes = 8;
+    world_propose(w, 3);
+    world_check(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_late_write),
+        cmocka_unit_test(test_leader_with_a_hanging_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
