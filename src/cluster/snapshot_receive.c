@@ -2,7 +2,8 @@
  *
  *   BEGIN -> chunks: each goes to a file (journal) and to a loader (worker job) at the same
  *   time; acknowledged when both have taken it -> last: the loader verifies checksum, digest
- *   and invariants in a job -> the file is synced and renamed -> the core is given the
+ *   and invariants in a job -> the file is synced and renamed (while a job takes long the last
+ *   acknowledgement is repeated, so that the sender knows us there) -> the core is given the
  *   InstallSnapshot -> it asks for the install: the log restarts behind the snapshot ->
  *   RAFT_PERSISTED_SNAPSHOT, the store pointer is swapped
  *
@@ -29,6 +30,8 @@
 
 #define CHUNKS_MAX 8 /* the sender keeps at most 4 in flight */
 #define STALL_MS   20000
+/* Repeated acknowledgements: some before the sender's patience (snapshot_send.c) ends. */
+#define STILL_MS   3000
 
 struct chunk {
     struct buf bytes;
@@ -51,7 +54,7 @@ struct snap_recv {
     bool feeding, writing, finishing, ending, aborted;
     int status;
     struct error error;
-    uint64_t heard_ms;
+    uint64_t heard_ms, told_ms; /* from and to the sender */
 };
 
 static void recv_free(struct snap_recv *r)
@@ -78,6 +81,7 @@ static bool busy(const struct snap_recv *r) { return r->feeding || r->writing ||
 static void send_ack(struct snap_recv *r, enum snap_ack state)
 {
     struct peer *p = peer_find(r->c, r->address);
+    r->told_ms = now_ms(r->c);
     if (p != NULL) {
         struct buf b = BUF_INIT;
         wire_put_words(&b, WIRE_SNAP_ACK, 3, r->transfer, r->taken, state);
@@ -376,7 +380,7 @@ void snapshot_receive_begin(struct cluster *c, struct peer *p, const struct wire
     r->raft_term = s->raft_term;
     r->index = s->index;
     r->term = s->term;
-    r->heard_ms = now_ms(c);
+    r->heard_ms = r->told_ms = now_ms(c);
     buf_put(&r->meta, s->meta.data, s->meta.len);
     r->loader = store_load_begin();
     if (!r->meta.failed && r->loader != NULL) {
@@ -393,7 +397,15 @@ void snapshot_receive_begin(struct cluster *c, struct peer *p, const struct wire
 
 void snapshot_receive_tick(struct cluster *c)
 {
-    if (c->recv != NULL && !busy(c->recv) && now_ms(c) - c->recv->heard_ms > STALL_MS) {
-        fail(c->recv, "the sender is gone");
+    struct snap_recv *r = c->recv;
+    if (r == NULL) {
+        return;
+    }
+    if (busy(r)) {
+        if (now_ms(c) - r->told_ms >= STILL_MS) {
+            send_ack(r, SNAP_OK);
+        }
+    } else if (now_ms(c) - r->heard_ms > STALL_MS) {
+        fail(r, "the sender is gone");
     }
 }

@@ -141,6 +141,7 @@ static void done_job(struct env_job *job)
     struct snap_send *s = job->arg;
     struct cluster *c = s->c;
     s->busy = false;
+    s->heard_ms = now_ms(c); /* the follower's time begins now */
     c->jobs--;
     if (s->peer == NULL) {
         send_free(s);
@@ -224,7 +225,9 @@ void snapshot_send_ack(struct cluster *c, struct peer *p, uint64_t transfer, uin
 void snapshot_send_tick(struct cluster *c)
 {
     for (struct peer *p = c->peers; p != NULL; p = p->next) {
-        if (p->send != NULL && (!p->up || now_ms(c) - p->send->heard_ms > STALL_MS)) {
+        /* While our own disk is at work it is not the follower who is late. */
+        bool owed = p->send != NULL && !p->send->busy;
+        if (p->send != NULL && (!p->up || (owed && now_ms(c) - p->send->heard_ms > STALL_MS))) {
             snapshot_send_abort(c, p, p->up ? "no answer" : "the link is down");
         }
     }

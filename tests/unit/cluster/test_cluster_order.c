@@ -359,6 +359,36 @@ static void test_newer_snapshot_while_one_is_sent(void **state)
     world_free(w);
 }
 
+/* A follower whose disk takes 20 s to verify a snapshot and as long to sync it says meanwhile that
+ * it is there: one transfer is enough. */
+static void test_snapshot_on_a_slow_disk(void **state)
+{
+    (void)state;
+    struct world *w = world_new(46, 3);
+    uint64_t sent = 0, total = 0;
+    w->snapshot_bytes = 64 * 1024;
+    w->value_bytes = 2000;
+    world_start(w);
+    world_propose(w, 2);
+    struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
+    node_crash(away, SIM_KILL);
+    world_propose(w, 200);
+    assert_true(world_leader(w) == l);
+    node_start(away);
+    while (total == 0 || sent < total) { /* all but the end has been taken */
+        assert_true(sim_step(w->sim));
+        snapshot_send_progress(peer_find(l->c, away->address), &sent, &total);
+    }
+    uint64_t before = sim_now(w->sim);
+    sim_set_job_latency(w->sim, 20000000, 20000000);
+    assert_true(sim_run_until(w->sim, 120000, is_restored, away));
+    assert_in_range(sim_now(w->sim) - before, 40000, 120000);
+    assert_int_equal(l->c->transfers, 1);
+    sim_set_job_latency(w->sim, 1000, 1000);
+    world_check(w);
+    world_free(w);
+}
+
 static unsigned error_lines;
 
 static void count_errors(void *arg, enum log_level level, const char *module, const char *text)
@@ -567,6 +597,7 @@ int main(void)
         cmocka_unit_test(test_slow_snapshot_is_sent_once),
         cmocka_unit_test(test_newer_snapshot_while_one_is_sent),
         cmocka_unit_test(test_damaged_snapshot_is_written_anew),
+        cmocka_unit_test(test_snapshot_on_a_slow_disk),
         cmocka_unit_test(test_late_rejection),
         cmocka_unit_test(test_append_from_before_the_log),
         cmocka_unit_test(test_wrong_entry),
