@@ -138,7 +138,12 @@ struct member_result {
     uint8_t failed; /* 0: done; else an enum member_failure */
     char text[MEMBER_TEXT_BYTES];
 };
-enum member_failure { MEMBER_DONE, MEMBER_LATE, MEMBER_CANCELED };
+enum member_failure {
+    MEMBER_DONE,
+    MEMBER_LATE, /* nothing was changed */
+    MEMBER_CANCELED,
+    MEMBER_HALF, /* late, and one of two changes is done: the text says how to go on */
+};
 
 struct member_op {
     uint8_t kind, step;       /* enum change_kind, enum member_step */

@@ -72,7 +72,9 @@ static bool is_known(struct cluster *c, const struct member_op *op, uint64_t id,
         return false;
     }
     st->stage = STAGE_DONE;
-    st->code = r->failed == MEMBER_DONE ? 0 : r->failed == MEMBER_LATE ? ERR_LIMIT : ERR_CANCELED;
+    st->code = r->failed == MEMBER_DONE       ? 0
+               : r->failed == MEMBER_CANCELED ? ERR_CANCELED
+                                              : ERR_LIMIT;
     (void)snprintf(st->text, sizeof st->text, "%s", r->text);
     (void)snprintf(st->hint, sizeof st->hint, "%s",
                    r->failed == MEMBER_LATE ? "`nodes` shows who is reachable; then repeat it"

@@ -89,6 +89,37 @@ static void late(struct member_result *how, const char *text, const char *addres
     (void)snprintf(how->text, sizeof how->text, text, address);
 }
 
+/* The new node of an ADD or REPLACE is no voter in time. */
+static void late_to_join(const struct cluster *c, const struct member_op *op,
+                         struct member_result *how)
+{
+    if (op->kind != CHANGE_REPLACE || conf_by_id(c, op->old_id) != NULL) {
+        late(how, "%s did not catch up in time and was dropped again; the voters are as they were",
+             op->address);
+        return;
+    }
+    memset(how, 0, sizeof *how);
+    how->failed = MEMBER_HALF;
+    (void)snprintf(how->text, sizeof how->text,
+                   "the old identity was removed, but the new node did not catch up in time; %u "
+                   "voters are left: run add-node %.80s",
+                   voters_count(c), op->address);
+}
+
+/* The old node of a REMOVE or REPLACE is not out in time. */
+static void late_to_leave(const struct cluster *c, const struct member_op *op,
+                          struct member_result *how)
+{
+    const struct raft_server *s = op->kind == CHANGE_REPLACE ? conf_by_id(c, op->node_id) : NULL;
+    if (s != NULL && s->role == RAFT_VOTER) {
+        late(how, "the new node is a voter, but %s could not be removed in time: run remove-node",
+             op->old);
+        how->failed = MEMBER_HALF;
+    } else {
+        late(how, "%s could not be removed in time; the voters are as they were", op->old);
+    }
+}
+
 /* ---- Steps --------------------------------------------------------------------------------- */
 
 static bool caught_up(struct cluster *c, const struct member_op *op)
@@ -120,10 +151,7 @@ static bool step_add(struct cluster *c, struct member_op *op)
     }
     if (member_is_late(c, op)) {
         op->step = MEMBER_UNDOING;
-        late(&op->now,
-             "%s did not catch up in time and was dropped again; the voters are as they "
-             "were",
-             op->address);
+        late_to_join(c, op, &op->now);
         save(c, op);
     } else if (s == NULL) {
         c->member_last_id = 0;
@@ -149,12 +177,7 @@ static bool step_remove(struct cluster *c, struct member_op *op)
     }
     struct member_result how;
     if (member_is_late(c, op)) {
-        late(&how,
-             op->kind == CHANGE_REPLACE
-                 ? "the new node is a voter, but %s could not be removed in time: run "
-                   "remove-node"
-                 : "%s could not be removed in time; the voters are as they were",
-             op->old);
+        late_to_leave(c, op, &how);
         finish(c, op, &how);
     } else if (s->role == RAFT_VOTER && voters_count(c) == 1) {
         late(&how, "%s is the last voter and can never be removed; nothing was changed", op->old);

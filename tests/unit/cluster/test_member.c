@@ -171,6 +171,39 @@ static void test_replace_wiped(void **state)
     }
 }
 
+/* The new node dies when the old identity at its address is out already: past the deadline that is
+ * what is said, and the way forward works. */
+static void test_replaced_half(void **state)
+{
+    (void)state;
+    struct world *w = house(57, 3, 3);
+    struct node *n = follower(w), *l = world_leader(w);
+    node_crash(n, SIM_KILL);
+    wipe(n);
+    n->outside = true;
+    node_start(n);
+    sim_run(w->sim, 3000);
+    struct asking a = want(l, CHANGE_REPLACE, n->address, n->address);
+    const struct raft_server *s;
+    while ((s = conf_by_address(l->c, n->address)) != NULL && s->role == RAFT_VOTER) {
+        (void)poll_done(&a);
+        assert_true(sim_step(w->sim));
+    }
+    node_crash(n, SIM_KILL);
+    assert_int_equal(finish(&a), ERR_LIMIT);
+    assert_non_null(strstr(a.st.text, "the old identity was removed"));
+    assert_non_null(strstr(a.st.text, "2 voters are left: run add-node"));
+    assert_null(strstr(a.st.text, "as they were"));
+    assert_int_equal(voters(w), 2);
+    node_start(n);
+    sim_run(w->sim, 3000);
+    assert_int_equal(change(l, CHANGE_ADD, n->address, ""), 0);
+    n->outside = false;
+    assert_int_equal(voters(w), 3);
+    world_check(w);
+    world_free(w);
+}
+
 /* Who was away while others got new identities at their old addresses takes the new leader's
  * word: its configuration is simply older. */
 static void test_away_while_others_were_replaced(void **state)
@@ -499,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_remove_would_lose_quorum),
         cmocka_unit_test(test_again_and_again),
         cmocka_unit_test(test_replace_wiped),
+        cmocka_unit_test(test_replaced_half),
         cmocka_unit_test(test_away_while_others_were_replaced),
         cmocka_unit_test(test_replace_other),
         cmocka_unit_test(test_leader_dies),
