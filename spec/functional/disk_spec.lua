@@ -197,6 +197,25 @@ describe("a failing disk", function()
         for i = 1, 3 do check_all_booked(i) end
     end)
 
+    it("without room for a restored directory leaves nothing behind, and the second try works", function()
+        local file, target = c.dir .. "/night.usher", c.dir .. "/restored"
+        assert.equal(0, (c:run("backup", file)))
+        local function restore()
+            return process.run({ cluster.usher, "restore", file, "--id", "0", "--file", c.config, "--data", target },
+                { env = c.env(1) })
+        end
+        for _, part in ipairs { "log-", "import.part" } do
+            c:faults(1, ("allocate ENOSPC %s\nwrite ENOSPC %s"):format(part, part))
+            local status, _, err = restore()
+            c:faults(1)
+            assert.equal(1, status)
+            assert.matches("^NOSPACE cannot .*No space left on device", err)
+            assert.is_nil((io.open(target .. ".restoring")))
+        end
+        local status, _, err = restore()
+        assert.equal(0, status, err)
+    end)
+
     it("that cannot read its log any more is told of by check, and rebuilt from the others", function()
         local i = c:follower()
         local node = c.nodes[i]

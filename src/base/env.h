@@ -125,7 +125,8 @@ struct env_ops {
     /* Exclusive lock for this process's lifetime; ERR_CONFLICT when held. */
     int (*file_lock)(struct env_file *f, struct error *e);
     int (*rename)(struct env *env, const char *from, const char *to, struct error *e);
-    int (*remove)(struct env *env, const char *path, struct error *e);
+    int (*remove)(struct env *env, const char *path,
+                  struct error *e); /* a file or an empty directory */
     int (*make_dir)(struct env *env, const char *path,
                     struct error *e); /* and parents; 0 if there */
     int (*sync_dir)(struct env *env, const char *path, struct error *e);

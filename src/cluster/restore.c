@@ -211,18 +211,44 @@ static void restore_free(struct restore *x)
     mem_free(x);
 }
 
+static void remove_name(void *arg, const char *name)
+{
+    struct restore *x = arg;
+    char *with_slash = join(x->made, "/"), *path = join(with_slash, name);
+    (void)x->env->ops->remove(x->env, path, NULL);
+    mem_free(with_slash);
+    mem_free(path);
+}
+
+/* What is in it is ours: it was empty. */
+static void remove_made(struct restore *x)
+{
+    (void)x->env->ops->list_dir(x->env, x->made, remove_name, x, NULL);
+    (void)x->env->ops->remove(x->env, x->made, NULL);
+}
+
+/* An empty directory becomes a node's; of one that does not nothing stays. */
+static int open_made(struct restore *x, struct journal_recovery *rec, struct error *e)
+{
+    struct journal_options jo = { .fatal = on_fatal };
+    int rc = journal_open(x->env, x->made, &jo, &x->journal, rec, e);
+    if (rc != 0 && rc != ERR_CONFLICT) { /* another restore has it: its files */
+        remove_made(x);
+    }
+    return rc;
+}
+
 int restore_write(struct env *env, const char *file, const char *dir, const char *address,
                   struct restore_result *result, struct restore **out, void (*closed)(void *arg),
                   void *arg, struct error *e)
 {
     struct restore *x = restore_new(env, dir);
-    struct journal_options jo = { .fatal = on_fatal };
     struct journal_recovery rec;
     *out = NULL;
     int rc = check_empty(env, x->dir, e);
     rc = rc != 0 ? rc : check_empty(env, x->made, e);
     rc = rc != 0 ? rc : restore_verify(env, file, result, e); /* RS1 */
-    rc = rc != 0 ? rc : journal_open(env, x->made, &jo, &x->journal, &rec, e);
+    rc = rc != 0 ? rc : open_made(x, &rec, e);
     if (rc != 0) {
         restore_free(x);
         return rc;
@@ -262,18 +288,8 @@ int restore_finish(struct restore *x, struct error *e)
     return rc;
 }
 
-static void remove_name(void *arg, const char *name)
-{
-    struct restore *x = arg;
-    char *with_slash = join(x->made, "/"), *path = join(with_slash, name);
-    (void)x->env->ops->remove(x->env, path, NULL);
-    mem_free(with_slash);
-    mem_free(path);
-}
-
 void restore_abandon(struct restore *x)
 {
-    (void)x->env->ops->list_dir(x->env, x->made, remove_name, x, NULL);
-    (void)x->env->ops->remove(x->env, x->made, NULL);
+    remove_made(x);
     restore_free(x);
 }

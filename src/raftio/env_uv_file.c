@@ -229,7 +229,7 @@ int env_uv_rename(struct env *env, const char *from, const char *to, struct erro
 int env_uv_remove(struct env *env, const char *path, struct error *e)
 {
     (void)env;
-    return unlink(path) == 0 ? 0 : env_uv_sys_error(e, "remove", path, errno);
+    return remove(path) == 0 ? 0 : env_uv_sys_error(e, "remove", path, errno);
 }
 
 int env_uv_sync_dir(struct env *env, const char *path, struct error *e)

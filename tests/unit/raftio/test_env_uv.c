@@ -349,6 +349,8 @@ static void test_directories(void **state)
     int n = 0;
     assert_int_equal(ops->list_dir(f->env, in_dir(f, "p/q/r"), count_name, &n, &e), 0);
     assert_int_equal(n, 2);
+    assert_int_not_equal(ops->remove(f->env, in_dir(f, "p/q/r"), &e), 0); /* not empty */
+    assert_int_equal(ops->remove(f->env, in_dir(f, "p/q/r/y"), &e), 0);
     uint64_t bytes = 0;
     assert_int_equal(ops->free_bytes(f->env, f->dir, &bytes, &e), 0);
     assert_true(bytes > 0);
