@@ -242,9 +242,9 @@ function M.check_run(f)
 end
 
 --- A command's own completion: the words that may stand there.
-function M.complete_run(f, prefix)
+function M.complete_run(f, prefix, ctx)
     local words = json.list()
-    for _, candidate in ipairs(f({ user = {} }, prefix) or {}) do
+    for _, candidate in ipairs(f(ctx, prefix) or {}) do
         candidate = tostring(candidate)
         if candidate:sub(1, #prefix) == prefix then words[#words + 1] = candidate end
     end

@@ -132,6 +132,53 @@ describe("access", function()
         client:close()
     end)
 
+    it("completes as whoever asks, over RESP and in a console", function()
+        local dir = cluster.directory()
+        cluster.write(dir .. "/guests.lua", [[
+            local function guests(ctx)
+                local list = { "as-" .. ctx.user.access }
+                for _, order in ipairs(usher.orders() or {}) do list[#list + 1] = order.customer end
+                return list
+            end
+            local function guest(name, access)
+                return command { name = name, kind = "node", access = access,
+                    summary = "Greets", example = name .. " x", args = { { "who", "string", complete = guests } },
+                    run = function() return usher.orders() end }
+            end
+            return { guest("vip", "admin"), guest("hello", "public"),
+                command { name = "ping-node", kind = "node", access = "public", summary = "Pings",
+                    example = "ping-node x", args = { { "address", "node" } }, run = function() return true end } }
+        ]])
+        local own = cluster.new { n = 1, profile = ([[scripts = { %q }, users = {
+            desk = { password = "desk-secret", access = "operator" },
+            boss = { password = "boss-secret", access = "admin" } }]]):format(dir .. "/guests.lua") }
+        finally(function() own:close() end)
+        local boss, desk, anybody = own:connect(1, 30), own:connect(1, 30), own:connect(1, 30)
+        assert(boss:call("AUTH", "boss", "boss-secret"))
+        assert(desk:call("AUTH", "desk", "desk-secret"))
+        assert(boss:call("add-event", "1", '[{"row":"A","seats":10}]'))
+        assert(boss:call("book", "1", "famous-guest", "A1"))
+        local function items(client, line)
+            local list = {}
+            for i, item in ipairs(client:json("complete", line).items) do list[i] = item.text end
+            return list
+        end
+        local address = own.nodes[1].address
+        assert.same({ "as-admin", "famous-guest" }, items(boss, "vip "))
+        assert.same({ address }, items(boss, "remove-node "))
+        assert.same({ "as-operator", "famous-guest" }, items(desk, "hello "))
+        assert.same({ address }, items(desk, "ping-node "))
+        assert.same({ "as-public" }, items(anybody, "hello "))
+        for _, line in ipairs { "vip ", "ping-node ", "remove-node ", "add-node ", "hold 1 " } do
+            assert.same({}, items(anybody, line), line)
+        end
+        assert.same({}, items(desk, "vip "))
+        assert.equal("OK", desk:call("USHER.SESSION"))
+        local answer = desk:call("USHER.COMPLETE", "vip ") -- "value", its JSON, columns; then "done"
+        assert.same({}, json.decode(answer[2]).items)
+        for _, client in ipairs { boss, desk, anybody } do client:close() end
+    end)
+
     it("shows no customer, order or code to whoever is below operator", function()
         local client = login(USERS[2])
         local order = client:json("hold", "1", "secret-customer", "A5", "--code", "secret-code")

@@ -1,6 +1,7 @@
-/* Functions of scripts that a command asks: doctor checks (check(name, fn)) and the completion
- * of a command's arguments. Each runs as a task in its own script's state; answers come as
- * JSON. One that fails or takes longer than SCRIPT_CHECK_MS has its failure as the answer. */
+/* Functions of scripts that a command asks: doctor checks (check(name, fn)), which run as the
+ * user `script`, and the completion of a command's arguments, which runs as whoever asks for it.
+ * Each runs as a task in its own script's state; answers come as JSON. One that fails or takes
+ * longer than SCRIPT_CHECK_MS has its failure as the answer. */
 #define LOG_MODULE "script"
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct probe {
     struct question *questions;
     size_t room, count, left;
     bool checks;
+    struct kept_user user; /* as whom they run: who asks may be gone before they end */
 };
 
 /* check(name, fn) */
@@ -96,6 +98,7 @@ static void probe_end(struct probe *p)
         buf_free(&p->questions[i].answer);
     }
     p->s->env->ops->timer_free(p->timer);
+    user_drop(&p->user);
     mem_free(p->questions);
     mem_free(p);
     await_ready(a);
@@ -158,6 +161,7 @@ static struct probe *probe_new(lua_State *L, size_t count, bool checks)
     *p = (struct probe){
         .s = s, .await = a, .questions = questions, .room = count, .checks = checks
     };
+    user_keep(&p->user, checks ? &s->user : &t->user);
     p->timer = s->env->ops->timer_new(s->env, on_late, p);
     s->env->ops->timer_start(p->timer, SCRIPT_CHECK_MS);
     return p;
@@ -170,7 +174,7 @@ static void ask(struct probe *p, struct vm *vm, const char *what, const char *fu
     struct question *q = &p->questions[p->count];
     *q = (struct question){ .probe = p, .vm = vm, .fn = fn };
     (void)snprintf(q->name, sizeof q->name, "%s", what);
-    q->task = task_call(vm, what, function, fn, text, &events, q);
+    q->task = task_call(vm, what, function, fn, text, &p->user.user, &events, q);
     p->count++;
     if (q->task == NULL) {
         (void)error_set(&q->error, ERR_BUSY, "too many scripts are at work on this node");

@@ -42,7 +42,7 @@ struct task *scripts_complete(struct session *x, struct span line, const struct 
                               void *arg)
 {
     struct error e;
-    struct task *t = task_new(x->vm, x, "completion", &x->user);
+    struct task *t = task_new(x->vm, x, "completion", &x->user.user);
     if (t == NULL) {
         return NULL;
     }

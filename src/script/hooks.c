@@ -66,7 +66,8 @@ static void start_runner(struct handler *h)
 {
     char name[64];
     (void)snprintf(name, sizeof name, "%s %s", h->name, h->vm->name);
-    h->task = task_call(h->vm, name, "handler", h->fn, span_make("", 0), &handler_events, h);
+    h->task = task_call(h->vm, name, "handler", h->fn, span_make("", 0), &h->vm->scripts->user,
+                        &handler_events, h);
     if (h->task != NULL) {
         h->task->handler = h;
     }

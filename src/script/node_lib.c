@@ -163,6 +163,16 @@ static int node_command(lua_State *L)
     return 1;
 }
 
+/* node.may(name) -> whether who asks may run the command */
+static int node_may(lua_State *L)
+{
+    struct span name;
+    name.data = luaL_checklstring(L, 1, &name.len);
+    const struct command_def *def = registry_find(script_vm(L)->scripts->registry, name);
+    lua_pushboolean(L, def != NULL && task_current(L)->user.access >= def->access);
+    return 1;
+}
+
 /* node.tasks() -> scripts and statements at work */
 static int node_tasks(lua_State *L)
 {
@@ -252,25 +262,16 @@ static int node_read(lua_State *L)
 int script_push_node(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "status", node_status },
-        { "policy", node_policy },
-        { "rehearse", node_rehearse },
-        { "counts", node_counts },
-        { "config", node_config },
-        { "commands", node_commands },
-        { "command", node_command },
-        { "tasks", node_tasks },
-        { "kill", node_kill },
-        { "snapshot", node_snapshot },
-        { "snapshot_bytes", node_snapshot_bytes },
-        { "backup", node_backup },
-        { "transfer", node_transfer },
-        { "read", node_read },
-        { "scripts", node_scripts },
-        { "reload", node_reload },
-        { "checks", node_checks },
-        { "complete", node_complete },
-        { NULL, NULL },
+        { "status", node_status },     { "policy", node_policy },
+        { "rehearse", node_rehearse }, { "counts", node_counts },
+        { "config", node_config },     { "commands", node_commands },
+        { "command", node_command },   { "may", node_may },
+        { "tasks", node_tasks },       { "kill", node_kill },
+        { "snapshot", node_snapshot }, { "snapshot_bytes", node_snapshot_bytes },
+        { "backup", node_backup },     { "transfer", node_transfer },
+        { "read", node_read },         { "scripts", node_scripts },
+        { "reload", node_reload },     { "checks", node_checks },
+        { "complete", node_complete }, { NULL, NULL },
     };
     luaL_newlib(L, functions);
     script_add_node_member(L);

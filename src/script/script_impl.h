@@ -83,11 +83,15 @@ struct task {
     const struct call *node_call;
 };
 
+/* A user whose name and roles are our own. */
+struct kept_user {
+    struct policy_user user; /* points into what follows */
+    char *name, **roles;
+};
+
 struct session {
     struct vm *vm;
-    struct policy_user user;
-    char *user_name;
-    char **roles;
+    struct kept_user user;
     int env;             /* registry reference: globals of this session */
     uint64_t seen_index; /* request.h: a session reads its own writes on any node */
 };
@@ -174,6 +178,10 @@ size_t vm_memory_all(const struct scripts *s);
 /* [-0, +1] A function of the runtime. MAY_RAISE */
 void push_runtime(lua_State *L, const char *name);
 
+/* user.c */
+void user_keep(struct kept_user *kept, const struct policy_user *user);
+void user_drop(struct kept_user *kept);
+
 /* commands.c */
 /* [(definition on top), -1] Keeps one command{...} of a script that is being loaded. */
 void command_keep(lua_State *L, const char *file);
@@ -208,10 +216,12 @@ const char *task_state_name(int state);
 struct env_timer *script_turn_timer(struct scripts *s);
 void script_turn_soon(struct scripts *s);
 void tasks_kill_all(struct scripts *s); /* then s->halted, once there is none */
-/* Starts runtime function `name` as a task of vm with the function at registry reference
- * `fn` and, where it is not empty, `text` as its arguments. NULL: out of memory. */
+/* Starts runtime function `name` as a task of vm, with the rights of `user` (valid until done):
+ * its arguments are the function at registry reference `fn`, `text` and the context of the user.
+ * NULL: out of memory. */
 struct task *task_call(struct vm *vm, const char *task_name, const char *name, int fn,
-                       struct span text, const struct task_events *on, void *arg);
+                       struct span text, const struct policy_user *user,
+                       const struct task_events *on, void *arg);
 
 /* hooks.c */
 void hooks_tick(struct scripts *s);

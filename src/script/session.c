@@ -29,23 +29,6 @@ static int make_env(lua_State *L)
     return 0;
 }
 
-static void copy_user(struct session *x, const struct policy_user *user)
-{
-    size_t n = 0;
-    while (user->roles != NULL && user->roles[n] != NULL) {
-        n++;
-    }
-    x->user_name = mem_strndup(user->name.data != NULL ? user->name.data : "", user->name.len);
-    x->roles = mem_must_alloc((n + 1) * sizeof *x->roles);
-    for (size_t i = 0; i < n; i++) {
-        x->roles[i] = mem_strndup(user->roles[i], strlen(user->roles[i]));
-    }
-    x->roles[n] = NULL;
-    x->user = *user;
-    x->user.name = span_make(x->user_name, user->name.len);
-    x->user.roles = (const char *const *)x->roles;
-}
-
 uint64_t *scripts_session_seen(struct session *x) { return &x->seen_index; }
 
 struct session *scripts_session_new(struct scripts *s, const struct policy_user *user)
@@ -65,7 +48,7 @@ struct session *scripts_session_new(struct scripts *s, const struct policy_user 
         mem_free(x);
         return NULL;
     }
-    copy_user(x, user);
+    user_keep(&x->user, user);
     s->sessions++;
     return x;
 }
@@ -87,11 +70,7 @@ void scripts_session_free(struct session *x)
     }
     s->sessions--;
     vm_retire(x->vm);
-    for (char **role = x->roles; *role != NULL; role++) {
-        mem_free(*role);
-    }
-    mem_free(x->roles);
-    mem_free(x->user_name);
+    user_drop(&x->user);
     mem_free(x);
 }
 
@@ -368,7 +347,7 @@ struct task *scripts_statement(struct session *x, struct span line, struct span 
 {
     struct error e;
     struct buf words = BUF_INIT;
-    struct task *t = task_new(x->vm, x, "console", &x->user);
+    struct task *t = task_new(x->vm, x, "console", &x->user.user);
     if (t == NULL) {
         return NULL;
     }
@@ -416,7 +395,7 @@ struct task *scripts_run(struct session *x, struct span name, struct span text,
     /* "@" makes errors show the end of a long path. */
     (void)snprintf(chunk, sizeof chunk, "@%.*s", (int)(name.len < 4000 ? name.len : 4000),
                    name.data);
-    struct task *t = task_new(x->vm, x, title, &x->user);
+    struct task *t = task_new(x->vm, x, title, &x->user.user);
     if (t == NULL) {
         return NULL;
     }

@@ -424,6 +424,7 @@ struct call_build {
     const char *name;
     int fn;
     struct span text;
+    const struct policy_user *user;
 };
 
 /* Protected: the coroutine of a function of the runtime. */
@@ -435,22 +436,24 @@ static int build_call(lua_State *L)
     push_runtime(L, b->name);
     lua_rawgeti(L, LUA_REGISTRYINDEX, b->fn);
     lua_pushlstring(L, b->text.data, b->text.len);
-    lua_xmove(L, b->t->co, 3);
-    b->t->args = 2;
+    push_context(L, b->user);
+    lua_xmove(L, b->t->co, 4);
+    b->t->args = 3;
     return 0;
 }
 
 struct task *task_call(struct vm *vm, const char *task_name, const char *name, int fn,
-                       struct span text, const struct task_events *on, void *arg)
+                       struct span text, const struct policy_user *user,
+                       const struct task_events *on, void *arg)
 {
     struct error e;
-    struct task *t = task_new(vm, NULL, task_name, &vm->scripts->user);
+    struct task *t = task_new(vm, NULL, task_name, user);
     if (t == NULL) {
         return NULL;
     }
     t->on = on;
     t->arg = arg;
-    struct call_build b = { t, name, fn, text };
+    struct call_build b = { t, name, fn, text, user };
     if (vm_protected(vm, build_call, &b, &e) == 0) {
         task_start(t);
     } else {

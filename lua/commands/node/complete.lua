@@ -1,5 +1,6 @@
 --- `complete LINE`: what may stand at the end of a console line that is a command. Candidates
---- come from the cluster, read as the user who asks: whoever may not list orders sees none.
+--- come from the cluster, read as the user who asks: whoever may not list orders sees none, and
+--- whoever may not run a command is told none of its arguments.
 local node = ...
 
 local MANY = 2000 -- candidates at most: more help nobody
@@ -96,9 +97,9 @@ end
 
 function by_type.node(items, line)
     local members = {}
-    for _, member in ipairs(node.status().members) do members[member.address] = member end
+    for _, member in ipairs(usher.nodes() or {}) do members[member.address] = member end
     if line.command.name == "add-node" then -- who is in the profile and not yet in the cluster
-        for _, address in ipairs(node.config().nodes or {}) do
+        for _, address in ipairs((usher.config() or {}).nodes or {}) do
             if not members[address] then items:add(address, "in the profile, no member") end
         end
         return
@@ -190,6 +191,7 @@ local BY_PLACE = {
 }
 
 local function candidates(argument, line, items)
+    if not node.may(line.command.name) then return end
     local list = BY_PLACE[line.command.name .. " " .. argument.name] or by_type[argument.type]
     if argument.type == "one_of" then
         for _, choice in ipairs(argument.choices or {}) do items:add(choice) end
