@@ -114,7 +114,9 @@ local function get_logs(_, req)
     local rows, message, code, hint = entries(req)
     if not rows then return nil, message, code, hint end
     local lines = {}
-    for i, row in ipairs(rows) do lines[i] = ("%d: %s"):format(row.index, row.what) end
+    for i, row in ipairs(rows) do
+        lines[i] = row.more and "more: " .. row.next or ("%d: %s"):format(row.index, row.what)
+    end
     return table.concat(lines, "\n")
 end
 

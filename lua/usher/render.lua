@@ -69,8 +69,19 @@ end
 local FIRST = { "command", "was", "now", "order", "event", "rule", "id", "address", "name", "status", "role",
     "leader", "customer", "chart", "seats", "expires_at", "price", "currency" }
 
+--- The command that goes on with a list that was cut (docs/lua.md, 2), or nil.
+local function rest_of(rows)
+    local last = rows[#rows]
+    return type(last) == "table" and last.more == true and last.next or nil
+end
+
 local function columns_of(rows, wanted)
-    if wanted and #wanted > 0 then return wanted end
+    if wanted and #wanted > 0 then
+        if not rest_of(rows) then return wanted end
+        local names = table.move(wanted, 1, #wanted, 1, {})
+        names[#names + 1], names[#names + 2] = "more", "next"
+        return names
+    end
     local seen, names = {}, {}
     for _, row in ipairs(rows) do
         for key in pairs(row) do
@@ -302,6 +313,14 @@ local function prose(context, text)
     return table.concat(lines, "\n")
 end
 
+--- A list of things, and below it how it goes on if it was cut.
+local function list_table(context, rows, columns)
+    local rest = rest_of(rows)
+    if rest then rows = table.move(rows, 1, #rows - 1, 1, {}) end
+    local text = grid(context, flat(rows, columns_of(rows, columns)))
+    return rest and ("%s\nmore: %s"):format(text, rest) or text
+end
+
 --- What an answer of several orders says beside them: of a dry run, that it was one.
 local function beside_orders(value)
     local rest = {}
@@ -319,7 +338,7 @@ local function as_table(context, value, columns)
     if is_list(value) then
         if #value == 0 then return "(none)" end
         if type(value[1]) == "table" and not is_list(value[1]) then
-            return grid(context, flat(value, columns_of(value, columns)))
+            return list_table(context, value, columns)
         end
         local lines = {}
         for i, item in ipairs(value) do lines[i] = cell(context, "", item) end

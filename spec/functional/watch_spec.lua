@@ -221,6 +221,52 @@ describe("following the cluster", function()
         following:wait(10)
     end)
 
+    it("shortens long and many words of the log between characters, and says so", function()
+        local long = ("ä"):rep(150)
+        local index = c:must(1, "set", "umlauts", "x" .. long).index
+        local metadata = c:must(1, "hold", "2", "ann", "B3", "--metadata", '{"a":"' .. long .. ' b"}').index
+        local many = { "hold", "2", "ann" }
+        for i = 1, 70 do many[#many + 1] = "B3=" .. i end
+        many[#many + 1] = "--request"
+        many[#many + 1] = "many-words" -- a refusal that is remembered is in the log
+        c:call(1, table.unpack(many))
+        local what = process.wait_for("the node has them", 10, function()
+            local text = {}
+            for _, row in ipairs(c:json(1, "log", ("%d.."):format(index)) or {}) do
+                text[#text + 1] = ("%d: %s"):format(row.index, row.what)
+            end
+            text = table.concat(text, "\n")
+            return text:find("B3=1 ", 1, true) and text
+        end)
+        assert.truthy(what:find(("%d: set umlauts x%s...\n"):format(index, ("ä"):rep(38)), 1, true), what)
+        assert.truthy(what:find(("\n%d: hold 2 ann B3 %%-%%-metadata [^\n]*ä%%.%%.%%.\n"):format(metadata)), what)
+        assert.truthy(what:find(" B3=62 ... -> ", 1, true), what)
+        assert.truthy(c:must(1, "get-logs", "5"):find("ä...", 1, true))
+    end)
+
+    it("ends a long piece of the log with how to go on", function()
+        local writer = c:connect(1)
+        for _ = 1, 3 do -- what comes together shares entries
+            for i = 1, 500 do writer:send("set", "filler", ("%d"):format(i)) end
+            for _ = 1, 500 do assert(writer:receive(60)) end
+        end
+        writer:close()
+        local range = "1.." .. math.tointeger(c:must(1, "status").applied)
+        local _, out = process.run({ cluster.usher, "log", range }, { env = { USHER_ADDR = c:addresses() } })
+        local found, pages = 0, 0
+        while range do
+            local rows = c:must(1, "log", range)
+            local rest = rows[#rows].more and rows[#rows].next:match("^log (.+)$")
+            if pages == 0 then assert.truthy(out:find("\nmore: log " .. rest .. "\n", 1, true), out:sub(-200)) end
+            for _, row in ipairs(rows) do
+                if row.what and row.what:find("^set filler") then found = found + 1 end
+            end
+            range, pages = rest, pages + 1
+        end
+        assert.equal(1500, found)
+        assert.truthy(pages > 1)
+    end)
+
     it("monitors the requests of a node, with codes hidden", function()
         local monitor = start({ "monitor" }, { addresses = c.nodes[2].address })
         process.wait_for("it monitors", 10, function()
@@ -228,11 +274,13 @@ describe("following the cluster", function()
         end)
         c:call(2, "hold", "2", "eve", "B7", "--code=SESAME")
         c:call(2, "hold", "2", "eve", "B8", "--code", "SESAME")
-        process.wait_for("it is told", 10, function() return monitor.text():find("eve B8 --code", 1, true) end)
+        c:call(2, "set", "monitored", "x" .. ("ä"):rep(150))
+        process.wait_for("it is told", 10, function() return monitor.text():find("set monitored", 1, true) end)
         monitor:signal("sigint")
         monitor:wait(10)
         assert.truthy(monitor.text():find("hold 2 eve B8 --code ***", 1, true), monitor.text())
         assert.truthy(monitor.text():find("--code=***", 1, true), monitor.text())
+        assert.truthy(monitor.text():find(("x" .. ("ä"):rep(127) .. "...\n"), 1, true), monitor.text())
         assert.is_nil(monitor.text():find("SESAME", 1, true))
     end)
 

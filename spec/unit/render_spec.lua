@@ -24,7 +24,7 @@ local function house(own)
         } }
 end
 
-local function draw(value, extra) return render.render("", value, {}, context(extra)) end
+local function draw(value, extra, columns) return render.render("", value, columns or {}, context(extra)) end
 
 describe("the seats of an order", function()
     local function seats(...)
@@ -118,6 +118,13 @@ describe("tables", function()
             draw(answer, { piped = true }))
         answer.dry_run, answer.rules = nil, nil
         assert.equal("order  status\n7H2K   held\n8J3L   held", draw(answer, { piped = true }))
+    end)
+
+    it("end with how a list that was cut goes on", function()
+        local rows = { { event = "1" }, { more = true, next = "events --after 1" } }
+        assert.equal("event\n1\nmore: events --after 1", draw(rows, { piped = true }))
+        assert.equal("event\n1\nmore: events --after 1", draw(rows, { piped = true }, { "event" }))
+        assert.equal("event,more,next\n1,,\n,true,events --after 1", draw(rows, { format = "csv" }, { "event" }))
     end)
 
     it("become blocks where the terminal is too narrow, never when piped", function()

@@ -46,6 +46,18 @@ bool text_is_utf8(struct span s)
     return true;
 }
 
+struct span text_beginning(struct span s, size_t bytes_max)
+{
+    if (s.len <= bytes_max) {
+        return s;
+    }
+    size_t n = bytes_max;
+    while (n > 0 && ((unsigned char)s.data[n] & 0xc0) == 0x80) { /* not the first of a character */
+        n--;
+    }
+    return span_make(s.data, n);
+}
+
 /* Blanks and control characters beyond ASCII that would hide in a printed id. */
 static bool unprintable(uint32_t cp)
 {

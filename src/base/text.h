@@ -14,6 +14,8 @@ bool text_is_id(struct span s);
 /* The same with at most SEAT_LABEL_BYTES_MAX bytes. */
 bool text_is_label(struct span s);
 bool text_is_utf8(struct span s);
+/* The longest beginning of s with at most bytes_max bytes that ends between two characters. */
+struct span text_beginning(struct span s, size_t bytes_max);
 /* "90", "90s", "15m", "2h", "1d", "250ms" -> milliseconds; plain numbers are
  * seconds. False when malformed, negative or over 10 years. */
 bool text_duration_ms(struct span s, uint64_t *ms);

@@ -3,17 +3,19 @@
  *   { index, term, kind = "command" | "change" | "barrier", bytes, time,
  *     transactions = { { command, words = {...}, user, request, code, effects = {"take 7H2K"} } } }
  *
- * Values of --code are replaced by ***. What does not decode is shown as such: an entry of
- * another program version is no reason to fail. */
+ * Values of --code are replaced by ***. Words that are long or many end in `...`. What does not
+ * decode is shown as such: an entry of another program version is no reason to fail. */
 #include <string.h>
 
+#include "base/text.h"
 #include "policy/command.h"
 #include "policy/lua_json.h"
 #include "script/script_impl.h"
 #include "store/effect.h"
 
-#define WORDS_SHOWN   64
-#define EFFECTS_SHOWN 64
+#define WORDS_SHOWN      64
+#define WORD_BYTES_SHOWN 200
+#define EFFECTS_SHOWN    64
 
 static const char *effect_name(int kind)
 {
@@ -38,6 +40,17 @@ static void set_integer(lua_State *L, const char *key, uint64_t value)
     lua_setfield(L, -2, key);
 }
 
+/* [-0, +1] A word as far as it is shown. MAY_RAISE */
+static void push_word(lua_State *L, struct span word)
+{
+    struct span shown = text_beginning(word, WORD_BYTES_SHOWN);
+    lua_pushlstring(L, shown.data, shown.len);
+    if (shown.len < word.len) {
+        lua_pushliteral(L, "...");
+        lua_concat(L, 2);
+    }
+}
+
 /* Sets `words`: the arguments, without the command itself. */
 static void set_words(lua_State *L, struct span args)
 {
@@ -59,10 +72,14 @@ static void set_words(lua_State *L, struct span args)
             lua_pushliteral(L, "***");
             lua_concat(L, 2);
         } else {
-            lua_pushlstring(L, word.data, word.len < 200 ? word.len : 200);
+            push_word(L, word);
         }
         secret = command_hides_next(word);
         lua_rawseti(L, -2, (lua_Integer)i);
+    }
+    if (n > WORDS_SHOWN + 1) {
+        lua_pushliteral(L, "...");
+        lua_rawseti(L, -2, WORDS_SHOWN + 1);
     }
     lua_json_mark_list(L);
     lua_setfield(L, -2, "words");
@@ -79,8 +96,9 @@ static void push_effect(lua_State *L, const struct effect *f)
                          : name[n] >= 'A' && name[n] <= 'Z' ? name[n] + 32
                                                             : name[n]);
     }
-    (void)snprintf(text + n, sizeof text - n, "%s%.*s", f->id.len > 0 ? " " : "",
-                   (int)(f->id.len < 140 ? f->id.len : 140), f->id.len > 0 ? f->id.data : "");
+    struct span id = text_beginning(f->id, 140);
+    (void)snprintf(text + n, sizeof text - n, "%s%.*s%s", id.len > 0 ? " " : "", (int)id.len,
+                   id.len > 0 ? id.data : "", id.len < f->id.len ? "..." : "");
     lua_pushstring(L, text);
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "service/service_impl.h"
 
 #define MONITOR_WORDS_MAX 64 /* of one request: a line is for reading */
@@ -34,6 +35,20 @@ void feed_close(void *service, struct watch *w)
     service_unwatch(w);
 }
 
+static void put_word(struct buf *b, struct span word)
+{
+    static const char mark[] = "...";
+    char text[MONITOR_WORD_MAX + sizeof mark];
+    struct span shown = text_beginning(word, MONITOR_WORD_MAX);
+    if (shown.len == word.len) {
+        json_put_string(b, word);
+        return;
+    }
+    memcpy(text, shown.data, shown.len);
+    memcpy(text + shown.len, mark, sizeof mark);
+    json_put_string(b, span_make(text, shown.len + sizeof mark - 1));
+}
+
 static void put_words(struct buf *b, const struct request *r)
 {
     json_put_key(b, "words");
@@ -47,8 +62,7 @@ static void put_words(struct buf *b, const struct request *r)
         } else if (keep > 0) {
             buf_printf(b, "\"%.*s***\"", (int)keep, word.data);
         } else {
-            json_put_string(
-                b, span_make(word.data, word.len < MONITOR_WORD_MAX ? word.len : MONITOR_WORD_MAX));
+            put_word(b, word);
         }
     }
     if (r->argc > MONITOR_WORDS_MAX + 1) {

@@ -3,9 +3,19 @@ local node = ...
 
 local COLUMNS = { "index", "term", "time", "user", "what" }
 
+local LIST_MAX = 1000 -- rows of an answer, as far as entries can be kept whole
+
+--- A word that is too long for a line ends behind one of its characters.
+local function shorten(word)
+    if #word <= 80 then return word end
+    local to = 77
+    while to > 0 and word:byte(to + 1) & 0xC0 == 0x80 do to = to - 1 end
+    return word:sub(1, to) .. "..."
+end
+
 local function plain(word)
     if word:find("%s") or word == "" then return "'" .. word .. "'" end
-    return #word > 80 and word:sub(1, 77) .. "..." or word
+    return shorten(word)
 end
 
 local function text_of(transaction)
@@ -39,13 +49,15 @@ local function rows_of(entry, into)
     end
 end
 
+--- Rows of these entries, as many as one answer has, and the last entry that is among them.
 local function read(first, last)
     local rows = json.list()
     for index = first, last do
         local entry = node.entry(index)
         if entry then rows_of(entry, rows) end
+        if #rows >= LIST_MAX then return rows, index end
     end
-    return rows
+    return rows, last
 end
 
 --- "7", "7..12", "7..", "..12" -> first, last
@@ -64,8 +76,11 @@ local function follow(ctx, from)
     local feed <close> = node.feed("commits")
     while true do
         local _, newest = node.log_range()
-        for _, row in ipairs(read(from, newest)) do ctx:row(row) end
-        from = math.max(from, newest + 1)
+        while from <= newest do
+            local rows, last = read(from, newest)
+            for _, row in ipairs(rows) do ctx:row(row) end
+            from = last + 1
+        end
         local text, why, code = feed:next(10000)
         if not text and code then return nil, why, code end
     end
@@ -74,7 +89,7 @@ end
 local function log(ctx, req)
     local oldest, newest = node.log_range()
     local limit = req.limit or 20
-    if limit < 1 or limit > 1000 then return nil, "--limit is 1 to 1000", "BADARG" end
+    if limit < 1 or limit > LIST_MAX then return nil, ("--limit is 1 to %d"):format(LIST_MAX), "BADARG" end
     local first, last = range_of(req.range, oldest, newest, limit)
     if not first then return nil, ("`%s` is no range of the log"):format(req.range), "BADARG",
         "write an index, 7..12, 7.. or ..12" end
@@ -95,8 +110,10 @@ local function log(ctx, req)
         ctx:columns(COLUMNS)
         return follow(ctx, first)
     end
-    last = math.min(last, newest, first + (req.range and 1000 or limit) - 1)
-    return read(first, last), { columns = COLUMNS }
+    last = math.min(last, newest)
+    local rows, shown = read(first, last)
+    if shown < last then rows[#rows + 1] = { more = true, next = ("log %d..%d"):format(shown + 1, last) } end
+    return rows, { columns = COLUMNS }
 end
 
 return command {

@@ -25,6 +25,19 @@ static void test_id_bytes(void **state)
     }
 }
 
+/* A text that is cut for a line stays text: no character is cut in two. */
+static void test_beginning(void **state)
+{
+    (void)state;
+    assert_int_equal(3, text_beginning(span_of("abc"), 3).len);
+    assert_int_equal(2, text_beginning(span_of("abc"), 2).len);
+    assert_int_equal(0, text_beginning(span_of("abc"), 0).len);
+    assert_int_equal(2, text_beginning(span_of("\u00e4\u00e4"), 3).len);
+    assert_int_equal(4, text_beginning(span_of("\u00e4\u00e4"), 4).len);
+    assert_int_equal(1, text_beginning(span_of("a\U0001F3AD"), 4).len);
+    assert_int_equal(5, text_beginning(span_of("a\U0001F3AD"), 5).len);
+}
+
 /* Other scripts are welcome; what hides in print, or is no UTF-8, is not. */
 static void test_id_utf8(void **state)
 {
@@ -121,9 +134,10 @@ static void test_nearest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_id_bytes),  cmocka_unit_test(test_id_utf8),
-        cmocka_unit_test(test_id_length), cmocka_unit_test(test_duration),
-        cmocka_unit_test(test_int64),     cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_beginning), cmocka_unit_test(test_id_bytes),
+        cmocka_unit_test(test_id_utf8),   cmocka_unit_test(test_id_length),
+        cmocka_unit_test(test_duration),  cmocka_unit_test(test_int64),
+        cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
