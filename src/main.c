@@ -14,6 +14,7 @@
 #include "console/backup.h"
 #include "console/client.h"
 #include "console/console.h"
+#include "console/output.h"
 #include "console/password.h"
 #include "console/policy.h"
 #include "console/rebuild.h"
@@ -458,6 +459,7 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
         return offline_program(o, word, argc, argv);
     }
     if (strcmp(word, "node") == 0) {
+        output_optional();
         return take_options(o, argc, argv, node_defs) != 0 ? EXIT_USAGE : node_program(o);
     }
     if (take_options(o, argc, argv, strcmp(word, "console") == 0 ? console_defs : client_defs) !=
@@ -518,9 +520,8 @@ static int options_before(int argc, char **argv)
     return n;
 }
 
-int main(int argc, char **argv)
+static int program(int argc, char **argv)
 {
-    (void)signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not our end */
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;
@@ -538,6 +539,7 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     if (strcmp(word, "demo") == 0) {
+        output_optional(); /* its nodes have to be stopped */
         return demo_main(argv[0], argc - 2, argv + 2);
     }
     int before = options_before(argc, argv);
@@ -553,4 +555,11 @@ int main(int argc, char **argv)
     mem_free(o.argv);
     mem_free(o.commands);
     return status;
+}
+
+int main(int argc, char **argv)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error code, not our end */
+    output_open();
+    return output_end(program(argc, argv));
 }

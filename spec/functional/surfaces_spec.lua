@@ -212,4 +212,34 @@ describe("every surface", function()
         end
         assert.equal(#list, n)
     end)
+
+    local function shell(line)
+        return process.run({ "/bin/sh", "-c", line }, { env = { USHER = cluster.usher, USHER_ADDR = c:addresses() } })
+    end
+
+    it("fails when its output cannot be written", function()
+        for _, program in ipairs { "events", "-w json events", "console -c events", "version", "--help",
+            "config show --file " .. c.config, "run " .. c.dir .. "/call.lua events" } do
+            for _, to in ipairs { "> /dev/full", ">&-" } do
+                local status, _, err = shell(("exec $USHER %s %s"):format(program, to))
+                assert.equal(1, status, program .. " " .. to)
+                assert.truthy(err:find("^%u+ the output could not be written: "), program .. " " .. to .. ": " .. err)
+            end
+        end
+    end)
+
+    it("ends when nobody reads any more what it follows", function()
+        c:must(1, "add-event", "read", '[{"row":"A","seats":2}]')
+        for _, program in ipairs { "monitor", "watch", "log --follow" } do
+            local out = c.dir .. "/reader"
+            local pipe = process.start({ "/bin/sh", "-c", "$USHER " .. program .. " | head -n 2" },
+                { out = out, env = { USHER = cluster.usher, USHER_ADDR = c.nodes[1].address } })
+            process.wait_for(program .. " ends", 20, function()
+                c:must(1, "block", "read", "A1")
+                c:must(1, "unblock", "read", "A1")
+                return pipe:ended()
+            end)
+            assert.truthy(pipe:output():find("\n.*\n"), pipe:output())
+        end
+    end)
 end)

@@ -16,6 +16,7 @@
 #include "base/embed.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "console/output.h"
 #include "console/pager.h"
 #include "policy/lua_json.h"
 
@@ -213,7 +214,7 @@ static void print_job(struct render *r, const struct job *job, const char *end)
         (void)fwrite(text.data, 1, text.len, r->out);
         (void)fputs(end, r->out);
     }
-    (void)fflush(r->out);
+    output_flush(r->out);
     lua_pop(r->L, 1);
 }
 
@@ -276,7 +277,7 @@ void render_frame(struct render *r, struct span kind, struct span text, struct s
     } else if (span_is(kind, "out")) {
         end_progress(r);
         (void)fwrite(text.data, 1, text.len, r->out);
-        (void)fflush(r->out);
+        output_flush(r->out);
     }
 }
 
