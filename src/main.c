@@ -139,11 +139,17 @@ static int fail(const struct error *e)
     return e->code == ERR_BADARG || e->code == ERR_NOTFOUND ? EXIT_USAGE : EXIT_REFUSED;
 }
 
-/* Addresses to talk to: --at, $USHER_ADDR, the profile. */
-static char **find_addresses(const struct options *o, struct error *e)
+/* --at, or $USHER_ADDR where no profile is named; NULL: the nodes of the profile. */
+static const char *given_addresses(const struct options *o)
 {
     const char *text = o->at != NULL ? o->at : o->profile == NULL ? getenv("USHER_ADDR") : NULL;
-    if (text != NULL && text[0] != 0) {
+    return text != NULL && text[0] != 0 ? text : NULL;
+}
+
+static char **find_addresses(const struct options *o, struct error *e)
+{
+    const char *text = given_addresses(o);
+    if (text != NULL) {
         char **list = client_addresses(text);
         if (list[0] == NULL) {
             error_set(e, ERR_BADARG, "`%s` holds no address", text);
@@ -185,9 +191,9 @@ static int client_program(struct options *o, client_main run, int argc, char **a
     }
     const struct console_options co = {
         .addresses = (const char *const *)addresses,
-        .profile = o->profile != NULL ? o->profile
-                   : o->at != NULL    ? NULL
-                                      : "default",
+        .profile = o->profile != NULL           ? o->profile
+                   : given_addresses(o) != NULL ? NULL /* the node says which it is of */
+                                                : "default",
         .user = o->user,
         .password = password,
         .format = o->format,

@@ -68,6 +68,16 @@ describe("the console in a terminal", function()
         assert.truthy(run("x + 22"):find("\n42\n", 1, true))
     end)
 
+    it("names the profile of the node, not one of this machine's that nobody asked for", function()
+        local own = cluster.new { n = 1, start = false }
+        cluster.write(own.config, ("return { default = { 'localhost:1' }, two = { nodes = { %q }, data = %q } }")
+            :format(own.nodes[1].address, own.dir))
+        own:start(1, "--config", "two")
+        own:ready()
+        open { addresses = own.nodes[1].address, prompt = "node0(leader)@two>" }
+        own:close()
+    end)
+
     it("joins the lines of a statement behind another prompt, and errors show their place", function()
         open()
         t:line("function twice(n)")
