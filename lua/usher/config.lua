@@ -66,6 +66,15 @@ function M.address(path, text)
     return host, math.tointeger(number)
 end
 
+--- What `env "NAME"` gives when the variable is not set: complained about only if the
+--- profile that wants it is the one in use. What is made with it is not set either.
+local Unset = {}
+Unset.__index = Unset
+
+local function is_unset(value) return getmetatable(value) == Unset end
+
+function Unset.__concat(a, b) return is_unset(a) and a or b end
+
 local function list_of(check)
     return function(path, value)
         expect(path, value, "table")
@@ -73,7 +82,9 @@ local function list_of(check)
         for _ in pairs(value) do n = n + 1 end
         if n ~= #value then fail(path, "must be a plain list") end
         local out = {}
-        for i, item in ipairs(value) do out[i] = check(("%s[%d]"):format(path, i), item) end
+        for i, item in ipairs(value) do
+            out[i] = is_unset(item) and item or check(("%s[%d]"):format(path, i), item)
+        end
         return out
     end
 end
@@ -118,13 +129,6 @@ local function one_level(path, value)
     end
     fail(path, "`%s` is no access level%s", value, hint_for(value, LEVELS))
 end
-
---- What `env "NAME"` gives when the variable is not set: complained about only if the
---- profile that wants it is the one in use.
-local Unset = {}
-Unset.__index = Unset
-
-local function is_unset(value) return getmetatable(value) == Unset end
 
 --- The `env` function of config.lua: the variable, else the default, else a mark.
 ---@param getenv fun(name: string): string?
@@ -209,6 +213,7 @@ local function one_profile(profiles, name, path, seen)
         return { nodes = address_list(path, value) }
     end
     local own = check_keys(path, value, M.FIELDS)
+    if is_unset(own.extends) then return own end -- what it lacks may be there
     if own.extends then
         if seen[own.extends] then fail(path .. ".extends", "`%s` extends itself", own.extends) end
         if profiles[own.extends] == nil then

@@ -118,6 +118,27 @@ describe("bad options and configuration", function()
         assert.is_nil(out:find(os.getenv("HOME"), 1, true))
     end)
 
+    it("misses a variable of the environment only in the profile in use", function()
+        local path = dir .. "/unset.lua"
+        for key, value in pairs {
+            ["nodes[1]"] = 'nodes = { env "USHER_UNSET" }', ["scripts[2]"] = 'scripts = { "a", env "USHER_UNSET" }',
+            ["users.a.roles[1]"] = 'users = { a = { password = "x", roles = { env "USHER_UNSET" } } }',
+            data = 'data = env "USHER_UNSET" .. "/usher"', secret = 'secret = "a" .. env "USHER_UNSET"',
+            extends = 'extends = env "USHER_UNSET"',
+        } do
+            cluster.write(path, ('return { default = { "a:1" }, prod = { %s%s } }'):format(value,
+                value:find("nodes") and "" or ', nodes = { "b:1" }'))
+            local status, out, err = usher("config", "check", "--file", path)
+            assert.equal(0, status, out .. err)
+            status, out, err = usher("config", "check", "prod", "--file", path)
+            refused(status, 1, out, err, "prod." .. key .. ": ", "the environment variable USHER_UNSET is not set")
+        end
+        cluster.write(path, 'return { default = { "a:1" }, prod = { env "USHER_UNSET" } }')
+        local status, out, err = usher("config", "check", "prod", "--file", path)
+        refused(status, 1, out, err, "prod.nodes[1]", "USHER_UNSET")
+        assert.equal(0, (usher("config", "check", "--file", path)))
+    end)
+
     it("says that nobody listens, with status 1", function()
         local port = cluster.free_port()
         local status, out, err = usher("status", "--at", "localhost:" .. port)
