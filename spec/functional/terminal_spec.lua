@@ -361,6 +361,16 @@ describe("the console in a terminal", function()
         assert.is_nil(t:screen():find("R60", 1, true))
     end)
 
+    it("leaves the pages of a one-shot by Ctrl-C, and the terminal as it was", function()
+        t = terminal.start({ "/bin/sh", "-c", "trap : INT; " .. usher .. " commands -w lua; stty" },
+            { dir = state, env = { USHER_ADDR = c:addresses() } })
+        t:wait("lines: space goes on")
+        t:press("C-c")
+        t:wait("[ended 0]")
+        assert.is_nil(t:screen():find("-icanon", 1, true), t:screen())
+        assert.is_nil(t:screen():find("-echo ", 1, true), t:screen())
+    end)
+
     it("asks before something dangerous; --yes answers it in advance", function()
         c:must(1, "add-event", "doomed", "hall")
         c:must(1, "book", "doomed", "ann", "A1")

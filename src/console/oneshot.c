@@ -190,6 +190,20 @@ static int take_backup(struct client *client, const struct arguments *args, stru
     return code;
 }
 
+/* Page by page where it is long. Ctrl-C leaves the pages, which set the terminal right. */
+static void show_answer(struct render *render, const struct buf *json)
+{
+    bool taken = interrupt_take(false);
+    if (taken) {
+        interrupt_clear();
+    }
+    render_paged(render, taken && isatty(STDIN_FILENO) == 1);
+    render_print(render, span_make((const char *)json->data, json->len), span_make("", 0));
+    if (taken) {
+        interrupt_release();
+    }
+}
+
 int oneshot_main(const struct console_options *o, int argc, char **argv)
 {
     struct error e;
@@ -219,8 +233,7 @@ int oneshot_main(const struct console_options *o, int argc, char **argv)
         error_hint(&e, "a node lists the commands; `usher --help` shows the programs");
     }
     if (code == 0) {
-        render_paged(render, isatty(STDIN_FILENO) == 1);
-        render_print(render, span_make((const char *)json.data, json.len), span_make("", 0));
+        show_answer(render, &json);
     }
     if (client != NULL) {
         client_close(client);
