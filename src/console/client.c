@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "console/client_impl.h"
+#include "policy/command.h"
 
 #define CLIENT_TIMEOUT_MS 30000
 #define CONNECT_MS        2000
@@ -317,10 +318,13 @@ int client_not_known(struct error *e)
 
 void client_hint_again(struct error *e, size_t argc, const char **texts, const size_t *lens)
 {
-    for (size_t i = 0; i + 1 < argc; i++) {
-        if (span_is(span_make(texts[i], lens[i]), "--request")) {
-            error_hint(e, "ask again with --request %.*s: it has one effect in all",
-                       (int)lens[i + 1], texts[i + 1]);
+    for (size_t i = 0; i < argc; i++) {
+        struct span word = span_make(texts[i], lens[i]);
+        if (command_names_request(word)) {
+            bool apart = i + 1 < argc && span_is(word, "--request");
+            struct span rest = apart ? span_make(texts[i + 1], lens[i + 1]) : span_of("");
+            error_hint(e, "ask again with %.*s%s%.*s: it has one effect in all", (int)word.len,
+                       word.data, apart ? " " : "", (int)rest.len, rest.data);
             return;
         }
     }
@@ -358,8 +362,8 @@ size_t client_words(size_t argc, const struct span *argv, const char *id, const 
 {
     size_t total = 0;
     bool has_id = false;
-    for (size_t i = 1; i < argc; i++) {
-        has_id = has_id || span_is(argv[i], "--request");
+    for (size_t i = 1; i < argc && !span_is(argv[i], "--"); i++) {
+        has_id = has_id || command_names_request(argv[i]);
     }
     *texts = mem_must_alloc((argc + 3) * sizeof **texts);
     *lens = mem_must_alloc((argc + 3) * sizeof **lens);

@@ -89,6 +89,8 @@ const struct command_def *registry_at(const struct registry *r, size_t i);
  * bytes may be shown, 0: all of it (secret.c). */
 bool command_hides_next(struct span word);
 size_t command_hides_after(struct span word);
+/* A word in front of any `--`: whether it is `--request` or `--request=ID`. */
+bool command_names_request(struct span word);
 /* "hold EVENT CUSTOMER SEAT... [--ttl D] [--code C]... [--metadata J]" */
 void command_usage(const struct command_def *def, struct buf *out);
 /* Definition as a JSON object (help, completion, docs, OpenAPI). */

@@ -173,6 +173,14 @@ static int no_value(struct parse *p, struct span name, struct span inlined)
     return wrong(p, ERR_BADARG);
 }
 
+bool command_names_request(struct span word)
+{
+    static const char name[] = "--request";
+    size_t n = sizeof name - 1;
+    return word.len >= n && memcmp(word.data, name, n) == 0 &&
+           (word.len == n || word.data[n] == '=');
+}
+
 static int request_option(struct parse *p, struct span inlined)
 {
     struct span value = { 0 };

@@ -200,8 +200,8 @@ static int identify(struct task *t, struct await *a, int n)
     if (!a->again || def->read != READ_NONE) {
         return n;
     }
-    for (int i = 1; i < n; i++) {
-        if (span_is(a->argv[i], "--request")) {
+    for (int i = 1; i < n && !span_is(a->argv[i], "--"); i++) {
+        if (command_names_request(a->argv[i])) {
             return n;
         }
     }

@@ -334,8 +334,8 @@ struct task *scripts_line(struct session *x, struct span line, const struct task
 
 static bool has_request(const char *word, int words)
 {
-    for (int i = 0; i < words; i++, word += strlen(word) + 1) {
-        if (strcmp(word, "--request") == 0) {
+    for (int i = 0; i < words && strcmp(word, "--") != 0; i++, word += strlen(word) + 1) {
+        if (command_names_request(span_of(word))) {
             return true;
         }
     }
