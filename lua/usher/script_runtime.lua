@@ -19,13 +19,25 @@ local function word(value)
     return tostring(value)
 end
 
+--- The line of a command: what begins like an option among its values is none.
+local function line_of(name, options, values)
+    local line = { name, table.unpack(options) }
+    for _, value in ipairs(values) do
+        if value:sub(1, 2) == "--" then
+            line[#line + 1] = "--"
+            break
+        end
+    end
+    return table.move(values, 1, #values, #line + 1, line)
+end
+
 --- Positional and named arguments of a call by table -> plain words.
 local function words_of(name, arguments)
     local definition = host.define(name)
-    local words = { name }
+    local words = {}
     if not definition then -- the service says what is wrong, with the nearest name
         for _, value in ipairs(arguments) do words[#words + 1] = word(value) end
-        return words
+        return line_of(name, {}, words)
     end
     local given = {}
     for key, value in pairs(arguments) do given[key] = value end
@@ -73,8 +85,7 @@ local function words_of(name, arguments)
     if unknown ~= nil then
         error(("%s takes no argument `%s`"):format(name, tostring(unknown)), 3)
     end
-    table.move(options, 1, #options, #words + 1, words)
-    return words
+    return line_of(name, options, words)
 end
 
 local function call(name, first, ...)

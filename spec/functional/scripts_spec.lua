@@ -49,6 +49,32 @@ describe("scripts", function()
             assert.truthy(err:find("^NOTFOUND"), err)
         end)
 
+        it("pass what looks like an option as the value it is", function()
+            local status, _, err = run("return usher.set { key = 'zz', value = '--dry-run' }")
+            assert.equal(0, status, err)
+            assert.equal("--dry-run", c:must(1, "get", "zz").value)
+            for _, value in ipairs { "--", "--request", "--request=x" } do
+                assert.equal(0, (run("return usher.set { 'zz', arg[1] }", value)))
+                assert.equal(value, c:must(1, "get", "zz").value)
+            end
+            status, _, err = run(
+                "return usher.hold { '1', 'ann', 'A30', ttl = '1m', request = 'dashes', dry_run = true }")
+            assert.equal(0, status, err)
+            assert.same({}, c:must(1, "orders", "--customer", "ann"))
+        end)
+
+        it("may name their request in one word", function()
+            for _ = 1, 2 do
+                local status, _, err = run("return usher.call('hold', '1', 'zed', 'A31', '--request=one-word')")
+                assert.equal(0, status, err)
+                status, _, err = usher { "hold", "1", "zed", "A32", "--request=other-word" }
+                assert.equal(0, status, err)
+                status, _, err = usher { "console", "-c", "hold 1 zed A33 --request=third-word" }
+                assert.equal(0, status, err)
+            end
+            assert.equal(3, #c:must(1, "orders", "--customer", "zed"))
+        end)
+
         it("show a failure with its file, line and traceback", function()
             local status, _, err = run("local function inner() error('oh no') end\n" ..
                 "local function outer()\n  inner()\nend\nouter()\n")
