@@ -454,6 +454,15 @@ local function as_csv(context, value, columns, header)
     return table.concat(lines, "\n")
 end
 
+local RESERVED = {}
+for word in ([[and break do else elseif end false for function goto if in local nil not or repeat return then true
+    until while]]):gmatch("%a+") do RESERVED[word] = true end
+
+local function lua_key(key)
+    local plain = type(key) == "string" and key:match("^[%a_][%w_]*$")
+    return plain and not RESERVED[plain] and plain or ("[%q]"):format(key)
+end
+
 local function as_lua(value, indent)
     if type(value) == "string" then return ("%q"):format(value):gsub("\\\n", "\\n") end
     if type(value) ~= "table" then return tostring(value) end
@@ -463,8 +472,7 @@ local function as_lua(value, indent)
         for _, item in ipairs(value) do lines[#lines + 1] = inner .. as_lua(item, inner) end
     else
         for _, key in ipairs(sorted_keys(value)) do
-            local name = type(key) == "string" and key:match("^[%a_][%w_]*$") or ("[%q]"):format(key)
-            lines[#lines + 1] = ("%s%s = %s"):format(inner, name, as_lua(value[key], inner))
+            lines[#lines + 1] = ("%s%s = %s"):format(inner, lua_key(key), as_lua(value[key], inner))
         end
     end
     return "{\n" .. table.concat(lines, ",\n") .. "\n" .. indent .. "}"

@@ -26,6 +26,14 @@ end
 
 local function draw(value, extra, columns) return render.render("", value, columns or {}, context(extra)) end
 
+describe("Lua", function()
+    it("can be read again, whatever its keys are", function()
+        local value = { window = { ["end"] = "22:00", ["goto"] = 1, from = "18:00" }, ["two words"] = { "a\nb", 1.5 },
+            [""] = true, _x1 = false, ["1x"] = "ä\0" }
+        assert.same(value, assert(load("return " .. draw(value, { format = "lua" })))())
+    end)
+end)
+
 describe("the seats of an order", function()
     local function seats(...)
         local text = draw { order = "5Y31", seats = { ... } }
