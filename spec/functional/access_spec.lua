@@ -226,6 +226,20 @@ describe("access", function()
         assert.truthy(err:find("^NOAUTH wrong user name or password"), err)
     end)
 
+    it("needs a user for a password: without --user the variables say nothing", function()
+        local alone = cluster.new { n = 1 }
+        for _, env in ipairs { { USHER_PASSWORD = "left-over" }, { USHER_PASSWORD_FILE = c.dir .. "/nowhere" } } do
+            local status, out, err = usher({}, { "whoami", "-w", "json" }, env)
+            assert.equal(0, status, err)
+            assert.equal("public", json.decode(out).access)
+            env.USHER_ADDR = alone:addresses()
+            status, out, err = usher({}, { "whoami", "-w", "json" }, env)
+            assert.equal(0, status, err)
+            assert.equal("admin", json.decode(out).access)
+        end
+        alone:close()
+    end)
+
     it("asks for the password at a terminal without showing it", function()
         local screen = terminal.start({ cluster.usher, "--user", "desk", "whoami" },
             { dir = c.dir, env = { USHER_ADDR = c:addresses() } })

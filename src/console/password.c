@@ -82,17 +82,18 @@ int password_find(const char *user, char **out, struct error *e)
     const char *given = getenv("USHER_PASSWORD"), *path = getenv("USHER_PASSWORD_FILE");
     int code = 0;
     *out = NULL;
+    if (user == NULL) { /* the variables may be there for another program */
+        return 0;
+    }
     if (given != NULL && given[0] != 0) {
         *out = mem_strndup(given, strlen(given));
         return 0;
     }
     if (path != NULL && path[0] != 0) {
         code = from_file(path, line, e);
-    } else if (user != NULL) {
+    } else {
         (void)snprintf(prompt, sizeof prompt, "password of %.*s: ", ID_BYTES_MAX, user);
         code = ask(prompt, line, e);
-    } else {
-        return 0;
     }
     if (code == 0) {
         *out = mem_strndup(line, strlen(line));

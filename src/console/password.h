@@ -6,7 +6,7 @@
 
 /* The password of --user: $USHER_PASSWORD, else the first line of the file that
  * $USHER_PASSWORD_FILE names, else asked for at the terminal without showing it. Freed with
- * password_free; *out is NULL (and 0 returned) when there is no user and nothing is given. */
+ * password_free; without a user *out is NULL (and 0 returned), whatever the variables say. */
 int password_find(const char *user, char **out, struct error *e);
 void password_free(char *password);
 /* `usher config password`: asks (twice at a terminal, one line of standard input otherwise) and
