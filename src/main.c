@@ -31,7 +31,7 @@ static const struct usage {
       "usher node --id N [--config PROFILE] [--file config.lua] [--data DIR] [--no-console] "
       "[--user NAME] [--found] [--rebuild]\n" },
     { "console", "usher console [ADDR] [-c COMMAND]... [-w table|json|lua|csv]\n" },
-    { "run", "usher run SCRIPT.lua [ARG...] [--at ADDR]\n" },
+    { "run", "usher run [--at ADDR] [-w FORMAT] SCRIPT.lua [ARG...]\n" },
     { "", "usher COMMAND [ARG...] [--at ADDR] [-w FORMAT]   any command, once: usher help lists "
           "them\n" },
     { "demo", "usher demo [--file config.lua]   three nodes on localhost, a cinema, a console\n" },
@@ -97,21 +97,40 @@ struct option_def {
     bool *flag;
 };
 
+/* The option that a word is, NULL for none. */
+static const struct option_def *find_option(const struct option_def *defs, const char *word)
+{
+    for (const struct option_def *d = defs; d->name != NULL; d++) {
+        if (strcmp(word, d->name) == 0) {
+            return d;
+        }
+    }
+    return NULL;
+}
+
+static void put_value(struct options *o, const struct option_def *def, const char *value)
+{
+    if (def->value != NULL) {
+        *def->value = value;
+        return;
+    }
+    o->commands = mem_must_realloc(o->commands, (o->commands_count + 2) * sizeof *o->commands);
+    o->commands[o->commands_count++] = value; /* -c, repeatable */
+    o->commands[o->commands_count] = NULL;
+}
+
 /* Takes the options that this kind of program knows; words after `--`, and everything it
- * does not know, stay (they belong to the command). Returns 0 or EXIT_USAGE. */
+ * does not know, stay (they belong to the command). What follows the name of a script is the
+ * script's own. Returns 0 or EXIT_USAGE. */
 static int take_options(struct options *o, int argc, char **argv, const struct option_def *defs)
 {
+    bool script = strcmp(o->word, "run") == 0;
     o->argv = mem_must_alloc(((size_t)argc + 1) * sizeof *o->argv);
     for (int i = 0; i < argc; i++) {
-        const struct option_def *found = NULL;
-        for (const struct option_def *d = defs; d->name != NULL; d++) {
-            if (strcmp(argv[i], d->name) == 0) {
-                found = d;
-            }
-        }
+        const struct option_def *found = find_option(defs, argv[i]);
         if (found == NULL) {
             o->argv[o->argc++] = argv[i];
-            if (strcmp(argv[i], "--") == 0) {
+            if (script || strcmp(argv[i], "--") == 0) {
                 while (++i < argc) {
                     o->argv[o->argc++] = argv[i];
                 }
@@ -120,13 +139,8 @@ static int take_options(struct options *o, int argc, char **argv, const struct o
             *found->flag = true;
         } else if (i + 1 == argc) {
             return usage_error(o->word, argv[i], " needs a value");
-        } else if (found->value == NULL) { /* -c, repeatable */
-            o->commands =
-                mem_must_realloc(o->commands, (o->commands_count + 2) * sizeof *o->commands);
-            o->commands[o->commands_count++] = argv[++i];
-            o->commands[o->commands_count] = NULL;
         } else {
-            *found->value = argv[++i];
+            put_value(o, found, argv[++i]);
         }
     }
     o->argv[o->argc] = NULL;
@@ -174,6 +188,20 @@ static int console_entry(const struct console_options *co, int argc, char **argv
         return usage_error("console", "console takes one ADDR, not ", argv[0]);
     }
     return console_main(co);
+}
+
+static int run_entry(const struct console_options *co, int argc, char **argv)
+{
+    bool ended = argc > 0 && strcmp(argv[0], "--") == 0;
+    argc -= ended;
+    argv += ended;
+    if (argc == 0) {
+        return usage_error("run", "run needs a script", "");
+    }
+    if (!ended && argv[0][0] == '-' && argv[0][1] != 0) {
+        return usage_error("run", "run does not take ", argv[0]);
+    }
+    return run_main(co, argc, argv);
 }
 
 static int client_program(struct options *o, client_main run, int argc, char **argv)
@@ -494,7 +522,7 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
         return help ? bench_main(NULL, 0, NULL) : client_program(o, bench_main, o->argc, o->argv);
     }
     if (strcmp(word, "run") == 0) {
-        return client_program(o, run_main, o->argc, o->argv);
+        return client_program(o, run_entry, o->argc, o->argv);
     }
     char **words = mem_must_alloc(((size_t)o->argc + 2) * sizeof *words);
     words[0] = (char *)(uintptr_t)word;

@@ -154,7 +154,8 @@ describe("bad options and configuration", function()
             { "usher config check|show", "config", "chek" }, { "usher config check|show", "config", "check", "a", "b" },
             { "usher restore FILE", "restore" }, { "usher recover DATADIR", "recover", "--now" },
             { "usher check DATADIR", "check" }, { "usher version", "version", "now" },
-            { "usher run SCRIPT.lua", "run", "--at" }, { "usher bench", "bench", "--now" },
+            { "usher run", "run", "--at" }, { "usher run", "run", "--at", "localhost:1" },
+            { "usher bench", "bench", "--now" },
             { "no command stands behind --at", "--at", "localhost:1" }, { "unknown option --", "--", "seats", "1" },
             { "usher demo", "demo", "now" }, { "usher policy test", "policy" },
         } do

@@ -38,7 +38,7 @@ describe("scripts", function()
             local status, out = run("return 6 * 7")
             assert.equal(0, status)
             assert.equal("42\n", out)
-            status, out = usher({ "run", "-", "-w", "json" }, "return { a = 1 }, 'two'")
+            status, out = usher({ "run", "-w", "json", "-" }, "return { a = 1 }, 'two'")
             assert.equal(0, status)
             assert.equal('{"a":1}\n"two"\n', out)
             status, out = run("return")
@@ -47,6 +47,21 @@ describe("scripts", function()
             local code, _, err = run("return usher.event('nowhere')")
             assert.equal(1, code)
             assert.truthy(err:find("^NOTFOUND"), err)
+        end)
+
+        it("are given all that follows their name", function()
+            local path = script("print(table.concat(arg, ' '))")
+            local own = { "a", "--file", "out.csv", "-w", "x", "--", "--at", "localhost:1" }
+            for _, before in ipairs { {}, { "--" }, { "-w", "json" }, { "--at", c.nodes[2].address, "--" } } do
+                local words = table.move(before, 1, #before, 2, { "run" })
+                words[#words + 1] = path
+                local status, out, err = usher(table.move(own, 1, #own, #words + 1, words))
+                assert.equal(0, status, err)
+                assert.equal(table.concat(own, " ") .. "\n", out)
+            end
+            local status, _, err = usher { "run", "--fil", path }
+            assert.equal(2, status)
+            assert.truthy(err:find("run does not take --fil", 1, true), err)
         end)
 
         it("pass what looks like an option as the value it is", function()
@@ -226,7 +241,7 @@ describe("scripts", function()
 
         it("load-test an event and leave it as it was", function()
             local before = c:must(1, "event", "1", "--linearizable").counts
-            local status, out, err = usher({ "run", "lua/scripts/load-test.lua", "1", "15", "2", "-w", "json" },
+            local status, out, err = usher({ "run", "-w", "json", "lua/scripts/load-test.lua", "1", "15", "2" },
                 nil, 60)
             assert.equal(0, status, out .. err)
             local figures = json.decode(out)

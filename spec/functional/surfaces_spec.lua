@@ -119,7 +119,7 @@ describe("every surface", function()
         end
         program("one-shot", "-w", "json", table.unpack(own()))
         program("console", "console", "-w", "json", "-c", quoted(own()))
-        program("usher run", "run", c.dir .. "/call.lua", "-w", "json", table.unpack(own()))
+        program("usher run", "run", "-w", "json", c.dir .. "/call.lua", table.unpack(own()))
         return found
     end
 

@@ -431,7 +431,7 @@ describe("the terminal of a node", function()
             t:line("= 6 * 7")
             t:wait("\n42\n")
             t:type("= 6 *")
-            local status = process.run({ usher, "run", "-", "--at", "localhost:" .. port },
+            local status = process.run({ usher, "run", "--at", "localhost:" .. port, "-" },
                 { input = "log.info('said aloud')" })
             assert.equal(0, status)
             t:wait_last("node0(leader)@default> = 6 *") -- again, below what was logged

@@ -271,10 +271,6 @@ int run_main(const struct console_options *o, int argc, char **argv)
 {
     struct error e;
     error_clear(&e);
-    if (argc < 1) {
-        (void)fprintf(stderr, "usage: usher run SCRIPT.lua [ARG...] [--at ADDR]\n");
-        return EXIT_USAGE;
-    }
     struct buf script = BUF_INIT, traceback = BUF_INIT;
     struct arguments args = { 0 };
     struct client *client = NULL;
