@@ -77,7 +77,9 @@ struct task_events {
 
 /* A console session: keeps globals and `_` of one client between statements. */
 struct session;
-struct session *scripts_session_new(struct scripts *s, const struct policy_user *user);
+/* NULL with e set: BUSY when SCRIPT_SESSIONS_MAX are open. */
+struct session *scripts_session_new(struct scripts *s, const struct policy_user *user,
+                                    struct error *e);
 uint64_t *scripts_session_seen(struct session *x); /* request.h: its seen_index */
 void scripts_session_free(struct session *x);      /* kills its tasks silently */
 

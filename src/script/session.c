@@ -31,19 +31,34 @@ static int make_env(lua_State *L)
 
 uint64_t *scripts_session_seen(struct session *x) { return &x->seen_index; }
 
-struct session *scripts_session_new(struct scripts *s, const struct policy_user *user)
+static int check_room(const struct scripts *s, struct error *e)
 {
-    struct error e;
-    struct session *x = s->sessions < SCRIPT_SESSIONS_MAX ? mem_zalloc(sizeof *x) : NULL;
-    if (x == NULL) {
+    if (s->sessions < SCRIPT_SESSIONS_MAX) {
+        return 0;
+    }
+    (void)error_set(e, ERR_BUSY, "%d consoles and scripts of clients are open on this node",
+                    SCRIPT_SESSIONS_MAX);
+    error_hint(e, "close one, or ask another node of the cluster");
+    return ERR_BUSY;
+}
+
+struct session *scripts_session_new(struct scripts *s, const struct policy_user *user,
+                                    struct error *e)
+{
+    if (check_room(s, e) != 0) {
         return NULL;
     }
-    x->vm = vm_new(s, VM_SESSION, "session", &e);
+    struct session *x = mem_zalloc(sizeof *x);
+    if (x == NULL) {
+        (void)error_set(e, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    x->vm = vm_new(s, VM_SESSION, "session", e);
     if (x->vm == NULL) {
         mem_free(x);
         return NULL;
     }
-    if (vm_protected(x->vm, make_env, x, &e) != 0) {
+    if (vm_protected(x->vm, make_env, x, e) != 0) {
         vm_retire(x->vm);
         mem_free(x);
         return NULL;

@@ -132,13 +132,14 @@ void session_pump(struct conn *c)
 
 static void begin(struct conn *c, struct slot *x)
 {
+    struct error e;
     if (c->session == NULL) {
-        c->session = scripts_session_new(c->server->o.scripts, &c->user);
+        c->session = scripts_session_new(c->server->o.scripts, &c->user, &e);
     }
     if (c->session != NULL) {
         verb_ok(x);
     } else {
-        verb_fail(x, ERR_NOMEM, "try again", "out of memory");
+        verb_error(x, &e);
     }
 }
 

@@ -107,7 +107,7 @@ static struct world *begin(const char *script)
                                        .instructions_max = 20000000 };
     const struct policy_user user = { .name = span_of("ann"), .access = ACCESS_OPERATOR };
     assert_int_equal(scripts_new(&o, &w->scripts, &e), 0);
-    w->session = scripts_session_new(w->scripts, &user);
+    w->session = scripts_session_new(w->scripts, &user, &e);
     assert_non_null(w->session);
     return w;
 }
@@ -346,6 +346,32 @@ static void test_broken(void **state)
     }
 }
 
+/* The session that is one too many is told so, and what to do; another end makes room again. */
+static void test_sessions(void **state)
+{
+    static struct session *open[SCRIPT_SESSIONS_MAX];
+    const struct policy_user user = { .name = span_of("ann"), .access = ACCESS_OPERATOR };
+    struct error e;
+    (void)state;
+    struct world *w = begin(NULL); /* with one */
+    for (size_t i = 1; i < SCRIPT_SESSIONS_MAX; i++) {
+        open[i] = scripts_session_new(w->scripts, &user, &e);
+        assert_non_null(open[i]);
+    }
+    error_clear(&e);
+    assert_null(scripts_session_new(w->scripts, &user, &e));
+    assert_int_equal(e.code, ERR_BUSY);
+    assert_non_null(strstr(e.message, "500 consoles"));
+    assert_non_null(strstr(e.hint, "another node"));
+    for (size_t i = 1; i < SCRIPT_SESSIONS_MAX; i++) {
+        scripts_session_free(open[i]);
+    }
+    open[1] = scripts_session_new(w->scripts, &user, &e);
+    assert_non_null(open[1]);
+    scripts_session_free(open[1]);
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,7 +380,7 @@ int main(void)
         cmocka_unit_test(test_pause),  cmocka_unit_test(test_hooks),
         cmocka_unit_test(test_missed), cmocka_unit_test(test_stop),
         cmocka_unit_test(test_every),  cmocka_unit_test(test_append),
-        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_broken), cmocka_unit_test(test_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
