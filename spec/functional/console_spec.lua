@@ -22,6 +22,14 @@ describe("the programs of a client", function()
         return path
     end
 
+    it("refuses a line with a zero byte, which would end its word", function()
+        local status, _, err = usher({ "console" }, 'set zero "a\0b"\n')
+        assert.equal(1, status)
+        assert.equal("BADARG the line holds a zero byte; leave it out: a word would end there\n", err)
+        status, _, err = usher { "get", "zero" }
+        assert.equal(1, status, err)
+    end)
+
     it("runs commands and Lua given with -c, in order, and stops at the first failure", function()
         local status, out, err = usher { "console", "-w", "json", "-c", "hold 1 ann A1", "-c", "= 6 * 7", "-c",
             "hold 1 bob A1", "-c", "= 'never'" }

@@ -53,6 +53,11 @@ int words_split(struct span line, struct buf *out, struct error *e)
 {
     int count = 0;
     size_t i = 0;
+    if (memchr(line.data, 0, line.len) != NULL) {
+        (void)error_set(e, ERR_BADARG, "the line holds a zero byte");
+        error_hint(e, "leave it out: a word would end there");
+        return -1;
+    }
     while (true) {
         while (i < line.len && blank(line.data[i])) {
             i++;
