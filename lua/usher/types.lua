@@ -422,7 +422,7 @@ function Tx:seats_view(event, full) end
 ---@field name string hyphens become underscores in Lua
 ---@field aliases? string[]
 ---@field kind? "transaction"|"node" a bundle has transaction commands only
----@field group? string under which `help` lists it
+---@field group? string under which `help` lists it, "other" when not given
 ---@field access? "public"|"client"|"operator"|"admin" who may call it, "client" when not given
 ---@field read? "local"|"linearizable" it only looks
 ---@field summary? string one line for `help`

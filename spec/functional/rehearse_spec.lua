@@ -95,14 +95,15 @@ describe("policy rehearse", function()
     end)
 
     it("takes a request whose command the candidate has not for refused", function()
-        c:must(1, "policy", "deploy", [[return policy { commands = { command { name = "gift", group = "orders",
-            kind = "transaction", access = "client", summary = "Give a seat away", example = "gift 1 A1",
+        local gift = [[return policy { commands = { command { name = "gift",
             args = { { "event", "event" }, { "seats", "seat", many = true } },
-            run = function(tx, req) return tx:take { customer = "gift", seats = req.seats } end } } }]])
+            run = function(tx, req) return tx:take { customer = "gift", seats = req.seats } end } } }]]
+        c:must(1, "policy", "deploy", gift)
         process.wait_for("the command is known here", 10, function() return c:json(1, "gift", "1", "A8", "A9") end)
         local report = rehearse(1, policy(3, 500), "--last", "1")
         assert.same({ count = 1, seats = 2, money = 0 }, report.refused_now)
         assert.same({ "NOTFOUND", 1, 0 }, { report.rules[1].rule, report.requests, report.same })
+        assert.equal(1, rehearse(1, gift, "--last", "1").same) -- a group is no part of what a command does
     end)
 
     it("tells how long serving took before and meanwhile, and is no request itself", function()

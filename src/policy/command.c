@@ -303,7 +303,7 @@ void command_json(const struct command_def *def, struct buf *out)
     json_field_string(out, "name", span_of(def->name));
     put_list(out, "aliases", def->aliases);
     json_field_string(out, "kind", span_of(def->kind == COMMAND_NODE ? "node" : "transaction"));
-    json_field_string(out, "group", span_of(def->group ? def->group : ""));
+    json_field_string(out, "group", span_of(def->group));
     json_field_string(out, "access", span_of(access_name(def->access)));
     if (def->kind == COMMAND_TRANSACTION && def->read != READ_NONE) {
         json_field_string(out, "read", span_of(read_names[def->read]));

@@ -204,10 +204,22 @@ static void read_named_options(lua_State *L, int table, struct command_def *def)
 
 /* ---- The definition ------------------------------------------------------------------------- */
 
+/* The text member of the table at 1, or this text: never NULL, for those who compare it. */
+static char *text_or(lua_State *L, const char *name, const char *otherwise)
+{
+    char *text = text_member(L, 1, name);
+    if (text == NULL) {
+        lua_pushstring(L, otherwise);
+        text = copy_text(L, -1);
+        lua_pop(L, 1);
+    }
+    return text;
+}
+
 static void read_strings(lua_State *L, struct command_def *def)
 {
     def->name = text_member(L, 1, "name");
-    def->group = text_member(L, 1, "group");
+    def->group = text_or(L, "group", "other");
     def->summary = text_member(L, 1, "summary");
     def->example = text_member(L, 1, "example");
     if (def->name == NULL) {

@@ -101,7 +101,7 @@ static void put_doc(struct conn *c, struct buf *b, const struct command_def *def
     put_text(b, "since");
     put_text(b, USHER_VERSION);
     put_text(b, "group");
-    put_text(b, def->group != NULL ? def->group : "usher");
+    put_text(b, def->group);
     put_text(b, "usage");
     put_bulk(b, span_make(usage.data != NULL ? (const char *)usage.data : "", usage.len));
     buf_free(&usage);

@@ -625,6 +625,17 @@ static void test_policy_put(void **state)
          { "t 1", "{'v':3}" });
 }
 
+/* A command needs no group: its bundle can be deployed again over itself, and is listed. */
+static void test_policy_put_again(void **state)
+{
+    (void)state;
+    static const char bundle[] =
+        "policy return policy { commands = { command { name = 'two', run = function(tx) return { v "
+        "= tx:policy_put { ['policy.lua'] = \"return policy { commands = { command { name = 'two', "
+        "run = function() return {} end } } }\" } } end } } }";
+    PLAY({ bundle, "" }, { "two", "{'v':1}" }, { bundle, "" }, { "two", "{'v':2}" });
+}
+
 /* A remembered refusal, an answer with two orders, and one whose order is gone. */
 static void test_again(void **state)
 {
@@ -773,6 +784,7 @@ int main(void)
         cmocka_unit_test(test_bundles),
         cmocka_unit_test(test_bundle_commands),
         cmocka_unit_test(test_policy_put),
+        cmocka_unit_test(test_policy_put_again),
         cmocka_unit_test(test_again),
         cmocka_unit_test(test_order_ids),
         cmocka_unit_test(test_out_of_memory),
