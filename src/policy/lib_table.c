@@ -194,6 +194,9 @@ void sandbox_merge_sort(lua_State *L, lua_Integer n, sandbox_less less, bool cha
 static bool value_less(lua_State *L)
 {
     if (lua_isnil(L, 2)) {
+        if (lua_type(L, -1) == LUA_TSTRING) { /* no instruction, so no hook, between two of them */
+            sandbox_charge(L, lua_rawlen(L, -1) / 64);
+        }
         return lua_compare(L, -2, -1, LUA_OPLT) != 0;
     }
     lua_pushvalue(L, 2);

@@ -349,11 +349,25 @@ static void store_value(lua_State *L, unsigned depth, lua_Integer *next)
     }
 }
 
+/* What was read since *paid costs instructions. */
+static void pay_read(lua_State *L, const struct json_scan *s, const char **paid)
+{
+    size_t bytes = (size_t)(s->p - *paid);
+    if (bytes >= 4096) {
+        *paid = s->p;
+        if (sandbox_guards(L)) {
+            sandbox_charge(L, bytes / 4);
+        }
+    }
+}
+
 /* [-0, +1], or +0 and false when the scanner failed (rubbish may lie on the stack). */
 static bool decode(lua_State *L, struct json_scan *s)
 {
     lua_Integer next[JSON_DEPTH_MAX + 1] = { 0 };
+    const char *paid = s->p;
     for (;;) {
+        pay_read(L, s, &paid);
         unsigned depth = s->depth;
         enum json_token token = json_next(s);
         switch (token) {

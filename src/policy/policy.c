@@ -70,6 +70,7 @@ int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e)
     p->sb.cpu_ms_max = cpu_ms_max(p);
     sandbox_arm(&p->sb, co, budget);
     int status = lua_resume(co, p->sb.L, 0, &results);
+    sandbox_disarm(co);
     p->no_memory = p->no_memory || p->sb.no_memory;
     if (status == LUA_OK && !p->sb.over) {
         lua_settop(co, 0);

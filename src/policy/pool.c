@@ -5,7 +5,8 @@
  * state; larger ones from mem_alloc. A booking makes about 30 of them: malloc would
  * be a third of its time. Every byte counts against the cap, and every allocation
  * against the run's budget: otherwise a script could spend seconds in a few
- * instructions that concatenate long strings.
+ * instructions that concatenate long strings. How long the longest block is tells how soon the
+ * budget's hook has to look again (sandbox.h).
  *
  * P1 memory_bytes equals the sum of the live blocks' sizes as Lua states them.
  * P2 shrinking never fails (Lua's requirement). */
@@ -19,6 +20,8 @@
 #define CLASSES       32 /* up to 512 bytes */
 #define CHUNK_BYTES   (64 * 1024)
 #define BYTES_PER_INS 32 /* allocated bytes that cost one instruction */
+#define LONG_BYTES    (64 * 1024)
+#define QUANTUM_MIN   16
 
 struct chunk {
     struct chunk *next;
@@ -135,6 +138,32 @@ static void *resize(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
     return block;
 }
 
+/* ---- Long blocks ------------------------------------------------------------------ */
+
+/* Between two looks some hundred instructions may each walk through the longest block: so many
+ * that together they read 64 MiB at most, or QUANTUM_MIN of them. */
+static int quantum_of(const struct sandbox *sb)
+{
+    int longest = SANDBOX_LONG_SIZES - 1;
+    while (longest >= 0 && sb->long_blocks[longest] == 0) {
+        longest--;
+    }
+    int quantum = SANDBOX_QUANTUM >> (longest + 1);
+    return quantum > QUANTUM_MIN ? quantum : QUANTUM_MIN;
+}
+
+static void count_long(struct sandbox *sb, size_t bytes, bool gone)
+{
+    int size = -1;
+    for (size_t n = bytes / LONG_BYTES; n > 0; n /= 2) {
+        size++;
+    }
+    if (size >= 0) {
+        sb->long_blocks[size] += gone ? UINT32_MAX : 1;
+        sb->quantum = quantum_of(sb);
+    }
+}
+
 /* All sizes and all refusals. */
 static void *alloc_any(struct sandbox *sb, void *ptr, size_t osize, size_t nsize)
 {
@@ -142,6 +171,7 @@ static void *alloc_any(struct sandbox *sb, void *ptr, size_t osize, size_t nsize
         if (ptr != NULL) {
             drop(sb, ptr, osize);
             sb->memory_bytes -= osize;
+            count_long(sb, osize, true);
         }
         return NULL;
     }
@@ -157,6 +187,9 @@ static void *alloc_any(struct sandbox *sb, void *ptr, size_t osize, size_t nsize
     void *block = ptr == NULL ? fresh(sb, nsize) : resize(sb, ptr, osize, nsize);
     if (block != NULL) {
         sb->memory_bytes = sb->memory_bytes - osize + nsize;
+        count_long(sb, osize, true);
+        count_long(sb, nsize, false);
+        sandbox_look_closer(sb);
     }
     return block;
 }

@@ -20,8 +20,6 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-#define QUANTUM 1000 /* instructions between two looks at the budget */
-
 bool sandbox_guards(lua_State *L) { return lua_getallocf(L, NULL) == sandbox_alloc; }
 
 struct sandbox *sandbox_of(lua_State *L)
@@ -40,6 +38,17 @@ static uint64_t cpu_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t wall_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The wall clock costs little, that of the CPU a system call: asked for only when so much time
+ * may have passed. */
+#define LOOK_NS 200000
+
 /* Charges after which the clock is looked at, where C code works for long by itself. */
 #define CHARGES_PER_LOOK 50000
 
@@ -53,14 +62,33 @@ static bool over_budget(struct sandbox *sb)
     if (sb->over) {
         return true;
     }
-    uint64_t now = cpu_ns();
-    sb->cpu_now_ns = now;
+    uint64_t wall = wall_ns();
     sb->looked = sb->spent;
-    if (sb->cpu_start_ns == 0) {
-        sb->cpu_start_ns = now;
+    if (sb->cpu_start_ns == 0 || wall - sb->looked_ns >= LOOK_NS) {
+        sb->looked_ns = wall;
+        sb->cpu_now_ns = cpu_ns();
+        sb->cpu_start_ns = sb->cpu_start_ns != 0 ? sb->cpu_start_ns : sb->cpu_now_ns;
     }
-    sb->over = sb->spent > sb->budget || now - sb->cpu_start_ns > cpu_ms_max(sb) * 1000000u;
+    sb->over =
+        sb->spent > sb->budget || sb->cpu_now_ns - sb->cpu_start_ns > cpu_ms_max(sb) * 1000000u;
     return sb->over;
+}
+
+static void hook(lua_State *L, lua_Debug *ar);
+
+static void arm(struct sandbox *sb, lua_State *L, int quantum)
+{
+    sb->quantum_armed = quantum;
+    lua_sethook(L, hook, LUA_MASKCOUNT, quantum);
+}
+
+/* A hook may be set at any moment, from a signal even. Never to a later moment than it is: a
+ * script that makes and drops long strings would put it off for ever. */
+void sandbox_look_closer(struct sandbox *sb)
+{
+    if (sb->running != NULL && sb->quantum < sb->quantum_armed) {
+        arm(sb, sb->running, sb->quantum);
+    }
 }
 
 static void note_where(struct sandbox *sb, lua_State *L)
@@ -77,8 +105,11 @@ static void hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     struct sandbox *sb = sandbox_of(L);
-    sb->spent += QUANTUM;
+    sb->spent += (uint64_t)sb->quantum_armed;
     if (!over_budget(sb)) {
+        if (sb->quantum != sb->quantum_armed) {
+            arm(sb, L, sb->quantum);
+        }
         bool whole = sb->spent >= sb->slice || sb->cpu_now_ns - sb->cpu_start_ns > sb->slice_ns;
         if (sb->slice != 0 && whole && lua_isyieldable(L)) {
             sb->sliced = true;
@@ -91,7 +122,7 @@ static void hook(lua_State *L, lua_Debug *ar)
         lua_yield(L, 0); /* returns; the interpreter leaves right after the hook */
         return;
     }
-    lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+    arm(sb, L, 1);
     luaL_error(L, "over budget");
 }
 
@@ -104,10 +135,15 @@ void sandbox_arm(struct sandbox *sb, lua_State *co, uint64_t budget)
     sb->over = false;
     sb->no_memory = false;
     sb->where[0] = 0;
-    lua_sethook(co, hook, LUA_MASKCOUNT, QUANTUM);
+    sb->running = co;
+    arm(sb, co, sb->quantum);
 }
 
-void sandbox_disarm(lua_State *co) { lua_sethook(co, NULL, 0, 0); }
+void sandbox_disarm(lua_State *co)
+{
+    sandbox_of(co)->running = NULL;
+    lua_sethook(co, NULL, 0, 0);
+}
 
 void sandbox_charge(lua_State *L, uint64_t n)
 {
@@ -116,7 +152,7 @@ void sandbox_charge(lua_State *L, uint64_t n)
     bool look = sb->spent > sb->budget || sb->spent - sb->looked > CHARGES_PER_LOOK;
     if (look && over_budget(sb) && lua_gethook(L) == hook) {
         note_where(sb, L);
-        lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+        arm(sb, L, 1);
         luaL_error(L, "over budget");
     }
 }
@@ -142,7 +178,7 @@ int sandbox_pcall(lua_State *L, int args, unsigned percent)
     if (sb->over) { /* the part is used up; is the whole? Calls that end early must not hide it */
         sb->over = false;
         sb->where[0] = 0;
-        lua_sethook(L, hook, LUA_MASKCOUNT, over_budget(sb) ? 1 : QUANTUM);
+        arm(sb, L, over_budget(sb) ? 1 : sb->quantum);
     }
     return status;
 }
@@ -398,6 +434,7 @@ int sandbox_open(struct sandbox *sb, size_t memory_max, struct error *e)
     memset(sb, 0, sizeof(*sb));
     sb->memory_max = memory_max;
     sb->budget = UINT64_MAX;
+    sb->quantum = SANDBOX_QUANTUM;
     sb->pool = sandbox_pool_new();
     sb->L = sb->pool != NULL ? lua_newstate(sandbox_alloc, sb) : NULL;
     if (sb->L == NULL) {

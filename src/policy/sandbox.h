@@ -9,7 +9,11 @@
  * Budget recipe: code runs in a host coroutine under a count hook. Over budget, the
  * hook yields and the host never resumes that coroutine (nor resets it: that would
  * run its __close handlers); where it cannot yield (inside a sort or gsub callback)
- * it raises, and re-arms at every instruction until it can. */
+ * it raises, and re-arms at every instruction until it can.
+ *
+ * One instruction may walk through a whole string (a comparison, its conversion to a number,
+ * utf8.len), and no hook is called meanwhile: the longer the longest block of memory in use,
+ * the fewer instructions lie between two looks at the clock. */
 #ifndef USHER_POLICY_SANDBOX_H
 #define USHER_POLICY_SANDBOX_H
 
@@ -23,6 +27,9 @@
 
 struct sandbox_pool;
 
+#define SANDBOX_QUANTUM    1000 /* instructions between two looks at the budget, at most */
+#define SANDBOX_LONG_SIZES 11   /* of blocks from 64 KiB to SANDBOX_BLOCK_BYTES_MAX, by doubling */
+
 struct sandbox {
     lua_State *L; /* main thread: loads code, never runs a script without a budget */
     size_t memory_bytes, memory_max;
@@ -32,6 +39,10 @@ struct sandbox {
     uint64_t cpu_now_ns;    /* at the last look at the budget */
     uint64_t cpu_ms_max;    /* of one run; 0: SANDBOX_CPU_MS_MAX */
     uint64_t looked;        /* `spent` at the last look */
+    uint64_t looked_ns;     /* the wall clock then */
+    lua_State *running;     /* the coroutine whose hook is armed, or NULL */
+    int quantum;            /* instructions between two looks, as the blocks in use want it */
+    int quantum_armed;      /* as the hook has it: it takes up a longer one when it is called */
     uint64_t slice;         /* instructions after which a run yields to be resumed; 0: none */
     uint64_t slice_ns;      /* ... or this much CPU time */
     bool sliced;            /* the last yield was the end of a slice */
@@ -39,6 +50,7 @@ struct sandbox {
     bool no_memory;         /* the cap was hit in the current run */
     char where[128];        /* "policy.lua:12" of the overrun */
     int (*random)(lua_State *L, uint64_t *out); /* math.random's source; raises, or 0 */
+    uint32_t long_blocks[SANDBOX_LONG_SIZES];   /* how many there are */
     int globals;  /* registry reference of the real table of globals */
     int env_meta; /* registry reference: metatable of every chunk's _ENV */
 };
@@ -55,6 +67,8 @@ bool sandbox_guards(lua_State *L); /* false: a plain Lua state, which has none *
  * can, and may be resumed after another sandbox_arm: node scripts run so. */
 void sandbox_arm(struct sandbox *sb, lua_State *co, uint64_t budget);
 void sandbox_disarm(lua_State *co);
+/* For the allocator, at any moment: there is a block now that asks for closer looks. */
+void sandbox_look_closer(struct sandbox *sb);
 /* MAY_RAISE: accounts for `n` instructions' worth of work done in C. */
 void sandbox_charge(lua_State *L, uint64_t n);
 /* How much of the run's budget is used, in percent: of its instructions or of its time, whichever

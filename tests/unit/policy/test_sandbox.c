@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <lauxlib.h>
@@ -21,18 +22,23 @@ struct vm {
     struct policy_answer answer;
 };
 
-static void open_seeded(struct vm *vm, uint64_t seed)
+static void open_with(struct vm *vm, const struct policy_options *o)
 {
     struct error e = { 0 };
-    struct policy_options o = { .seed = { seed, 2 },
-                                .instructions_max = 1000000,
-                                .memory_max = 12 << 20 };
     memset(vm, 0, sizeof(*vm));
     vm->store = store_new();
     vm->registry = registry_new();
-    if (policy_new(&o, vm->registry, &vm->policy, &e) != 0) {
+    if (policy_new(o, vm->registry, &vm->policy, &e) != 0) {
         fail_msg("policy_new: %s", e.message);
     }
+}
+
+static void open_seeded(struct vm *vm, uint64_t seed)
+{
+    struct policy_options o = { .seed = { seed, 2 },
+                                .instructions_max = 1000000,
+                                .memory_max = 12 << 20 };
+    open_with(vm, &o);
 }
 
 static void open_vm(struct vm *vm) { open_seeded(vm, 1); }
@@ -108,6 +114,17 @@ static void granted(struct vm *vm, const char *body, const char *json)
 }
 
 #define OVER "ran over its budget"
+
+/* The script must end for its budget without much more computing than the 250 ms of a request. */
+static void refused_soon(struct vm *vm, const char *body)
+{
+    clock_t start = clock();
+    refused(vm, body, "INTERNAL", OVER);
+    long ms = (long)((clock() - start) * 1000 / CLOCKS_PER_SEC);
+    if (ms > 750) {
+        fail_msg("%ld ms: %s", ms, body);
+    }
+}
 
 static int put_bytes(lua_State *L, const void *data, size_t len, void *arg)
 {
@@ -303,6 +320,35 @@ static void test_c_functions(void **state)
     refused(&vm, "local s = ('x'):rep(1 << 20) while true do local y = s .. 'y' end", "INTERNAL",
             OVER);
     refused(&vm, "local s = ('x'):rep(1 << 20) while true do s:upper() end", "INTERNAL", OVER);
+    close_vm(&vm);
+}
+
+/* One instruction that walks through a long string is followed by a look at the clock before the
+ * thousandth: each of these takes seconds otherwise, in fewer instructions. */
+static void test_long_strings(void **state)
+{
+    (void)state;
+    static const char *const steps[] = {
+        "utf8.len(s)",        "tonumber(s)",
+        "utf8.offset(s, #s)", "tx:raw(s)",
+        "json.decode(s)",     "s:lower()",
+        "s:upper()",          "s:reverse()",
+        "local x = s + 1",    "local x = -s",
+        "math.floor(s)",      "pcall(tonumber, s)",
+        "local x = s .. 'x'", "table.concat { s, 'x' }",
+    };
+    struct vm vm;
+    open_with(&vm, &(struct policy_options){ .seed = { 1, 2 } });
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        char body[200];
+        snprintf(body, sizeof body, "local s = (' '):rep(8 << 20) .. '1' while true do %s end",
+                 steps[i]);
+        refused_soon(&vm, body);
+    }
+    refused_soon(&vm, "local a, t = ('x'):rep(1 << 20), {} for i = 1, 20000 do t[i] = a end "
+                      "table.sort(t)");
+    refused_soon(&vm,
+                 "local s = '[' .. ('[],'):rep(30000) .. '1]' while true do json.decode(s) end");
     close_vm(&vm);
 }
 
@@ -712,6 +758,7 @@ int main(void)
         cmocka_unit_test(test_load_loops),
         cmocka_unit_test(test_unstoppable),
         cmocka_unit_test(test_c_functions),
+        cmocka_unit_test(test_long_strings),
         cmocka_unit_test(test_effects),
         cmocka_unit_test(test_string_metatable),
         cmocka_unit_test(test_globals),
