@@ -389,3 +389,14 @@ void places_push_order(lua_State *L, const struct order *o)
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }
+
+struct places *places_of_order(lua_State *L, const struct order *o)
+{
+    if (o->places_count == 0) {
+        return places_new(L, 0);
+    }
+    places_push_order(L, o);
+    struct places *p = places_read(L, -1, NULL);
+    lua_remove(L, -2);
+    return p;
+}

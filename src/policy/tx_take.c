@@ -295,31 +295,6 @@ static int do_confirm(lua_State *L)
     return 1;
 }
 
-static bool has_place(const struct place *list, uint32_t n, const struct place *p)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        if (list[i].event == p->event && list[i].number == p->number) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Pushes the places of `all` that are not in `other`. [-0, +1] */
-static struct places *without(lua_State *L, const struct place *all, const struct span *types,
-                              uint32_t n, const struct place *other, uint32_t others)
-{
-    struct places *out = places_new(L, n);
-    out->count = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!has_place(other, others, &all[i])) {
-            out->type[out->count] = types != NULL ? types[i] : span_make(NULL, 0);
-            out->place[out->count++] = all[i];
-        }
-    }
-    return out;
-}
-
 static uint32_t count_at(const struct place *list, uint32_t n, uint32_t event)
 {
     uint32_t count = 0;
@@ -360,10 +335,9 @@ static int do_reseat(lua_State *L)
         check_open(L, t.places, o);
     }
     t.f.price = o->price;
-    struct places *gains =
-        without(L, t.places->place, t.places->type, t.places->count, o->places, o->places_count);
-    struct places *leaves =
-        without(L, o->places, NULL, o->places_count, t.places->place, t.places->count);
+    const struct places *before = places_of_order(L, o);
+    const struct places *gains = places_minus(L, t.places, before);
+    const struct places *leaves = places_minus(L, before, t.places);
     t.ask = (struct ask){ .verb = VERB_RESEAT,
                           .customer = order_customer(o),
                           .order = 2,
@@ -422,8 +396,7 @@ static int tx_judge(lua_State *L)
         ask.leaves = places_read(L, 4, ev);
     }
     if (ask.order != 0 && ask.verb != VERB_TAKE) {
-        const struct order *o = object_order(L, 5);
-        ask.gains = without(L, seats->place, seats->type, seats->count, o->places, o->places_count);
+        ask.gains = places_minus(L, seats, places_of_order(L, object_order(L, 5)));
     }
     rules_push_ask(L, &ask);
     rules_try(L, -1, false);

@@ -251,6 +251,10 @@ struct places *places_new(lua_State *L, uint32_t count); /* [-0, +1] */
 /* Pushes a list of place objects. [-0, +1] */
 void places_push(lua_State *L, const struct places *p);
 void places_push_order(lua_State *L, const struct order *o);
+struct places *places_of_order(lua_State *L, const struct order *o); /* [-0, +1] */
+/* What `all` has more of than `other` (difference.c); its types live as long as those of `all`.
+ * [-0, +1] */
+struct places *places_minus(lua_State *L, const struct places *all, const struct places *other);
 /* A list of place objects that grows, on the stack. */
 struct place_list {
     int index; /* of its table */

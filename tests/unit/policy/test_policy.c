@@ -610,6 +610,24 @@ static void test_bundle_commands(void **state)
          { "book 1 ann A1", "{'status':'booked'}" });
 }
 
+/* Of an area a move gains what the order had not, and gives up what it no longer has. */
+static void test_gains_of_areas(void **state)
+{
+    (void)state;
+    static const char rule[] =
+        "policy local function text(places) local o = {} for i, p in ipairs(places) do o[i] = "
+        "p.label .. '*' .. p.count .. (p.type or '') end return table.concat(o, ' ') end return "
+        "policy { rules = { rule { on = { 'reseat' }, check = function(tx, ask) deny('gains ' .. "
+        "text(ask.gains) .. ', leaves ' .. text(ask.leaves) .. '.') end } } }";
+    PLAY(HOUSE, { "o = hold 1 ann A1 FLOOR*2", "{}" },
+         { "p = hold 1 bob FLOOR*2 FLOOR*1=child", "{}" }, { rule, "" },
+         { "move $o A1 FLOOR*1", "!DENIED gains FLOOR*1, leaves A1*1." },
+         { "move $o FLOOR*1 B1", "!DENIED gains B1*1, leaves FLOOR*1." },
+         { "move $o A1 A2", "!DENIED gains A2*1, leaves A1*1." },
+         { "move $p FLOOR*1=child A2=child", "!DENIED gains A2*1child, leaves FLOOR*1child." },
+         { "move $p FLOOR*1=child FLOOR*1", "!DENIED gains , leaves ." });
+}
+
 /* tx:policy_put stores what compiles, versions go up by one, files come back. */
 static void test_policy_put(void **state)
 {
@@ -783,6 +801,7 @@ int main(void)
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_bundles),
         cmocka_unit_test(test_bundle_commands),
+        cmocka_unit_test(test_gains_of_areas),
         cmocka_unit_test(test_policy_put),
         cmocka_unit_test(test_policy_put_again),
         cmocka_unit_test(test_again),
