@@ -312,7 +312,7 @@ function M.filter(tx, ask, seat)
         ask.event, ask.plan = event, nil
         complete(tx, ask)
     end
-    for _, rule in ipairs(tx:settings(event).judges.take) do
+    for _, rule in ipairs(tx:settings(event).judges[ask.verb]) do
         if rule.seat and not (rule.exempts and exempted(rule, ask)) then
             local ok, yes = pcall(rule.seat, tx, ask, seat)
             if not ok and type(yes) ~= "table" then error(yes, 0) end

@@ -292,8 +292,10 @@ function Tx:unblock(seats) end
 --- The best free seats that every rule grants, or nil, why, and which rule was in the way. With a list of
 --- events (and with `also`) the same seats must be free on all of them; a list gives seats of all.
 --- `orphans`: nil avoids single seats, false never leaves one, true does not mind. The rules see them
---- held for `hold`, as `tx:take` will with the same; without it booked.
----@param t { event: Event|Event[], customer: string, count: integer, category?: string, also?: Event[], leaves?: SeatLike[], score?: Score, orphans?: boolean, split?: boolean, hold?: integer|string }
+--- held for `hold`, as `tx:take` will with the same; without it booked. With `leaves`, places that an
+--- order gives up and that count as free, they judge what `tx:reseat` will ask: the seats and what the
+--- order keeps. `order` says whose places those are; without it, whoever has the numbered ones among them.
+---@param t { event: Event|Event[], customer?: string, count: integer, category?: string, also?: Event[], order?: Order, leaves?: SeatLike[], score?: Score, orphans?: boolean, split?: boolean, hold?: integer|string }
 ---@return Seat[]|nil seats, string? reason, { rule: string, refused: integer, tried: integer }? why
 function Tx:best(t) end
 

@@ -14,6 +14,7 @@
  * wheelchair users and their companions come only when nothing else is left. What a policy's
  * `seat` rules refuse is never part of a block; each block is judged by all the rules before it
  * is returned, at most BEST_CANDIDATES_MAX of them; then the rule that refused most is named.
+ * With `order`, or seats that it gives up, the rules judge the reseat of that order to the block.
  * With a `score` of best_order.c all blocks of a tier are tried in that order; with a function
  * the first BEST_CANDIDATES_MAX are collected and tried by their score, highest first.
  *
@@ -42,6 +43,39 @@ static struct places *block_places(const struct search *s)
     return p;
 }
 
+/* What the order has once it is reseated to the block. [-0, +1 or 0] */
+static struct places *with_stays(const struct search *s, struct places *block)
+{
+    uint32_t kept = s->stays != NULL ? s->stays->count : 0;
+    if (kept == 0) {
+        return block;
+    }
+    struct places *p = places_new(s->L, kept + block->count);
+    memcpy(p->place, s->stays->place, kept * sizeof(*p->place));
+    memcpy(p->type, s->stays->type, kept * sizeof(*p->type));
+    memcpy(p->place + kept, block->place, block->count * sizeof(*p->place));
+    return p;
+}
+
+/* What tx:take or tx:reseat will ask for with these seats. */
+static struct ask ask_for(const struct search *s, const struct places *seats,
+                          const struct places *gains)
+{
+    struct ask ask = { .verb = s->verb,
+                       .customer = s->customer,
+                       .order = s->whose,
+                       .seats = seats,
+                       .gains = gains,
+                       .leaves = s->leaves };
+    if (s->whose != 0) {
+        ask.metadata = order_metadata(object_order(s->L, s->whose));
+    } else {
+        ask.after = s->until_ms != 0 ? "held" : "booked";
+        ask.until_ms = s->until_ms;
+    }
+    return ask;
+}
+
 void best_count_refusal(const struct search *s)
 {
     lua_State *L = s->L;
@@ -63,14 +97,12 @@ static bool judge_block(struct search *s)
         return true;
     }
     int top = lua_gettop(L);
-    struct places *p = block_places(s);
-    struct ask ask = { .verb = VERB_TAKE,
-                       .customer = s->customer,
-                       .seats = p,
-                       .gains = p,
-                       .leaves = s->leaves,
-                       .after = s->until_ms != 0 ? "held" : "booked",
-                       .until_ms = s->until_ms };
+    struct places *block = block_places(s);
+    struct ask ask = ask_for(s, with_stays(s, block), block);
+    if (s->before != NULL) { /* a block may have seats that the order gives up */
+        ask.gains = places_minus(L, ask.seats, s->before);
+        ask.leaves = places_minus(L, s->before, ask.seats);
+    }
     rules_push_ask(L, &ask);
     rules_try(L, -1, false);
     bool ok = lua_isnil(L, -1);
@@ -235,19 +267,13 @@ static void read_rules(struct search *s)
     lua_State *L = s->L;
     for (uint32_t e = 0; e < s->events; e++) {
         const struct ruleset *set = vm_ruleset(L, s->event[e]);
-        s->judged = s->judged || set->judges[VERB_TAKE];
-        s->seat_rules = s->seat_rules || (set->judges[VERB_TAKE] && set->seat_rules);
+        s->judged = s->judged || set->judges[s->verb];
+        s->seat_rules = s->seat_rules || (set->judges[s->verb] && set->seat_rules);
     }
     if (s->seat_rules) {
         struct places *none = places_new(L, 0);
-        struct ask ask = { .verb = VERB_TAKE,
-                           .customer = s->customer,
-                           .seats = none,
-                           .gains = none,
-                           .leaves = s->leaves,
-                           .count = s->count,
-                           .after = s->until_ms != 0 ? "held" : "booked",
-                           .until_ms = s->until_ms };
+        struct ask ask = ask_for(s, none, none);
+        ask.count = s->count;
         rules_push_ask(L, &ask);
         s->ask = lua_gettop(L);
     }
@@ -263,21 +289,22 @@ enum best_field {
     BEST_ORPHANS,
     BEST_ALSO,
     BEST_SPLIT,
-    BEST_HOLD
+    BEST_HOLD,
+    BEST_ORDER
 };
 
 /* Reads the table [2] into the search; [3] event(s), [4] leaves, [5] score, [6] category,
- * [7] also, [8] customer: rules may empty the table. */
+ * [7] also, [8] customer, [9] order: rules may empty the table. */
 static int read_arguments(struct search *s)
 {
     static const char *const names[] = { "event",  "customer", "count",   "category",
                                          "leaves", "score",    "orphans", "also",
-                                         "split",  "hold",     NULL };
+                                         "split",  "hold",     "order",   NULL };
     lua_State *L = s->L;
     lua_Integer count = 0;
     int orphans = -1;
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 8);
+    lua_settop(L, 9);
     lua_pushnil(L);
     for (int i; (i = vm_fields_next(L, 2, names, "tx:best")) >= 0; lua_pop(L, 1)) {
         switch ((enum best_field)i) {
@@ -304,6 +331,7 @@ static int read_arguments(struct search *s)
         case BEST_SPLIT: s->split = lua_toboolean(L, -1); break;
         case BEST_ALSO: lua_copy(L, -1, 7); break;
         case BEST_HOLD: s->until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
+        case BEST_ORDER: lua_copy(L, -1, 9); break;
         case BEST_ORPHANS: orphans = lua_toboolean(L, -1); break;
         }
     }
@@ -312,6 +340,40 @@ static int read_arguments(struct search *s)
     }
     s->count = (uint32_t)count;
     return orphans;
+}
+
+/* The order that has one of the numbered places given up; NULL: none does. */
+static const struct order *order_of_leaves(const struct search *s)
+{
+    struct store *store = vm_store(s->L);
+    const struct order *o = NULL;
+    for (uint32_t i = 0; s->leaves != NULL && o == NULL && i < s->leaves->count; i++) {
+        const struct place *p = &s->leaves->place[i];
+        if (!(p->number & PLACE_AREA)) {
+            o = store_seat_order(store, vm_event(s->L, p->event), p->number);
+        }
+    }
+    return o;
+}
+
+/* Places that are given up are an order's: then this is no take but its reseat, and what it keeps
+ * is judged with the block. Leaves the order at 9 and its customer at 8. */
+static void read_order(struct search *s)
+{
+    lua_State *L = s->L;
+    const struct order *o = lua_isnil(L, 9) ? order_of_leaves(s) : object_order(L, 9);
+    s->verb = s->leaves != NULL || o != NULL ? VERB_RESEAT : VERB_TAKE;
+    if (o == NULL) {
+        return;
+    }
+    s->whose = 9;
+    vm_push_span(L, order_customer(o));
+    lua_replace(L, 8);
+    s->customer = vm_to_span(L, 8);
+    object_push_order(L, order_id(o));
+    lua_replace(L, 9);
+    s->before = places_of_order(L, o);
+    s->stays = s->leaves != NULL ? places_minus(L, s->before, s->leaves) : s->before;
 }
 
 static int refuse_category(lua_State *L, const struct event *ev, struct span name)
@@ -394,6 +456,7 @@ int tx_best(lua_State *L)
     if (!lua_isnil(L, 4)) {
         s.leaves = places_read(L, 4, s.event[0]);
     }
+    read_order(&s);
     read_seats(&s, category);
     s.block = lua_newuserdatauv(L, s.count * sizeof(*s.block), 0);
     if (s.order.by != BEST_FRONT) {

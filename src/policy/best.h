@@ -25,8 +25,12 @@ struct search {
     int ask;           /* stack index of the ask for seat rules */
     int score, scored; /* stack indices: function, list of {score, seats}; 0: none */
     struct span customer;
-    uint64_t until_ms; /* a hold's end; 0: the seats are for a booking */
-    const struct places *leaves;
+    uint64_t until_ms;           /* a hold's end; 0: the seats are for a booking */
+    enum verb verb;              /* what the rules judge: a take, or the reseat of an order */
+    int whose;                   /* stack index of the order that is reseated; 0: none known */
+    const struct places *leaves; /* what it gives up; NULL: nothing */
+    const struct places *before; /* what it has; NULL: no order is known */
+    const struct places *stays;  /* what it keeps beside the block; NULL: nothing */
     unsigned tried;
     uint32_t *block; /* the candidate: `count` seats */
     bool found;

@@ -162,6 +162,46 @@ static void test_leaves(void **state)
          { "find 1 2 --leaves A1", "{'o':'A1 A2'}" });
 }
 
+/* What an order gives up makes this its reseat, not a take: the rules see what it will have. */
+static void test_leaves_are_a_reseat(void **state)
+{
+    (void)state;
+    static const char seen[] = POLICY(
+        "rule { on = { 'reseat' }, check = function(tx, ask) return ask.order.customer == 'c' "
+        "and #ask.seats == 2 and ask.size == 2 and ask.seats[1].label == 'B1' and #ask.gains "
+        "== 1 and #ask.leaves == 1 and ask.leaves[1].label == 'A1' and ask.after == 'booked' "
+        "and ask.seats[2].label == 'A3' end }");
+    static const char check_in[] = POLICY(
+        "rule { name = 'check-in-only', on = { 'take' }, seat = function() return false end }, "
+        "rule { name = 'aisle', on = { 'reseat' }, seat = function(_, _, s) return s.position > "
+        "2 end }");
+    PLAY({ "add-event 1 {'rows':[{'name':'A','seats':4},{'name':'B','seats':4}]}", "{}" },
+         { "book 1 c A1 B1", "{}" }, { POLICY("require('usher.rules').max_per_customer(2)"), "" },
+         { "find 1 1", "{'why':'~max_per_customer'}" }, { "find 1 1 --leaves A1", "{'o':'*'}" },
+         { "find 1 2 --leaves A1", "{'why':'~max_per_customer'}" }, { check_in, "" },
+         { "find 1 1", "{'why':'~check-in-only'}" }, { "find 1 1 --leaves A1", "{'o':'A4'}" },
+         { seen, "" }, { "find 1 1 --leaves A1", "{'o':'A3'}" });
+}
+
+/* Places of an area do not tell whose they are: `order` does, and whom the seats are for. */
+static void test_order_is_reseated(void **state)
+{
+    (void)state;
+    PLAY(
+        { "add-event 1 {'rows':[{'name':'A','seats':4}],'areas':[{'name':'FLOOR','capacity':9}]}",
+          "{}" },
+        { "o = book 1 c FLOOR*3", "{}" },
+        { "policy return policy { rules = { require('usher.rules').max_per_customer(3) }, commands "
+          "= { command { name = 'seat', args = { { 'order', 'order' }, { 'count', 'int' } }, run = "
+          "function(tx, req) local o = req.order local floor = o.seats[1].area local seats, why = "
+          "tx:best { event = floor.event, count = req.count, order = o, leaves = { { area = floor, "
+          "count = 2 } } } if not seats then return { why = why } end seats[#seats + 1] = floor "
+          "return tx:reseat(o, seats) end } } }",
+          "" },
+        { "seat $o 3", "{'why':'~max_per_customer'}" },
+        { "seat $o 2", "{'seats':[{'seat':'A1'},{'seat':'A2'},{'seat':'FLOOR','count':1}]}" });
+}
+
 /* Party sizes out of range are refused. */
 static void test_counts(void **state)
 {
@@ -231,14 +271,24 @@ static void test_split_only_if_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_oracle),          cmocka_unit_test(test_orphans_last),
-        cmocka_unit_test(test_aisles),          cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_accessible_last), cmocka_unit_test(test_category),
-        cmocka_unit_test(test_rules),           cmocka_unit_test(test_rules_are_lazy),
-        cmocka_unit_test(test_score),           cmocka_unit_test(test_events),
-        cmocka_unit_test(test_leaves),          cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_shipped_orders),  cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_ends_first),      cmocka_unit_test(test_split_only_if_asked),
+        cmocka_unit_test(test_oracle),
+        cmocka_unit_test(test_orphans_last),
+        cmocka_unit_test(test_aisles),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_accessible_last),
+        cmocka_unit_test(test_category),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_rules_are_lazy),
+        cmocka_unit_test(test_score),
+        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_leaves_are_a_reseat),
+        cmocka_unit_test(test_order_is_reseated),
+        cmocka_unit_test(test_leaves),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_shipped_orders),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_ends_first),
+        cmocka_unit_test(test_split_only_if_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
