@@ -28,7 +28,7 @@ void seat_where(const struct chart *c, uint32_t number, double *x, double *y)
 {
     struct chart_seat seat;
     chart_seat(c, number, &seat);
-    bool given = seat.x != 0 || seat.y != 0;
+    bool given = chart_has_xy(c);
     *x = given ? (double)seat.x : (double)seat.position + 1;
     *y = given ? (double)seat.y : (double)seat.row + 1;
 }

@@ -39,7 +39,7 @@ uint32_t best_pop(struct best_block *h, size_t *n);
 /* Reads {by = "front|back|focal|tight", x =, y =} at `index`; MAY_RAISE. */
 void best_order_read(lua_State *L, int index, struct best_order *out);
 
-/* Where a seat stands: its own coordinates; where the chart gives none, its position in the
+/* Where a seat stands: its own coordinates; in a chart without any, its position in the
  * row and the number of its row, both from 1. */
 void seat_where(const struct chart *c, uint32_t number, double *x, double *y);
 

@@ -67,7 +67,7 @@ static void put_seat(struct buf *out, struct store *s, const struct event *ev, u
     if (seat.alias.len > 0) {
         json_field_string(out, "alias", seat.alias);
     }
-    if (seat.x != 0 || seat.y != 0) {
+    if (chart_has_xy(ev->chart)) {
         json_put_key(out, "x");
         buf_printf(out, "%.6g", (double)seat.x);
         json_put_key(out, "y");

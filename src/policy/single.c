@@ -6,6 +6,7 @@
  *
  * Both look at the house as it is; an ask's `gains` are the seats that the request newly takes,
  * its `leaves` those it gives up. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,14 @@ int tx_single(lua_State *L)
 
 /* ---- tx:within -------------------------------------------------------------------------- */
 
+/* How far apart two points may be: the coordinates are kept as float, and a rule that says 1.1
+ * finds 0.55 and 1.65 a little nearer than that. Exactly the distance is enough. */
+static double apart(double x, double y, double ox, double oy)
+{
+    double most = fabs(x) + fabs(y) + fabs(ox) + fabs(oy);
+    return hypot(ox - x, oy - y) + most * (double)FLT_EPSILON;
+}
+
 /* tx:within(seat, distance[, same_row]) -> taken seats that are nearer than that, each with
  * its order; blocked ones are nobody's. In one row the distance is counted in seats. */
 int tx_within(lua_State *L)
@@ -167,7 +176,7 @@ int tx_within(lua_State *L)
         if (!same_row) {
             double ox, oy;
             seat_where(ev->chart, i, &ox, &oy);
-            away = hypot(ox - x, oy - y);
+            away = apart(x, y, ox, oy);
         }
         if (away < distance) {
             object_push_seat(L, event, i);

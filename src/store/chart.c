@@ -81,6 +81,8 @@ uint8_t chart_seat_flags(const struct chart *c, uint32_t seat)
     return (uint8_t)(chart_u16(c->attrs, seat) & CHART_FLAG_MASK);
 }
 
+bool chart_has_xy(const struct chart *c) { return c->xs != NULL; }
+
 void chart_seat(const struct chart *c, uint32_t seat, struct chart_seat *out)
 {
     ASSERT(seat < c->seats);

@@ -60,6 +60,8 @@ struct span chart_label(const struct chart *c, uint32_t seat);
 uint32_t chart_seat_row(const struct chart *c, uint32_t seat);
 uint32_t chart_seat_category(const struct chart *c, uint32_t seat);
 uint8_t chart_seat_flags(const struct chart *c, uint32_t seat);
+/* Whether seats have coordinates: then those of each count, also a seat's at the origin. */
+bool chart_has_xy(const struct chart *c);
 /* Label or alias, exact; else ignoring case when that is unique. -1: none. */
 int64_t chart_find(const struct chart *c, struct span label);
 int64_t chart_find_area(const struct chart *c, struct span name);
@@ -70,9 +72,9 @@ uint64_t chart_bytes(const struct chart *c);
 
 /* Building: the add-chart command parses JSON in Lua and calls these in order: rows
  * section by section, seats row by row in physical order. Strings are copied; a seat's
- * `position` is ignored (it follows from the order), x = y = 0 means "not given", and
- * its category and row must have been added before. Every add returns the new number
- * or -1 with e set (BADARG: duplicate label, bad label, too many) and nothing added. */
+ * `position` is ignored (it follows from the order), when all have x = y = 0 the chart has no
+ * coordinates, and its category and row must have been added before. Every add returns the new
+ * number or -1 with e set (BADARG: duplicate label, bad label, too many) and nothing added. */
 struct chart_builder;
 struct chart_builder *chart_builder_new(void);
 void chart_builder_free(struct chart_builder *b);

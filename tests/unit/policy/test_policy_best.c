@@ -228,6 +228,17 @@ static void test_shipped_orders(void **state)
         { "find 1 2 --score back", "{'o':'A4 A5'}" });
 }
 
+/* The seat at the origin is there, and not where its number in the row says. */
+static void test_focal_at_origin(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 "
+           "{'rows':[{'name':'A','seats':[{'label':'A1','x':0,'y':0},{'label':'A2','x':4,"
+           "'y':2}]}]}",
+           "{}" },
+         { POLICY(""), "" }, { "find 1 1 --score focal --orphans on", "{'o':'A2'}" });
+}
+
 /* A house where the first 1,000 choices are refused: the search ends, says so, and names the rule
  * that refused most of them. */
 static void test_limit(void **state)
@@ -286,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_leaves),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_shipped_orders),
+        cmocka_unit_test(test_focal_at_origin),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_ends_first),
         cmocka_unit_test(test_split_only_if_asked),

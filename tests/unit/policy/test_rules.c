@@ -45,6 +45,36 @@ static void test_party(void **state)
          { "book 1 ann FLOOR*6", "{}" }, { "book 1 bob A3 A4 2:A1", "!DENIED a party of 1" });
 }
 
+/* A chart has coordinates or not: a seat at the origin has, like any other; and exactly the
+ * distance is enough, though the coordinates are kept as float. */
+static void test_distance(void **state)
+{
+    (void)state;
+#define ROW(name, a, ax, b, bx, c, cx, y)                                                          \
+    "{'name':'" name "','seats':[{'label':'" a "','x':" ax ",'y':" y "},{'label':'" b "','x':" bx  \
+    ",'y':" y "},{'label':'" c "','x':" cx ",'y':" y "}]}"
+    PLAY(RULES("rules.distance(2)"),
+         { "add-event 1 {'rows':[" ROW("A", "A1", "0", "A2", "1", "A3", "2", "0") "," ROW(
+               "B", "B1", "0", "B2", "1", "B3", "2", "1") "," ROW("C", "C1", "0", "C2", "1", "C3",
+                                                                  "2", "2") "]}",
+           "{}" },
+         { "book 1 ann A1", "{}" }, { "book 1 bob B2", "!DENIED B2 is too close" },
+         { "book 1 bob C1", "{}" }, { "book 1 cid A3", "{}" },
+         { "seats 1 --full", "{'rows':[{'seats':[{'seat':'A1','x':0,'y':0},'*','*']},'*','*']}" });
+    PLAY(RULES("rules.distance(1.5)"),
+         { "add-event 1 {'rows':[" ROW("A", "A1", "-1", "A2", "0", "A3", "1", "-1") "," ROW(
+               "B", "B1", "-1", "B2", "0", "B3", "1", "0") "]}",
+           "{}" },
+         { "book 1 ann B2", "{}" }, { "book 1 bob B3", "!DENIED B3 is too close" },
+         { "book 1 bob A2", "!DENIED A2 is too close" });
+    PLAY(RULES("rules.distance(1.1)"),
+         { "add-event 1 {'rows':[" ROW("A", "A1", "0.55", "A2", "1.65", "A3", "2.74", "1") "]}",
+           "{}" },
+         { "book 1 ann A1", "{}" }, { "book 1 bob A2", "{}" },
+         { "book 1 cid A3", "!DENIED A3 is too close" });
+#undef ROW
+}
+
 /* A party sits in one block of neighbours; an aisle parts neighbours. */
 static void test_adjacent(void **state)
 {
@@ -224,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_max_per_customer),
         cmocka_unit_test(test_party),
+        cmocka_unit_test(test_distance),
         cmocka_unit_test(test_adjacent),
         cmocka_unit_test(test_no_orphans),
         cmocka_unit_test(test_no_orphans_strict),
