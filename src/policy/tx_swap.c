@@ -119,7 +119,7 @@ static bool denied(lua_State *L, const struct side *side, const struct side *oth
 }
 
 /* tx:swap(o1, seats1, o2, seats2[, {rules=}]) -> o1, o2 */
-int tx_swap(lua_State *L)
+static int do_swap(lua_State *L)
 {
     struct side one = { 0 }, two = { 0 };
     bool rules = true;
@@ -144,3 +144,6 @@ int tx_swap(lua_State *L)
     rules_hook(L, HOOK_RESEAT, lua_gettop(L));
     return 2;
 }
+
+/* A hook may deny what is done by then: all or nothing, also when the script catches it. */
+int tx_swap(lua_State *L) { return rules_atomic(L, do_swap); }

@@ -610,6 +610,20 @@ static void test_bundle_commands(void **state)
          { "book 1 ann A1", "{'status':'booked'}" });
 }
 
+/* A swap that a hook denies leaves the seats where they were, also when the script catches it. */
+static void test_swap_is_atomic(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, { "o = hold 1 ann A1", "{}" }, { "p = hold 1 bob B1", "{}" },
+         { DO("hooks = { reseat = function(tx, o) tx:set('ran', 1) if o.customer == 'bob' then "
+              "deny 'no' end end },",
+              "local o, p = tx:orders { customer = 'ann' }[1], tx:orders { customer = 'bob' }[1] "
+              "local ok = pcall(tx.swap, tx, o, { 'A1' }, p, { 'B1' }) return { ok = ok, a = "
+              "o.seats[1].label, b = p.seats[1].label, ran = tx:get('ran') == nil }"),
+           "" },
+         { "t 1", "{'ok':false,'a':'A1','b':'B1','ran':true}" });
+}
+
 /* Of an area a move gains what the order had not, and gives up what it no longer has. */
 static void test_gains_of_areas(void **state)
 {
@@ -801,6 +815,7 @@ int main(void)
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_bundles),
         cmocka_unit_test(test_bundle_commands),
+        cmocka_unit_test(test_swap_is_atomic),
         cmocka_unit_test(test_gains_of_areas),
         cmocka_unit_test(test_policy_put),
         cmocka_unit_test(test_policy_put_again),
