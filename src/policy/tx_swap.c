@@ -60,6 +60,23 @@ static bool gives(const struct side *side, const struct place *p)
     return false;
 }
 
+/* hold_max counts from an order's first hold, which a swap leaves with the order: a seat of an
+ * older order would begin anew in a younger hold, and nobody else could ever get it. */
+static void check_age(lua_State *L, const struct side *to, const struct side *from)
+{
+    const struct order *getter = object_order(L, to->order), *giver = object_order(L, from->order);
+    if (getter->status == ORDER_HELD && giver->first_held_ms < getter->first_held_ms) {
+        struct span seat =
+            place_label(vm_event(L, from->seats->place[0].event), from->seats->place[0].number);
+        struct error e;
+        error_clear(&e);
+        (void)error_set(&e, ERR_LIMIT, "%.*s cannot go into a hold that began after its own",
+                        (int)seat.len, seat.data);
+        error_hint(&e, "confirm order %.*s first", (int)to->id_len, to->id);
+        vm_refuse_seat(L, &e, seat);
+    }
+}
+
 /* Carries the exchange out. [-0, +1] */
 static void exchange(lua_State *L, const struct side *one, const struct side *two, bool unjudged)
 {
@@ -132,6 +149,10 @@ static int do_swap(lua_State *L)
     }
     read_side(L, 2, 3, &one);
     read_side(L, 4, 5, &two);
+    if (rules) {
+        check_age(L, &one, &two);
+        check_age(L, &two, &one);
+    }
     size_t mark = store_tx_mark(vm_store(L));
     exchange(L, &one, &two, !rules);
     if (rules && (denied(L, &one, &two) || denied(L, &two, &one))) {

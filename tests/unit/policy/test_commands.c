@@ -460,6 +460,22 @@ static void test_move(void **state)
          { "move nobody A1 A2", "!NOTFOUND" }, { "move $x", "!BADARG move needs seats" });
 }
 
+/* No seat gets into a hold that began after its own: swapped from hold to hold it would never come
+ * free. What is booked may get any, and a hold what is younger than itself. */
+static void test_swap_ages(void **state)
+{
+    (void)state;
+    PLAY({ "add-event 1 [{'row':'A','seats':4},{'row':'B','seats':4}]", "{}" },
+         { "o = hold 1 ann A1", "{}" }, { "pass 5m", "" }, { "p = hold 1 bob B1", "{}" },
+         { "swap $o A1 $p B1",
+           "!LIMIT A1 cannot go into a hold that began after its own {'seat':'A1'}" },
+         { "swap $p B1 $o A1", "!LIMIT confirm order $p first {'seat':'A1'}" },
+         { "confirm $p", "{}" }, { "swap $o A1 $p B1", "{}" }, { "swap $o B1 $p A1", "{}" },
+         { "pass 1m", "" }, { "q = hold 1 cid B2", "{}" },
+         { "swap $q B2 $p B1", "!LIMIT B1 cannot go" }, { "r = book 1 dan B3", "{}" },
+         { "swap $q B2 $r B3", "{}" });
+}
+
 /* swap exchanges one seat of each order. */
 static void test_swap(void **state)
 {
@@ -750,13 +766,13 @@ int main(void)
         cmocka_unit_test(test_extend),        cmocka_unit_test(test_confirm),
         cmocka_unit_test(test_confirm_late),  cmocka_unit_test(test_give_back),
         cmocka_unit_test(test_two_events),    cmocka_unit_test(test_cancel_seat),
-        cmocka_unit_test(test_move),          cmocka_unit_test(test_swap),
-        cmocka_unit_test(test_split),         cmocka_unit_test(test_types_of_area),
-        cmocka_unit_test(test_block),         cmocka_unit_test(test_orders),
-        cmocka_unit_test(test_list_limit),    cmocka_unit_test(test_explain),
-        cmocka_unit_test(test_forget),        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_dry_run),       cmocka_unit_test(test_usages),
-        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_move),          cmocka_unit_test(test_swap_ages),
+        cmocka_unit_test(test_swap),          cmocka_unit_test(test_split),
+        cmocka_unit_test(test_types_of_area), cmocka_unit_test(test_block),
+        cmocka_unit_test(test_orders),        cmocka_unit_test(test_list_limit),
+        cmocka_unit_test(test_explain),       cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_dry_run),
+        cmocka_unit_test(test_usages),        cmocka_unit_test(test_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
