@@ -20,7 +20,7 @@ local M = {}
 ---@field message? string text of a refusal; SEAT stands for the seat's label
 ---@field hint? string
 ---@field exempt table<string, true> roles that this rule does not concern
----@field on table<string, true> verbs it judges: take, reseat, confirm
+---@field on table<string, true> verbs it judges: take, reseat, confirm, extend
 ---@field seat? fun(tx: Tx, ask: Ask, seat: Seat): boolean judges one seat
 ---@field check? fun(tx: Tx, ask: Ask): true|nil, Denial? judges the whole party
 
@@ -80,7 +80,7 @@ end
 local RULE_KEYS = { name = true, code = true, message = true, hint = true, exempt = true,
     on = true, seat = true, check = true, overbook = true,
     exempts = true }
-local VERBS = { take = true, reseat = true, confirm = true }
+local VERBS = { take = true, reseat = true, confirm = true, extend = true }
 
 --- Makes a rule. A bare function is a `check`.
 ---@param spec table|function

@@ -5,7 +5,7 @@
 local M = {}
 
 ---@class Ask what a rule judges, as the places will be once it is granted
----@field verb "take"|"confirm"|"reseat"
+---@field verb "take"|"confirm"|"reseat"|"extend"
 ---@field command string
 ---@field event Event the one being judged; rules run once for each event touched
 ---@field seats Place[] all places at this event after the request
@@ -19,7 +19,7 @@ local M = {}
 ---@field codes table<string, true> given with --code
 ---@field metadata? string
 ---@field after "held"|"booked" what the seats will be
----@field expires_at? integer ms, until when a take holds
+---@field expires_at? integer ms, until when a take or an extend holds
 ---@field count? integer while `best` asks seat rules: the size of the party
 ---@field exchange? boolean a swap, judged after it was done
 local Ask = {}
@@ -120,8 +120,11 @@ local function returned(rule, ok, ...)
     return denial or { message = rule.message }
 end
 
+-- What keeps all its places gains none: there each of them is judged.
+local KEEPS = { confirm = true, extend = true }
+
 local function judge_seats(tx, ask, rule)
-    local places = ask.verb == "confirm" and ask.seats or ask.gains
+    local places = KEEPS[ask.verb] and ask.seats or ask.gains
     for _, place in ipairs(places) do
         local seat = place.seat
         if seat then

@@ -254,7 +254,7 @@ function Tx:take(t) end
 ---@return Order
 function Tx:confirm(order, options) end
 
---- Lets a hold last until then; at most hold_max after it was first held.
+--- Lets a hold last until then; at most hold_max after it was first held. Judged by the rules on "extend".
 ---@return Order
 function Tx:extend(order, until_ms) end
 
@@ -300,7 +300,7 @@ function Tx:unblock(seats) end
 function Tx:best(t) end
 
 --- Would the rules grant it?
----@param ask { verb: "take"|"confirm"|"reseat", customer?: string, seats: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event }
+---@param ask { verb: "take"|"confirm"|"reseat"|"extend", customer?: string, seats: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event }
 ---@return true|nil, Denial?
 function Tx:judge(ask) end
 
@@ -404,7 +404,7 @@ function Tx:seats_view(event, full) end
 ---@field message? string SEAT stands for the seat's label
 ---@field hint? string
 ---@field exempt? string[] roles it does not concern
----@field on? string[] "take", "reseat" (both when not given), "confirm"
+---@field on? string[] "take", "reseat" (both when not given), "confirm", "extend"
 ---@field seat? fun(tx: Tx, ask: Ask, seat: Seat, place: Place|nil): boolean
 ---@field check? fun(tx: Tx, ask: Ask): true|nil, Denial?
 

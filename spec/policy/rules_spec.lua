@@ -163,6 +163,18 @@ describe("rehold", function()
         h:grants "hold 1 ann A1 --ttl 10m"
     end)
 
+    it("ends a hold's lifetime, however it is made longer", function()
+        local h = house('rules.rehold { cooldown = "5m", lifetime = "15m" }')
+        h:grants "hold 1 ann A1 --ttl 8m"
+        h:pass "8m"
+        h:play "o = hold 1 ann A1 --ttl 7m" -- until minute 15
+        h:pass "6m" -- longer ago than the cooldown: the seat has been held all the same
+        h:refuses("extend $o --ttl 9m", { rule = "rehold", seat = "A1", code = "LIMIT", hint = "at most 60 s" })
+        h:grants "extend $o --ttl 1m"
+        h:play "p = hold 1 ann A3 --ttl 1m"
+        h:grants "extend $p --ttl 29m" -- never given up: hold_max is its limit
+    end)
+
     it("counts a seat that was given back alone, out of a hold that goes on", function()
         local h = house 'rules.rehold { cooldown = "10m" }'
         h:play "o = hold 1 ann A1 A2 A3"

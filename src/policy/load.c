@@ -348,7 +348,6 @@ static int get_function(lua_State *L, const char *name)
 
 static void read_rules(lua_State *L, int table, struct ruleset *set)
 {
-    static const char *const verbs[VERBS] = { "take", "confirm", "reseat" };
     if (lua_getfield(L, table, "rules") != LUA_TTABLE) {
         luaL_error(L, "policy: rules must be a list");
     }
@@ -357,7 +356,7 @@ static void read_rules(lua_State *L, int table, struct ruleset *set)
             luaL_error(L, "policy: rule %d was not made by rule{...}", (int)i);
         }
         for (int v = 0; v < VERBS; v++) {
-            lua_getfield(L, -1, verbs[v]);
+            lua_getfield(L, -1, rules_verbs[v]);
             set->judges[v] = set->judges[v] || lua_toboolean(L, -1);
             lua_pop(L, 1);
         }

@@ -14,7 +14,7 @@
 #include "policy/lua_json.h"
 #include "policy/vm.h"
 
-static const char *const verb_names[VERBS] = { "take", "confirm", "reseat" };
+const char *const rules_verbs[VERBS] = { "take", "confirm", "reseat", "extend" };
 
 /* Calls the function under `args` arguments with `*counter` raised; errors go on as they
  * came. [-(args + 1), +results] */
@@ -163,7 +163,7 @@ void rules_push_ask(lua_State *L, const struct ask *ask)
 {
     struct policy *p = vm_of(L);
     lua_createtable(L, 0, 15);
-    lua_pushstring(L, verb_names[ask->verb]);
+    lua_pushstring(L, rules_verbs[ask->verb]);
     lua_setfield(L, -2, "verb");
     lua_pushstring(L, p->call != NULL ? p->call->def->name : "expire");
     lua_setfield(L, -2, "command");

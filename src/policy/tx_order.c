@@ -23,7 +23,32 @@ static int push_order(lua_State *L, struct span id)
     return 1;
 }
 
-/* tx:extend(o, until_ms) -> o */
+/* Asks the rules on "extend", which few have, whether a live hold may last until then. */
+static void judge_extend(lua_State *L, struct span id, uint64_t until_ms)
+{
+    const struct order *o = store_order(vm_store(L), id);
+    bool judge, price;
+    if (o->status != ORDER_HELD || o->expires_ms <= vm_of(L)->now_ms) {
+        return; /* the store says so */
+    }
+    const struct places *seats = places_of_order(L, o);
+    rules_wanted(L, seats, VERB_EXTEND, &judge, &price);
+    if (!judge) {
+        return;
+    }
+    object_push_order(L, id);
+    struct ask ask = { .verb = VERB_EXTEND,
+                       .customer = order_customer(o),
+                       .metadata = order_metadata(o),
+                       .order = lua_gettop(L),
+                       .seats = seats,
+                       .until_ms = until_ms };
+    ask.gains = places_new(L, 0);
+    rules_push_ask(L, &ask);
+    rules_judge(L, -1);
+}
+
+/* tx:extend(o, until_ms) -> o. Judged by the rules on "extend". */
 static int tx_extend(lua_State *L)
 {
     self(L);
@@ -39,6 +64,7 @@ static int tx_extend(lua_State *L)
                        (unsigned long long)(max / 1000));
         }
     }
+    judge_extend(L, id, (uint64_t)until);
     struct effect f = { .kind = EFFECT_EXTEND, .id = id, .until_ms = (uint64_t)until };
     vm_do(L, &f);
     return push_order(L, id);

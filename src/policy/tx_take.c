@@ -357,14 +357,14 @@ static int do_reseat(lua_State *L)
 
 static enum verb check_verb(lua_State *L)
 {
-    struct span verb = vm_check_span(L, -1, "verb");
-    if (span_is(verb, "take")) {
-        return VERB_TAKE;
+    struct span word = vm_check_span(L, -1, "verb");
+    for (int v = 0; v < VERBS; v++) {
+        if (span_is(word, rules_verbs[v])) {
+            return (enum verb)v;
+        }
     }
-    if (!span_is(verb, "confirm") && !span_is(verb, "reseat")) {
-        luaL_error(L, "tx:judge: verb is \"take\", \"confirm\" or \"reseat\"");
-    }
-    return span_is(verb, "confirm") ? VERB_CONFIRM : VERB_RESEAT;
+    luaL_error(L, "tx:judge: verb is \"take\", \"confirm\", \"reseat\" or \"extend\"");
+    return VERB_TAKE;
 }
 
 /* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=} -> true | nil, denial */

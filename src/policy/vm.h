@@ -36,7 +36,8 @@ struct object {
     char id[];       /* order */
 };
 
-enum verb { VERB_TAKE, VERB_CONFIRM, VERB_RESEAT, VERBS };
+enum verb { VERB_TAKE, VERB_CONFIRM, VERB_RESEAT, VERB_EXTEND, VERBS };
+extern const char *const rules_verbs[VERBS];
 
 /* Hooks of a ruleset. */
 enum hook { HOOK_TAKE, HOOK_CONFIRM, HOOK_RESEAT, HOOK_RELEASE, HOOK_CANCEL, HOOK_EXPIRE, HOOKS };

@@ -17,11 +17,14 @@ local function each_order(tx, ask, since, visit)
     until #page < PAGE
 end
 
+-- What a hold is asked for: the new seats of a take, all of those that are held longer.
+local function asked(ask) return ask.verb == "extend" and ask.seats or ask.gains end
+
 --- The customer's lapsed holds of the seats it asks for, by label, latest end first: {from=, to=}
 --- in ms.
 local function lapses(tx, ask, since)
     local out = {}
-    for _, place in ipairs(ask.gains) do
+    for _, place in ipairs(asked(ask)) do
         if place.seat then out[place.label] = {} end
     end
     if next(out) == nil then return out end
@@ -49,7 +52,8 @@ end
 
 --- A customer whose hold of a seat has expired or was released waits for `cooldown` before it
 --- takes that seat again. With `lifetime` it may come back at once, but only to hold the seat
---- until that long after it first got it; then the cooldown has to pass. Bookings are free.
+--- until that long after it first got it, extended or not; then the cooldown has to pass. Bookings
+--- are free.
 ---
 --- What counts are orders that have ended: a hold that ran out or was released, and seats that were
 --- released out of a hold. A seat that a hold was moved away from leaves no such record, nor does a
@@ -61,12 +65,13 @@ function M.rehold(spec)
     local cooldown, lifetime = given.cooldown, given.lifetime
     if not cooldown then common.misuse(2, "rehold: cooldown is needed") end
     return rule {
-        name = "rehold", code = "LIMIT", exempt = given.exempt, on = { "take" },
+        name = "rehold", code = "LIMIT", exempt = given.exempt, on = { "take", "extend" },
         check = function(tx, ask)
             if ask.after == "booked" then return true end
-            local lapsed = lapses(tx, ask, math.max(tx.now - cooldown - (lifetime or 0), 0))
-            for _, place in ipairs(ask.gains) do
-                local first = place.seat and since(lapsed[place.label], tx.now, cooldown)
+            local got = ask.order and ask.order.first_held_at or tx.now -- an extend: already there
+            local lapsed = lapses(tx, ask, math.max(got - cooldown - (lifetime or 0), 0))
+            for _, place in ipairs(asked(ask)) do
+                local first = place.seat and since(lapsed[place.label], got, cooldown)
                 if first and not lifetime then
                     return nil, { seat = place.seat, message = "SEAT was held and given up a moment ago",
                         hint = "take another seat, book it, or wait" }
