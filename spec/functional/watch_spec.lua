@@ -251,7 +251,9 @@ describe("following the cluster", function()
             for _ = 1, 500 do assert(writer:receive(60)) end
         end
         writer:close()
-        local range = "1.." .. math.tointeger(c:must(1, "status").applied)
+        local index = math.tointeger(c:must(1, "get", "filler").index)
+        process.wait_for("the node has them", 10, function() return c:must(1, "status").applied >= index end)
+        local range = "1.." .. index
         local _, out = process.run({ cluster.usher, "log", range }, { env = { USHER_ADDR = c:addresses() } })
         local found, pages = 0, 0
         while range do
