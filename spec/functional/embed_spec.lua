@@ -1,6 +1,7 @@
 --- The C API: a program with a node inside (tests/embed/example.c), hooks as callbacks, commands
 --- as calls, alone and in a cluster; and what `cmake --install` leaves for such programs.
 local cluster = require "spec.support.cluster"
+local files = require "spec.support.files"
 local process = require "spec.support.process"
 local json = require "cjson"
 local uv = require "luv"
@@ -209,6 +210,16 @@ describe("a node inside another program", function()
         assert.are.equal(0, program.finish())
         program.close()
         c:close()
+        os.execute("rm -rf '" .. dir .. "'")
+    end)
+
+    it("is written as the manual shows it", function()
+        local dir = cluster.directory()
+        local text = files.read("docs/embed.md"):match("```c\n(.-)```")
+        cluster.write(dir .. "/manual.c", text)
+        local status, out, err = process.run { "/usr/bin/cc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only",
+            "-Iinclude", dir .. "/manual.c" }
+        assert.are.equal(0, status, out .. err)
         os.execute("rm -rf '" .. dir .. "'")
     end)
 end)
