@@ -198,6 +198,7 @@ describe("the demo", function()
             local status, out, err = process.run({ usher, "demo" }, { cwd = dir, seconds = 60,
                 input = ("hold 1 ann C%d\nseats 1 --full\n"):format(round) })
             assert.equal(0, status, out .. err)
+            assert.truthy(err:find("their data in d/default.", 1, true), err)
             assert.truthy(out:find("customer    ann", 1, true), out)
             assert.truthy(out:find(("held %d "):format(round), 1, true), out)
             assert.truthy(err:find(round == 1 and "8 charts and events added" or "8 were there", 1, true), err)
