@@ -57,7 +57,7 @@ static const char usage_end[] =
     "ADDR is one address or several with commas; without it $USHER_ADDR, else the nodes of the\n"
     "profile (--config, else default). --user NAME takes the password from $USHER_PASSWORD, from "
     "the\n"
-    "file $USHER_PASSWORD_FILE, or asks for it.\n";
+    "file $USHER_PASSWORD_FILE, or asks for it. --NAME=VALUE is the same as --NAME VALUE.\n";
 
 static void print_usage(FILE *out)
 {
@@ -78,16 +78,42 @@ struct options {
     char **argv;
 };
 
-/* What is wrong, and how the program `word` is used; any other word is a command. */
-static int usage_error(const char *word, const char *text, const char *what)
+/* How the program `word` is used; NULL: it is a command. */
+static const char *usage_of(const char *word)
 {
-    const char *usage = "";
     for (size_t i = 0; i < sizeof usages / sizeof usages[0]; i++) {
         if (strcmp(usages[i].word, word) == 0) {
-            usage = usages[i].text;
+            return usages[i].text;
         }
     }
-    (void)fprintf(stderr, "usher: %s%s; usher --help shows all there is\n%s", text, what, usage);
+    return NULL;
+}
+
+/* `usher bench --help` and the like; false: the word is a command, and its node knows it. */
+static bool show_usage(const char *word)
+{
+    const char *usage = usage_of(word);
+    if (strcmp(word, "bench") == 0) {
+        bench_usage(stdout);
+    } else if (strcmp(word, "policy") == 0) {
+        policy_usage(stdout);
+    } else if (usage != NULL) {
+        (void)fputs(usage, stdout);
+    }
+    return usage != NULL;
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* What is wrong, and how the program is used. */
+static int usage_error(const char *word, const char *text, const char *what)
+{
+    const char *usage = usage_of(word);
+    (void)fprintf(stderr, "usher: %s%s; usher --help shows all there is\n%s", text, what,
+                  usage != NULL ? usage : "");
     return EXIT_USAGE;
 }
 
@@ -97,11 +123,24 @@ struct option_def {
     bool *flag;
 };
 
+/* Whether a word is the option --NAME, or --NAME=VALUE; then *value is behind the `=`. */
+static bool is_option(const char *word, const char *name, const char **value)
+{
+    size_t n = strlen(name);
+    if (strncmp(word, name, n) != 0) {
+        return false;
+    }
+    bool joined = word[n] == '=' && name[1] == '-';
+    *value = joined ? word + n + 1 : NULL;
+    return joined || word[n] == 0;
+}
+
 /* The option that a word is, NULL for none. */
-static const struct option_def *find_option(const struct option_def *defs, const char *word)
+static const struct option_def *find_option(const struct option_def *defs, const char *word,
+                                            const char **value)
 {
     for (const struct option_def *d = defs; d->name != NULL; d++) {
-        if (strcmp(word, d->name) == 0) {
+        if (is_option(word, d->name, value) && (d->flag == NULL || *value == NULL)) {
             return d;
         }
     }
@@ -127,7 +166,8 @@ static int take_options(struct options *o, int argc, char **argv, const struct o
     bool script = strcmp(o->word, "run") == 0;
     o->argv = mem_must_alloc(((size_t)argc + 1) * sizeof *o->argv);
     for (int i = 0; i < argc; i++) {
-        const struct option_def *found = find_option(defs, argv[i]);
+        const char *value = NULL;
+        const struct option_def *found = find_option(defs, argv[i], &value);
         if (found == NULL) {
             o->argv[o->argc++] = argv[i];
             if (script || strcmp(argv[i], "--") == 0) {
@@ -137,10 +177,10 @@ static int take_options(struct options *o, int argc, char **argv, const struct o
             }
         } else if (found->flag != NULL) {
             *found->flag = true;
-        } else if (i + 1 == argc) {
+        } else if (value == NULL && i + 1 == argc) {
             return usage_error(o->word, argv[i], " needs a value");
         } else {
-            put_value(o, found, argv[++i]);
+            put_value(o, found, value != NULL ? value : argv[++i]);
         }
     }
     o->argv[o->argc] = NULL;
@@ -518,8 +558,7 @@ static int dispatch(struct options *o, const char *word, int argc, char **argv)
         return client_program(o, console_entry, o->argc - given, o->argv + given);
     }
     if (strcmp(word, "bench") == 0) {
-        bool help = o->argc > 0 && strcmp(o->argv[0], "--help") == 0;
-        return help ? bench_main(NULL, 0, NULL) : client_program(o, bench_main, o->argc, o->argv);
+        return client_program(o, bench_main, o->argc, o->argv);
     }
     if (strcmp(word, "run") == 0) {
         return client_program(o, run_entry, o->argc, o->argv);
@@ -538,12 +577,14 @@ static int options_before(int argc, char **argv)
 {
     static const char *const names[] = { "--user", "--at", "--config", "--file", "-w", NULL };
     int n = 0;
-    for (bool found = true; found;) {
-        found = false;
+    for (int taken = 1; taken > 0; n += taken) {
+        taken = 0;
         for (const char *const *name = names; *name != NULL && 1 + n < argc; name++) {
-            found = found || strcmp(argv[1 + n], *name) == 0;
+            const char *value;
+            if (is_option(argv[1 + n], *name, &value)) {
+                taken = value != NULL ? 1 : 2;
+            }
         }
-        n += found ? 2 : 0;
     }
     if (1 + n >= argc) {
         return n == 0 ? 0 : -1;
@@ -561,6 +602,9 @@ static int program(int argc, char **argv)
         return EXIT_USAGE;
     }
     const char *word = argv[1];
+    if (argc == 3 && is_help(argv[2]) && show_usage(word)) {
+        return EXIT_DONE;
+    }
     if (strcmp(word, "version") == 0 || strcmp(word, "--version") == 0) {
         if (argc > 2) {
             return usage_error("version", "version takes no words", "");
@@ -568,7 +612,7 @@ static int program(int argc, char **argv)
         (void)printf("usher %s\n", USHER_VERSION);
         return EXIT_DONE;
     }
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+    if (is_help(word)) {
         print_usage(stdout);
         return EXIT_DONE;
     }

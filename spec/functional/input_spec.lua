@@ -166,6 +166,40 @@ describe("bad options and configuration", function()
         end
     end)
 
+    it("shows the usage of a program that is asked for it", function()
+        for word, text in pairs {
+            run = "usher run [--at ADDR]", node = "usher node --id N", console = "usher console [ADDR]",
+            policy = "usher policy deploy PATH", bench = "usher bench [--mode", config = "usher config check|show",
+            restore = "usher restore FILE", recover = "usher recover DATADIR", check = "usher check DATADIR",
+            demo = "usher demo", version = "usher version",
+        } do
+            for _, help in ipairs { "--help", "-h" } do
+                local status, out, err = usher(word, help)
+                assert.equal(0, status, word .. ": " .. err)
+                assert.equal("", err)
+                assert.truthy(out:find(text, 1, true), word .. ": " .. out)
+            end
+        end
+    end)
+
+    it("takes a program's options as one word, too, before and behind the program's name", function()
+        local port = cluster.free_port()
+        local at = "--at=localhost:" .. port
+        for _, words in ipairs { { "status", at }, { at, "status" }, { at, "--user=ann", "-w", "json", "status" },
+            { "console", "--config=default", at, "-c", "status" }, { "run", at, config } } do
+            local status, out, err = process.run({ cluster.usher, table.unpack(words) },
+                { env = { USHER_PASSWORD = "x" }, seconds = 20 })
+            refused(status, 1, out, err, "localhost:" .. port)
+        end
+        local status, out, err = usher("config", "show", "--file=" .. config, "staging")
+        assert.equal(0, status, err)
+        assert.truthy(out:find("localhost:6100", 1, true), out)
+        status, out, err = usher("node", "--id=7", "--file=" .. config, "--data=" .. dir .. "/none")
+        refused(status, 2, out, err, "--id 7", "2 nodes")
+        status, out, err = usher(at)
+        refused(status, 2, out, err, "no command stands behind")
+    end)
+
     it("says that a data directory is a file, or not ours to make", function()
         cluster.write(dir .. "/file", "")
         for _, path in ipairs { dir .. "/file", dir .. "/file/below" } do

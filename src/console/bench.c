@@ -190,6 +190,8 @@ static const char usage_text[] =
     "same ten seats; seats reads a seat map. Defaults: book, 64 clients, pipeline 1, 5 seconds,\n"
     "1,000,000 requests at most.\n";
 
+void bench_usage(FILE *out) { (void)fputs(usage_text, out); }
+
 static bool number_option(const char *text, uint64_t high, uint64_t *out)
 {
     int64_t v;
@@ -261,11 +263,6 @@ int bench_main(const struct console_options *o, int argc, char **argv)
     b->load.pipeline = 1;
     b->load.requests = 1000000;
     b->load.seconds = 5;
-    if (o == NULL) {
-        (void)fputs(usage_text, stdout);
-        mem_free(b);
-        return EXIT_DONE;
-    }
     b->json = o->format != NULL && strcmp(o->format, "json") == 0;
     int status = EXIT_USAGE;
     if (take_options(b, argc, argv)) {

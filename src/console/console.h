@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #define EXIT_DONE    0
 #define EXIT_REFUSED 1
@@ -33,7 +34,8 @@ int console_main(const struct console_options *o);
 int demo_main(const char *program, int argc, char **argv);
 /* `usher check DATADIR`: what a stopped node's files hold. 0 fine, 1 damaged or in use. */
 int check_main(const char *format, int argc, char **argv);
-/* `usher bench ARG...`: load generator; with `o` NULL it prints its usage. */
+/* `usher bench ARG...`: load generator. */
 int bench_main(const struct console_options *o, int argc, char **argv);
+void bench_usage(FILE *out);
 
 #endif

@@ -7,6 +7,7 @@
 #define USHER_CONSOLE_POLICY_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 #include "console/console.h"
@@ -14,6 +15,7 @@
 /* argv: PATH [BUSTED-OPTION...]. Returns the exit status; a failed test may end the process. */
 int policy_test_main(int argc, char **argv);
 
+void policy_usage(FILE *out);
 /* Whether `usher policy ARGV...` needs no cluster. */
 bool policy_is_local(int argc, char **argv);
 /* argv: VERB [ARG...]; with `o` NULL only what is local. */

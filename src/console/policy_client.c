@@ -40,7 +40,7 @@ static int fail(const struct error *e)
     return e->code == ERR_BADARG ? EXIT_USAGE : EXIT_REFUSED;
 }
 
-static int usage(void)
+void policy_usage(FILE *out)
 {
     (void)fputs("usage: usher policy test PATH [--customers N] [--seed N] [BUSTED-OPTION...]\n"
                 "                                                  its *_spec.lua, no cluster\n"
@@ -51,7 +51,12 @@ static int usage(void)
                 "       usher policy rollback [VERSION] [--expect N] [--author WHO]\n"
                 "       usher policy rehearse PATH|VERSION [--last N | --since T]\n"
                 "PATH is a .lua file, or a folder with policy.lua and its modules.\n",
-                stderr);
+                out);
+}
+
+static int usage(void)
+{
+    policy_usage(stderr);
     return EXIT_USAGE;
 }
 
@@ -394,8 +399,7 @@ static bool is_path(const char *word)
 
 bool policy_is_local(int argc, char **argv)
 {
-    return argc == 0 || strcmp(argv[0], "test") == 0 || strcmp(argv[0], "check") == 0 ||
-           strcmp(argv[0], "--help") == 0;
+    return argc == 0 || strcmp(argv[0], "test") == 0 || strcmp(argv[0], "check") == 0;
 }
 
 int policy_main(const struct console_options *o, int argc, char **argv)
