@@ -185,4 +185,16 @@ describe("usher policy check", function()
             assert.truthy(err:find(message, 1, true), err)
         end)
     end
+
+    it("ends with status 2 where there is no such policy; where it is wrong a check ends with 1", function()
+        cluster.write(dir .. "/wrong.lua", "return policy { name = 'x', rulez = 1 }")
+        for _, verb in ipairs { "check", "deploy", "diff", "rehearse" } do
+            local status, _, err = run("policy", verb, dir .. "/nowhere.lua")
+            assert.equal(2, status, verb)
+            assert.truthy(err:find("^BADARG cannot read the policy .*nowhere.lua"), err)
+            status, _, err = run("policy", verb, dir .. "/wrong.lua")
+            assert.equal(verb == "check" and 1 or 2, status, verb)
+            assert.truthy(err:find("^BADARG policy.lua:1: policy: unknown key 'rulez'; in .*wrong.lua"), err)
+        end
+    end)
 end)

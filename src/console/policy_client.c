@@ -89,29 +89,38 @@ static int read_compiled(const char *path, struct buf *bundle, struct error *e)
     return rc;
 }
 
+static void print_checked(const char *path, const struct buf *bundle)
+{
+    struct reader r;
+    struct span name, text;
+    size_t files = 0;
+    reader_init(&r, bundle->data, bundle->len);
+    while (policy_bundle_next(&r, &name, &text) == 0) {
+        files++;
+    }
+    (void)printf("%s is right: %zu file%s, %zu bytes\n", path, files, files == 1 ? "" : "s",
+                 bundle->len);
+}
+
+/* As every check: 0 right, 1 wrong, 2 there is nothing to check. */
 static int check_program(const char *path)
 {
     struct buf bundle = BUF_INIT;
     struct error e;
     error_clear(&e);
-    int rc = read_compiled(path, &bundle, &e);
+    if (policy_files_read(path, &bundle, &e) != 0) {
+        buf_free(&bundle);
+        return fail(&e);
+    }
+    int rc = compile(span_make((const char *)bundle.data, bundle.len), &e);
     if (rc == 0) {
-        struct reader r;
-        struct span name, text;
-        size_t files = 0;
-        reader_init(&r, bundle.data, bundle.len);
-        while (policy_bundle_next(&r, &name, &text) == 0) {
-            files++;
-        }
-        (void)printf("%s is right: %zu file%s, %zu bytes\n", path, files, files == 1 ? "" : "s",
-                     bundle.len);
+        print_checked(path, &bundle);
+    } else {
+        error_hint(&e, "in %s", path);
+        render_error(&e, span_make("", 0));
     }
     buf_free(&bundle);
-    if (rc == 0) {
-        return EXIT_DONE;
-    }
-    render_error(&e, span_make("", 0));
-    return EXIT_REFUSED;
+    return rc == 0 ? EXIT_DONE : EXIT_REFUSED;
 }
 
 /* {"policy.lua": "text", ...} */
@@ -335,11 +344,7 @@ static int deploy_program(const struct console_options *o, const char *path, int
     session_close(&s);
     buf_free(&bundle);
     buf_free(&json);
-    if (rc == 0) {
-        return EXIT_DONE;
-    }
-    render_error(&e, span_make("", 0));
-    return EXIT_REFUSED;
+    return rc == 0 ? EXIT_DONE : fail(&e);
 }
 
 static int rollback_program(const struct console_options *o, int argc, char **argv)
@@ -382,7 +387,7 @@ static int with_bundle(const struct console_options *o, const char *verb, const 
         status = oneshot_main(o, (int)n, words);
         mem_free(words);
     } else {
-        render_error(&e, span_make("", 0));
+        status = fail(&e);
     }
     buf_free(&bundle);
     buf_free(&json);
