@@ -31,7 +31,7 @@ static const struct usage {
       "usher node --id N [--config PROFILE] [--file config.lua] [--data DIR] [--no-console] "
       "[--user NAME] [--found] [--rebuild]\n" },
     { "console", "usher console [ADDR] [-c COMMAND]... [-w table|json|lua|csv]\n" },
-    { "run", "usher run [--at ADDR] [-w FORMAT] SCRIPT.lua [ARG...]\n" },
+    { "run", "usher run SCRIPT.lua [ARG...] [--at ADDR] [-w FORMAT] [-- ARG...]\n" },
     { "", "usher COMMAND [ARG...] [--at ADDR] [-w FORMAT]   any command, once: usher help lists "
           "them\n" },
     { "demo", "usher demo [--file config.lua]   three nodes on localhost, a cinema, a console\n" },
@@ -159,18 +159,16 @@ static void put_value(struct options *o, const struct option_def *def, const cha
 }
 
 /* Takes the options that this kind of program knows; words after `--`, and everything it
- * does not know, stay (they belong to the command). What follows the name of a script is the
- * script's own. Returns 0 or EXIT_USAGE. */
+ * does not know, stay (they belong to the command). Returns 0 or EXIT_USAGE. */
 static int take_options(struct options *o, int argc, char **argv, const struct option_def *defs)
 {
-    bool script = strcmp(o->word, "run") == 0;
     o->argv = mem_must_alloc(((size_t)argc + 1) * sizeof *o->argv);
     for (int i = 0; i < argc; i++) {
         const char *value = NULL;
         const struct option_def *found = find_option(defs, argv[i], &value);
         if (found == NULL) {
             o->argv[o->argc++] = argv[i];
-            if (script || strcmp(argv[i], "--") == 0) {
+            if (strcmp(argv[i], "--") == 0) {
                 while (++i < argc) {
                     o->argv[o->argc++] = argv[i];
                 }
@@ -230,15 +228,21 @@ static int console_entry(const struct console_options *co, int argc, char **argv
     return console_main(co);
 }
 
+/* The first `--` is ours: the script's own words that look like our options stand behind it. */
 static int run_entry(const struct console_options *co, int argc, char **argv)
 {
-    bool ended = argc > 0 && strcmp(argv[0], "--") == 0;
-    argc -= ended;
-    argv += ended;
+    int at = 0;
+    while (at < argc && strcmp(argv[at], "--") != 0) {
+        at++;
+    }
+    if (at < argc) {
+        memmove(argv + at, argv + at + 1, (size_t)(argc - at) * sizeof *argv); /* with the NULL */
+        argc--;
+    }
     if (argc == 0) {
         return usage_error("run", "run needs a script", "");
     }
-    if (!ended && argv[0][0] == '-' && argv[0][1] != 0) {
+    if (at > 0 && argv[0][0] == '-' && argv[0][1] != 0) {
         return usage_error("run", "run does not take ", argv[0]);
     }
     return run_main(co, argc, argv);

@@ -168,7 +168,7 @@ describe("bad options and configuration", function()
 
     it("shows the usage of a program that is asked for it", function()
         for word, text in pairs {
-            run = "usher run [--at ADDR]", node = "usher node --id N", console = "usher console [ADDR]",
+            run = "usher run SCRIPT.lua", node = "usher node --id N", console = "usher console [ADDR]",
             policy = "usher policy deploy PATH", bench = "usher bench [--mode", config = "usher config check|show",
             restore = "usher restore FILE", recover = "usher recover DATADIR", check = "usher check DATADIR",
             demo = "usher demo", version = "usher version",

@@ -49,15 +49,19 @@ describe("scripts", function()
             assert.truthy(err:find("^NOTFOUND"), err)
         end)
 
-        it("are given all that follows their name", function()
+        it("are given all that follows --, and what is no option of usher's", function()
             local path = script("print(table.concat(arg, ' '))")
-            local own = { "a", "--file", "out.csv", "-w", "x", "--", "--at", "localhost:1" }
-            for _, before in ipairs { {}, { "--" }, { "-w", "json" }, { "--at", c.nodes[2].address, "--" } } do
-                local words = table.move(before, 1, #before, 2, { "run" })
-                words[#words + 1] = path
-                local status, out, err = usher(table.move(own, 1, #own, #words + 1, words))
+            local at = c.nodes[2].address
+            for words, want in pairs {
+                [{ path, "a", "--all", "--at", at, "-w", "json" }] = "a --all",
+                [{ path, "a", "--at=" .. at, "--", "--file", "out.csv", "--", "--at", "x:1" }] =
+                    "a --file out.csv -- --at x:1",
+                [{ "-w", "json", path, "--", "-w", "csv" }] = "-w csv",
+                [{ "--at", at, "--", path, "--file=x" }] = "--file=x",
+            } do
+                local status, out, err = usher { "run", table.unpack(words) }
                 assert.equal(0, status, err)
-                assert.equal(table.concat(own, " ") .. "\n", out)
+                assert.equal(want .. "\n", out)
             end
             local status, _, err = usher { "run", "--fil", path }
             assert.equal(2, status)
@@ -67,10 +71,10 @@ describe("scripts", function()
         it("pass what looks like an option as the value it is", function()
             local status, _, err = run("return usher.set { key = 'zz', value = '--dry-run' }")
             assert.equal(0, status, err)
-            assert.equal("--dry-run", c:must(1, "get", "zz").value)
+            assert.equal("--dry-run", c:must(1, "get", "zz", "--linearizable").value)
             for _, value in ipairs { "--", "--request", "--request=x" } do
                 assert.equal(0, (run("return usher.set { 'zz', arg[1] }", value)))
-                assert.equal(value, c:must(1, "get", "zz").value)
+                assert.equal(value, c:must(1, "get", "zz", "--linearizable").value)
             end
             status, _, err = run(
                 "return usher.hold { '1', 'ann', 'A30', ttl = '1m', request = 'dashes', dry_run = true }")
