@@ -216,6 +216,21 @@ describe("a failing disk", function()
         assert.equal(0, status, err)
     end)
 
+    it("without hard links takes a backup, and overwrites none", function()
+        local file = c.dir .. "/stick.usher"
+        c:faults(1, "link EPERM stick")
+        local function backup()
+            local env = c.env(1)
+            env.USHER_ADDR = c:addresses()
+            return process.run({ cluster.usher, "backup", file }, { env = env })
+        end
+        local status, _, err = backup()
+        assert.equal(0, status, err)
+        assert.is_nil((io.open(file .. ".part")))
+        assert.equal(1, (backup()))
+        c:faults(1)
+    end)
+
     it("that cannot read its log any more is told of by check, and rebuilt from the others", function()
         local i = c:follower()
         local node = c.nodes[i]

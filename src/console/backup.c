@@ -107,13 +107,21 @@ static int verify(const char *path, struct error *e)
     return rc;
 }
 
+/* Never over another file; where a file can have one name only, by renaming it. */
+static int give_name(const struct taking *t, struct error *e)
+{
+    int rc = link(t->part, t->file);
+    if (rc != 0 && (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS)) {
+        rc = renameat2(AT_FDCWD, t->part, AT_FDCWD, t->file, RENAME_NOREPLACE);
+    }
+    return rc != 0 ? file_error("name", t->file, e) : 0;
+}
+
 static int finish_file(struct taking *t, struct error *e)
 {
     int rc = fsync(t->fd) != 0 ? file_error("sync", t->part, e) : 0;
     rc = rc != 0 ? rc : verify(t->part, e);
-    if (rc == 0 && link(t->part, t->file) != 0) { /* never over another file */
-        rc = file_error("name", t->file, e);
-    }
+    rc = rc != 0 ? rc : give_name(t, e);
     (void)unlink(t->part);
     return rc != 0 ? rc : sync_parent(t->file, e);
 }

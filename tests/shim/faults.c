@@ -6,6 +6,7 @@
  *     OP ERRNO PART      OP: write, sync, allocate or read; ERRNO: EIO or ENOSPC;
  *                        PART: in the path of the file ("log-", "vote", "snapshot", "/")
  *     space BYTES PART   what statvfs() says is free
+ *     link EPERM PART    this file can have no second name
  *     resolve NONE NAME  no resolver knows this host
  *     send DROP :PORT:   what it writes to connections that it made to this port is lost
  *                        without a word; what comes from there still arrives
@@ -168,6 +169,19 @@ ssize_t writev(int fd, const struct iovec *iov, int count)
         len += (ssize_t)iov[i].iov_len;
     }
     return is_cut(fd) ? len : f(fd, iov, count);
+}
+
+int link(const char *from, const char *to)
+{
+    typedef int (*link_fn)(const char *, const char *);
+    NEXT(link_fn, "link");
+    char value[32];
+    find("link", to, value, sizeof value);
+    if (value[0] != 0) {
+        errno = EPERM; /* as file systems without hard links say it */
+        return -1;
+    }
+    return f(from, to);
 }
 
 int fdatasync(int fd)
