@@ -198,6 +198,17 @@ describe("usher check", function()
         end
     end)
 
+    it("names files that are not a node's, and no others", function()
+        local path = copy()
+        for _, name in ipairs { "refused", "refused.1", "hooks", "letter" } do
+            cluster.write(path .. "/" .. name, "something")
+        end
+        os.execute(("mkdir '%s/files' '%s/backups'"):format(path, path))
+        local status, out = check(path, "-w", "json")
+        assert.equal(0, status, out)
+        assert.same({ "letter" }, json.decode(out).other_files)
+    end)
+
     it("refuses a snapshot that calls itself by another's name", function()
         local path = copy()
         assert(os.rename(path .. "/" .. SNAPSHOT, path .. "/snapshot-0000000000000007-0000000000000002"))
