@@ -42,6 +42,21 @@ local function names_of(rules)
     return out
 end
 
+-- What holds at an event now. A policy that lacks its ruleset may be active, from before a deploy asked:
+-- who looks into that needs an answer.
+local function rules_of(tx, event)
+    local out = { event = event.id, ruleset = event.ruleset }
+    if event.ruleset ~= "" and not tx:rulesets()[event.ruleset] then
+        out.missing = true
+        return out
+    end
+    local settings = tx:settings(event)
+    out.rules = names_of(settings.rules)
+    out.hold_ttl_ms, out.hold_max_ms = settings.hold_ttl, settings.hold_max
+    out.wait_ttl_ms = settings.wait_ttl
+    return out
+end
+
 --- Which policy granted an order, at which entry of the log, and by which rules.
 local function explain(tx, req)
     local order = req.order
@@ -52,10 +67,7 @@ local function explain(tx, req)
         local event = place.event
         if not seen[event.id] then
             seen[event.id] = true
-            local settings = tx:settings(event)
-            events[#events + 1] = { event = event.id, ruleset = event.ruleset,
-                rules = names_of(settings.rules), hold_ttl_ms = settings.hold_ttl,
-                hold_max_ms = settings.hold_max, wait_ttl_ms = settings.wait_ttl }
+            events[#events + 1] = rules_of(tx, event)
         end
     end
     return {

@@ -364,7 +364,7 @@ function Tx:policy_files(version) end
 ---@return table<string, string>
 function Tx:policy_default() end
 
---- Makes these files the next version; compiled first.
+--- Makes these files the next version; compiled first. CONFLICT when they lack an event's ruleset.
 ---@param files table<string, string>
 ---@param author? string
 ---@return integer version

@@ -244,6 +244,21 @@ static void try_commands(lua_State *L, const struct active *tried)
     lua_pop(L, 1);
 }
 
+/* Pushes the id of an event whose ruleset a bundle that is only tried lacks, or nil. An event
+ * without its rules answers CONFLICT to whatever is asked of it. [-0, +1] */
+static void push_bereft(lua_State *L, const struct active *tried)
+{
+    const struct event *ev = NULL;
+    while ((ev = store_event_next(vm_store(L), ev)) != NULL) {
+        sandbox_charge(L, 1);
+        if (!rules_has_set(tried, ev->ruleset)) {
+            vm_push_span(L, ev->id);
+            return;
+        }
+    }
+    lua_pushnil(L);
+}
+
 int vm_try_bundle(lua_State *L, struct span bundle)
 {
     struct policy *p = vm_of(L);
@@ -253,6 +268,7 @@ int vm_try_bundle(lua_State *L, struct span bundle)
     size_t before = p->sb.memory_bytes;
     load_bundle(L, bundle, scratch);
     try_commands(L, scratch);
+    push_bereft(L, scratch);
     (void)lua_gc(L, LUA_GCCOLLECT);
     size_t kept = p->sb.memory_bytes > before ? p->sb.memory_bytes - before : 0;
     load_free(p, scratch);
@@ -260,7 +276,7 @@ int vm_try_bundle(lua_State *L, struct span bundle)
         luaL_error(L, "policy.lua: it keeps %d MiB once loaded; at most %d are allowed",
                    (int)(kept >> 20), (int)(POLICY_LOADED_BYTES_MAX >> 20));
     }
-    return 0;
+    return 1;
 }
 
 bool policy_exhausted(struct policy *p)

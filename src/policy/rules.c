@@ -51,6 +51,15 @@ const struct ruleset *vm_ruleset(lua_State *L, const struct event *ev)
     return NULL;
 }
 
+bool rules_has_set(const struct active *a, struct span name)
+{
+    bool found = name.len == 0;
+    for (size_t i = 1; i < a->sets_count && !found; i++) {
+        found = span_is(name, a->sets[i].name);
+    }
+    return found;
+}
+
 void rules_wanted(lua_State *L, const struct places *seats, enum verb verb, bool *judge,
                   bool *price)
 {

@@ -57,11 +57,7 @@ static void read_event(lua_State *L, int index, struct effect *f, const char *wh
 static void check_ruleset(lua_State *L, struct span name)
 {
     const struct active *a = &vm_of(L)->active;
-    bool found = name.len == 0;
-    for (size_t i = 1; i < a->sets_count && !found; i++) {
-        found = span_is(name, a->sets[i].name);
-    }
-    if (!found) {
+    if (!rules_has_set(a, name)) {
         vm_refusef(L, ERR_NOTFOUND, "the policy '%s' has no ruleset '%.*s'", a->name, (int)name.len,
                    name.data);
     }
@@ -195,6 +191,18 @@ static struct span push_bundle(lua_State *L, int files)
 
 static int try_bundle(lua_State *L) { return vm_try_bundle(L, vm_to_span(L, 1)); }
 
+static void refuse_bereft(lua_State *L, struct span event)
+{
+    struct span set = store_event(vm_store(L), event)->ruleset;
+    struct error e;
+    error_clear(&e);
+    (void)error_set(&e, ERR_CONFLICT, "event %.*s has the rules '%.*s', which this policy lacks",
+                    (int)event.len, event.data, (int)set.len, set.data);
+    error_hint(&e, "keep that ruleset, or give the event others: set-event %.*s --rules ...",
+               (int)event.len, event.data);
+    vm_refuse(L, &e);
+}
+
 /* tx:policy_put({["policy.lua"]=text, ...}[, author]) -> version. A user's own name goes
  * before the author who is named. */
 static int tx_policy_put(lua_State *L)
@@ -211,14 +219,17 @@ static int tx_policy_put(lua_State *L)
     }
     lua_pushcfunction(L, try_bundle);
     lua_pushvalue(L, -2);
-    int status = lua_pcall(L, 1, 0, 0);
+    int status = lua_pcall(L, 1, 1, 0);
     if (status == LUA_ERRMEM) {
         vm_refusef(L, ERR_BADARG, "policy.lua: it ran out of memory while it was loaded");
     } else if (status != LUA_OK) {
         size_t len;
         const char *why = sandbox_tostring(L, -1, &len);
         vm_refusef(L, ERR_BADARG, "%.*s", (int)len, why);
+    } else if (!lua_isnil(L, -1)) {
+        refuse_bereft(L, vm_to_span(L, -1));
     }
+    lua_pop(L, 1);
     char sha[65];
     sha256_hex(L, f.text, sha);
     f.sha256 = span_make(sha, 64);

@@ -289,6 +289,8 @@ struct ask {
     bool exchange;               /* a swap, judged after it was done: all seats stay taken */
 };
 const struct ruleset *vm_ruleset(lua_State *L, const struct event *ev);
+/* Whether the policy has a ruleset of that name; "" is its own rules. */
+bool rules_has_set(const struct active *a, struct span name);
 /* Whether any event of the places has rules for the verb, or a price function. */
 void rules_wanted(lua_State *L, const struct places *seats, enum verb verb, bool *judge,
                   bool *price);
@@ -365,7 +367,8 @@ struct load_defs {
     size_t count;
 };
 void load_defs(lua_State *L, int commands, struct load_defs *out);
-/* Loads a bundle only to see whether it is right (policy.c); raises what is wrong. */
+/* Loads a bundle only to see whether it is right (policy.c); raises what is wrong. [-0, +1]: the id
+ * of an event whose ruleset it lacks, or nil */
 int vm_try_bundle(lua_State *L, struct span bundle);
 
 /* ---- The search (best.c) ---------------------------------------------------------------- */

@@ -657,6 +657,26 @@ static void test_policy_put(void **state)
          { "t 1", "{'v':3}" });
 }
 
+/* An event keeps its rules: what lacks them is not deployed, and where it is active nevertheless,
+ * from before that was asked, explain still answers. */
+static void test_policy_put_keeps_rulesets(void **state)
+{
+    (void)state;
+    static const char with[] = "policy return policy { rulesets = { mat = {} } }";
+    PLAY({ with, "" }, { "add-event 1 [{'row':'A','seats':2}] --rules mat", "{}" },
+         { "o = book 1 ann A1", "{}" },
+         { "deploy-policy `return policy { rulesets = { eve = {} } }`",
+           "!CONFLICT event 1 has the rules 'mat', which this policy lacks" },
+         { "deploy-policy `return policy{}`", "!CONFLICT set-event 1 --rules" },
+         { "deploy-policy `return policy { name = 'x', rulesets = { mat = {} } }`",
+           "{'version':1}" },
+         { "explain $o", "{'current_rules':[{'event':'1','ruleset':'mat','rules':[]}]}" },
+         { "policy return policy{}", "" },
+         { "explain $o", "{'current_rules':[{'event':'1','ruleset':'mat','missing':true}]}" },
+         { with, "" }, { "set-event 1 --rules ``", "{}" },
+         { "deploy-policy `return policy{}`", "{'version':2}" });
+}
+
 /* A command needs no group: its bundle can be deployed again over itself, and is listed. */
 static void test_policy_put_again(void **state)
 {
@@ -819,6 +839,7 @@ int main(void)
         cmocka_unit_test(test_gains_of_areas),
         cmocka_unit_test(test_policy_put),
         cmocka_unit_test(test_policy_put_again),
+        cmocka_unit_test(test_policy_put_keeps_rulesets),
         cmocka_unit_test(test_again),
         cmocka_unit_test(test_order_ids),
         cmocka_unit_test(test_out_of_memory),
