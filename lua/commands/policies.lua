@@ -81,24 +81,60 @@ local function previous(tx, version, record)
     end
 end
 
+-- What a rollback from `version` restores: a version's number, 0 for the default policy; nil: nothing.
+local function restored(tx, req, version)
+    local record = version > 0 and tx:policy_record(version)
+    return req.version or record and (previous(tx, version, record) or version <= KEPT and 0) or nil
+end
+
+local function content(tx, version)
+    if version == 0 then return { ["policy.lua"] = tx:policy_default()["policy.lua"] } end
+    return tx:policy_record(version) and tx:policy_files(version) or nil
+end
+
 local function rollback(tx, req)
-    local version, record = newest(tx)
+    local version = newest(tx)
     if version == 0 then
         deny { code = "NOTFOUND", message = "no policy was ever deployed here: the default one is active" }
     end
-    local to = req.version or previous(tx, version, record) or (version <= KEPT and 0)
-    if to == 0 then -- before the first one there was the default policy
-        return put(tx, req, { ["policy.lua"] = tx:policy_default()["policy.lua"] }, { restored = 0 })
-    elseif not to then
+    local to = restored(tx, req, version)
+    if not to then
         deny { code = "NOTFOUND", message = ("there is nothing before version %d"):format(version),
             hint = "`policy list` shows what is kept; `policy deploy` deploys a file" }
     end
-    local files = tx:policy_files(to)
-    if not files or not tx:policy_record(to) then
+    local files = content(tx, to)
+    if not files then
         deny { code = "NOTFOUND", message = ("version %d is not kept"):format(to),
             hint = "`policy list` shows what is" }
     end
     return put(tx, req, files, { restored = to })
+end
+
+-- ---- A request that comes again ---------------------------------------------------
+-- Others may have deployed since: what is answered is the version that has these files, the newest
+-- of them unless --expect says which one it was; and no version when none is kept or could be meant.
+
+local function version_with(tx, req, files)
+    local last = newest(tx)
+    local from, to = last, math.max(1, last - KEPT + 1)
+    if req.expect then from, to = math.min(req.expect + 1, last), math.max(req.expect, to) end
+    for version = from, to, -1 do
+        local kept = content(tx, version)
+        if kept and same(files, kept) then return version end
+    end
+end
+
+local function answer_again(tx, req, files, extra)
+    local version = files and version_with(tx, req, files)
+    if not version then return { already = true } end
+    return answer(tx, version, extra)
+end
+
+local function deploy_again(tx, req) return answer_again(tx, req, files_of(req.source)) end
+
+local function rollback_again(tx, req)
+    local to = req.version or req.expect and restored(tx, req, req.expect)
+    return answer_again(tx, req, to and content(tx, to), { restored = to })
 end
 
 local function policies(tx, req)
@@ -140,7 +176,7 @@ return {
             help = "{\"policy.lua\": text, ...}, or the text of a lone policy.lua" } },
         options = { EXPECT, AUTHOR },
         run = deploy,
-        again = function(tx) return answer(tx, (newest(tx))) end,
+        again = deploy_again,
     },
     command {
         name = "rollback-policy", group = "policy", kind = "transaction", access = "admin",
@@ -148,7 +184,7 @@ return {
         args = { { "version", "int", optional = true, help = "default: the one before" } },
         options = { EXPECT, AUTHOR },
         run = rollback,
-        again = function(tx) return answer(tx, (newest(tx))) end,
+        again = rollback_again,
     },
     command {
         name = "policies", group = "policy", kind = "transaction", access = "admin", read = "linearizable",

@@ -677,6 +677,35 @@ static void test_policy_put_keeps_rulesets(void **state)
          { "deploy-policy `return policy{}`", "{'version':2}" });
 }
 
+/* The line was granted, and others have been since: what does it answer when it comes again? */
+static void again(struct play *p, const char *line, const char *want)
+{
+    snprintf(p->last_line, sizeof p->last_line, "%s", line);
+    play(p, "again", want);
+}
+
+/* A repeated deploy or rollback tells its own version, not the newest, which may be another's. */
+static void test_policy_again(void **state)
+{
+    (void)state;
+    static const char one[] = "deploy-policy `return policy { name = 'one' }` --author ann";
+    static const char two[] = "deploy-policy `return policy { name = 'two' }` --author bob";
+    struct play p;
+    play_open(&p);
+    play(&p, one, "{'version':1}");
+    play(&p, two, "{'version':2}");
+    again(&p, one, "{'version':1,'author':'test'}");
+    play(&p, "rollback-policy 1", "{'version':3,'restored':1}");
+    play(&p, two, "{'version':4}");
+    again(&p, "rollback-policy 1", "{'version':3,'restored':1}");
+    again(&p, "rollback-policy --expect 2", "{'version':3,'restored':1}");
+    again(&p, "rollback-policy", "{'already':true,'version':'(absent)'}");
+    again(&p, "deploy-policy `return policy { name = 'two' }` --expect 1", "{'version':2}");
+    again(&p, "deploy-policy `return policy { name = 'gone' }`",
+          "{'already':true,'version':'(absent)'}");
+    play_close(&p);
+}
+
 /* A command needs no group: its bundle can be deployed again over itself, and is listed. */
 static void test_policy_put_again(void **state)
 {
@@ -839,6 +868,7 @@ int main(void)
         cmocka_unit_test(test_gains_of_areas),
         cmocka_unit_test(test_policy_put),
         cmocka_unit_test(test_policy_put_again),
+        cmocka_unit_test(test_policy_again),
         cmocka_unit_test(test_policy_put_keeps_rulesets),
         cmocka_unit_test(test_again),
         cmocka_unit_test(test_order_ids),
