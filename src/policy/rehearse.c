@@ -55,6 +55,7 @@ struct rehearsal {
     struct call call;
     struct policy_answer answer;
     struct buf scratch;
+    struct buf bills; /* of struct bill */
     struct span *words;
     struct refusal *refusals; /* by index and position */
     size_t refusals_count, refusals_at;
@@ -134,6 +135,32 @@ static void add_places(struct outcome *out, const struct effect *f)
     }
 }
 
+/* An order of the transaction that is read, by its id's hash, and what it costs so far. */
+struct bill {
+    uint64_t order;
+    int64_t price;
+};
+
+/* An effect says what the whole order costs from then on: a later one replaces an earlier. The
+ * order it is about is nearly always the newest. */
+static void charge(struct rehearsal *h, const struct effect *f, struct outcome *out)
+{
+    struct bill *bills = (void *)h->bills.data;
+    uint64_t order = hash64(f->id.data, f->id.len);
+    size_t i = h->bills.len / sizeof *bills;
+    while (i > 0 && bills[i - 1].order != order) {
+        i--;
+    }
+    out->money += f->price;
+    if (i > 0) {
+        out->money -= bills[i - 1].price;
+        bills[i - 1].price = f->price;
+    } else {
+        struct bill first = { order, f->price };
+        buf_put(&h->bills, &first, sizeof first);
+    }
+}
+
 /* What effects amount to; ids of orders, which are random, do not count. */
 static void read_effects(struct rehearsal *h, struct span effects, struct outcome *out)
 {
@@ -141,14 +168,20 @@ static void read_effects(struct rehearsal *h, struct span effects, struct outcom
     struct effect f;
     struct error e;
     error_clear(&e);
+    buf_clear(&h->bills);
     reader_init(&r, effects.data, effects.len);
     while (reader_left(&r) > 0 && effect_decode(&r, &f, &h->scratch, &e) == 0) {
         switch (f.kind) {
         case EFFECT_TAKE:
         case EFFECT_RESEAT:
             add_places(out, &f);
-            out->money += f.price;
+            charge(h, &f, out);
             out->hold_ms = f.until_ms > out->hold_ms ? f.until_ms : out->hold_ms;
+            break;
+        case EFFECT_AMEND:
+            if (f.set & SET_PRICE) {
+                charge(h, &f, out);
+            }
             break;
         case EFFECT_EXTEND: out->hold_ms = f.until_ms; break;
         case EFFECT_FINISH:
@@ -616,6 +649,7 @@ int rehearse(struct store *s, struct span entries, const struct rehearse_options
     call_free(&h.call);
     policy_answer_free(&h.answer);
     buf_free(&h.scratch);
+    buf_free(&h.bills);
     buf_free(&h.examples);
     mem_free(h.refusals);
     mem_free(h.words);
