@@ -32,7 +32,7 @@ end
 
 --- Words for the nearest seats that would be granted, or nil. At most a few are tried: this
 --- is a courtesy, not a search.
-local function alternative_to(tx, req)
+local function alternative_to(tx, req, hold)
     local first = req.seats[1]
     for _, place in ipairs(req.seats) do
         if not place.seat or place.event ~= first.event then return nil end
@@ -45,22 +45,26 @@ local function alternative_to(tx, req)
             places[k] = { seat = seat, type = kind }
             words[k] = kind and seat.label .. "=" .. kind or seat.label
         end
-        if not judged or tx:judge { verb = "take", customer = req.customer, seats = places } then return words end
+        if not judged or tx:judge { verb = "take", customer = req.customer, seats = places, hold = hold } then
+            return words
+        end
     end
     return nil
 end
 
 --- tx:take said no: a friendlier answer where there is one, else the refusal with more help.
-local function refused(tx, req, status, denial)
+local function refused(tx, req, hold, denial)
     if type(denial) ~= "table" or denial.code ~= "TAKEN" then error(denial, 0) end
     local order = own_order(req)
-    if order and order.status == status then return shared.with(tx, order, { already = true }) end
+    if order and order.status == (hold and "held" or "booked") then
+        return shared.with(tx, order, { already = true })
+    end
     if order then
         denial.hint = order.status == "held"
             and "this customer holds exactly these seats already: confirm that order"
             or "this customer has booked exactly these seats already"
     else
-        denial.alternative = denial.alternative or alternative_to(tx, req)
+        denial.alternative = denial.alternative or alternative_to(tx, req, hold)
         if denial.alternative then
             denial.hint = "free nearby: " .. table.concat(denial.alternative, " ")
         end
@@ -73,14 +77,14 @@ local function hold(tx, req)
     local ok, order = pcall(tx.take, tx,
         { customer = req.customer, seats = req.seats, hold = ttl, metadata = req.metadata })
     if ok then return order end
-    return refused(tx, req, "held", order)
+    return refused(tx, req, ttl, order)
 end
 
 local function book(tx, req)
     local ok, order = pcall(tx.take, tx,
         { customer = req.customer, seats = req.seats, metadata = req.metadata })
     if ok then return order end
-    return refused(tx, req, "booked", order)
+    return refused(tx, req, nil, order)
 end
 
 -- ---- best ---------------------------------------------------------------------

@@ -299,8 +299,8 @@ function Tx:unblock(seats) end
 ---@return Seat[]|nil seats, string? reason, { rule: string, refused: integer, tried: integer }? why
 function Tx:best(t) end
 
---- Would the rules grant it?
----@param ask { verb: "take"|"confirm"|"reseat"|"extend", customer?: string, seats: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event }
+--- Would the rules grant it? A take is judged as tx:take with the same `hold`; without it booked.
+---@param ask { verb: "take"|"confirm"|"reseat"|"extend", customer?: string, seats: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event, hold?: integer|string }
 ---@return true|nil, Denial?
 function Tx:judge(ask) end
 

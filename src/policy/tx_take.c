@@ -367,11 +367,12 @@ static enum verb check_verb(lua_State *L)
     return VERB_TAKE;
 }
 
-/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=} -> true | nil, denial */
+/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=, hold=} -> true | nil,
+ * denial. With `hold` as tx:take with the same, a take without it is a booking. */
 static int tx_judge(lua_State *L)
 {
-    static const char *const names[] = { "verb",  "customer", "seats", "leaves",
-                                         "order", "metadata", "event", NULL };
+    static const char *const names[] = { "verb",     "customer", "seats", "leaves", "order",
+                                         "metadata", "event",    "hold",  NULL };
     struct ask ask;
     memset(&ask, 0, sizeof(ask));
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -385,10 +386,14 @@ static int tx_judge(lua_State *L)
         case 3: lua_copy(L, -1, 4); break;
         case 4: lua_copy(L, -1, 5); break;
         case 5: ask.metadata = vm_check_span(L, -1, "metadata"); break;
-        default: lua_copy(L, -1, 6); break;
+        case 6: lua_copy(L, -1, 6); break;
+        default: ask.until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
         }
     }
     const struct event *ev = lua_isnil(L, 6) ? NULL : vm_check_event(L, 6);
+    if (ask.verb == VERB_TAKE) {
+        ask.after = ask.until_ms != 0 ? "held" : "booked";
+    }
     ask.order = lua_isnil(L, 5) ? 0 : 5;
     struct places *seats = places_read(L, 3, ev);
     ask.seats = ask.gains = seats;

@@ -45,6 +45,17 @@ static void test_party(void **state)
          { "book 1 ann FLOOR*6", "{}" }, { "book 1 bob A3 A4 2:A1", "!DENIED a party of 1" });
 }
 
+/* What a booking is told to take instead is judged as a booking, for a hold as a hold. */
+static void test_alternative_to_a_booking(void **state)
+{
+    (void)state;
+    PLAY(RULES("rules.party{ min = 2, at = 'confirm' }"), HOUSE, { "hold 1 ann A2", "{}" },
+         { "book 1 bob A2", "!TAKEN is held {'seat':'A2','alternative':'(absent)'}" },
+         { "book 1 bob A3", "!DENIED a party of 1" },
+         { "hold 1 bob A2", "!TAKEN free nearby: A3 {'alternative':['A3']}" },
+         { "book 1 bob A2 A3", "!TAKEN {'alternative':['A3','A4']}" });
+}
+
 /* A chart has coordinates or not: a seat at the origin has, like any other; and exactly the
  * distance is enough, though the coordinates are kept as float. */
 static void test_distance(void **state)
@@ -254,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_max_per_customer),
         cmocka_unit_test(test_party),
+        cmocka_unit_test(test_alternative_to_a_booking),
         cmocka_unit_test(test_distance),
         cmocka_unit_test(test_adjacent),
         cmocka_unit_test(test_no_orphans),
