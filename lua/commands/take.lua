@@ -206,7 +206,7 @@ return {
         name = "confirm", group = "orders", kind = "transaction", access = "client",
         summary = "Turn a hold into a booking", example = "confirm 7H2K",
         args = { { "order", "order" } },
-        options = { METADATA },
+        options = { CODE, METADATA }, -- a late confirm is judged as a take
         run = object_metadata(confirm),
     },
 }

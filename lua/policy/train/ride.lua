@@ -28,6 +28,7 @@ return command {
     summary = "Hold the same seats on every leg of a journey", example = "ride ICE7 1 4 ann 2",
     args = { { "train", "string" }, { "from", "int" }, { "to", "int" }, { "customer", "customer" },
         { "count", "int", default = 1 } },
-    options = { { "category", "string" } },
+    options = { { "category", "string" }, { "code", "string", many = true, meta = "C",
+        help = "a code that opens a sale" } },
     run = ride,
 }

@@ -23,6 +23,13 @@ describe("the train", function()
         h:refuses("ride ICE7 1 4 cid", { code = "TAKEN", hint = "two parts" })
     end)
 
+    it("lets groups ride in their own cars, with their code", function()
+        local h = test.house { policy = "policy.lua", rows = { "C1-: ..", "C9- group: ...." },
+            events = { ["ICE7-1"] = { attributes = { start = "2026-02-01 10:00" } } } }
+        h:refuses("ride ICE7 1 2 ann 3 --category group", { code = "TAKEN" })
+        h:grants("ride ICE7 1 2 ann 3 --category group --code GROUPS", { price = 1800 })
+    end)
+
     it("fills the gaps before it breaks a free stretch", function()
         local h = house { "C1-: ...." }
         h:grants "book ICE7-1 ann C1-1"

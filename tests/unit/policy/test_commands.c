@@ -678,7 +678,7 @@ static void test_usages(void **state)
         "cancel-seat EVENT SEAT [--customer C]",
         "charts [--after CHART]",
         "close-event EVENT",
-        "confirm ORDER [--metadata J]",
+        "confirm ORDER [--code C]... [--metadata J]",
         "event EVENT",
         "events [--after EVENT]",
         "explain ORDER",

@@ -45,6 +45,19 @@ static void test_party(void **state)
          { "book 1 ann FLOOR*6", "{}" }, { "book 1 bob A3 A4 2:A1", "!DENIED a party of 1" });
 }
 
+/* A late confirm is judged as a take: what opened the sale then opens it now. */
+static void test_late_confirm_with_code(void **state)
+{
+    (void)state;
+    PLAY({ "policy local rules = require 'usher.rules' return policy { late_confirm = true, rules "
+           "= { "
+           "rules.channels { { keys = { 'KEY' }, categories = { 'gold' } } } } }",
+           "" },
+         HOUSE, { "x = hold 1 ann B1 --code KEY --ttl 1m", "{}" }, { "pass 2m", "" },
+         { "confirm $x", "!DENIED give its key with --code {'rule':'channels'}" },
+         { "confirm $x --code KEY", "{'status':'booked'}" });
+}
+
 /* What a booking is told to take instead is judged as a booking, for a hold as a hold. */
 static void test_alternative_to_a_booking(void **state)
 {
@@ -266,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_max_per_customer),
         cmocka_unit_test(test_party),
         cmocka_unit_test(test_alternative_to_a_booking),
+        cmocka_unit_test(test_late_confirm_with_code),
         cmocka_unit_test(test_distance),
         cmocka_unit_test(test_adjacent),
         cmocka_unit_test(test_no_orphans),
