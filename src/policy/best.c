@@ -16,7 +16,7 @@
  * is returned, at most BEST_CANDIDATES_MAX of them; then the rule that refused most is named.
  * With `order`, or seats that it gives up, the rules judge the reseat of that order to the block.
  * With a `score` of best_order.c all blocks of a tier are tried in that order; with a function
- * the first BEST_CANDIDATES_MAX are collected and tried by their score, highest first.
+ * they are collected and tried by their score, highest first, BEST_CANDIDATES_MAX in all tiers.
  *
  * Cost: one byte per seat is copied from the store, then rows are scanned until the first block
  * that passes. Rules are asked about a seat only when a row has room for a block there. */
@@ -172,27 +172,39 @@ static int by_score(lua_State *L)
     return 1;
 }
 
-/* Tries the scored candidates; leaves the winner's list on top. */
-static bool pick_scored(struct search *s)
+/* Takes the seats of the scored candidate on top into s->block. */
+static void read_block(const struct search *s)
 {
     lua_State *L = s->L;
+    lua_rawgeti(L, -1, 2);
+    for (uint32_t k = 0; k < s->count; k++) {
+        lua_rawgeti(L, -1, (lua_Integer)k + 1);
+        s->block[k] = ((const struct object *)lua_touserdata(L, -1))->number;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+bool best_settle(struct search *s, bool ended)
+{
+    lua_State *L = s->L;
+    if (s->scored == 0) {
+        return ended;
+    }
+    int top = lua_gettop(L);
     lua_pushcfunction(L, sandbox_sort);
     lua_pushvalue(L, s->scored);
     lua_pushcfunction(L, by_score);
     lua_call(L, 2, 0);
-    for (lua_Integer i = 1; lua_rawgeti(L, s->scored, i) == LUA_TTABLE; i++) {
-        lua_rawgeti(L, -1, 2);
-        for (uint32_t k = 0; k < s->count; k++) {
-            lua_rawgeti(L, -1, (lua_Integer)k + 1);
-            s->block[k] = ((const struct object *)lua_touserdata(L, -1))->number;
-            lua_pop(L, 1);
-        }
-        if (judge_block(s)) {
-            return true;
-        }
-        lua_pop(L, 2);
+    for (lua_Integer i = 1; !s->found && lua_rawgeti(L, s->scored, i) == LUA_TTABLE; i++) {
+        read_block(s);
+        s->found = judge_block(s);
+        lua_pop(L, 1);
     }
-    return false;
+    lua_settop(L, top);
+    lua_newtable(L); /* the next tier's */
+    lua_replace(L, s->scored);
+    return s->found || ended;
 }
 
 static void add_event(struct search *s, int index)
@@ -470,13 +482,9 @@ int tx_best(lua_State *L)
         s.scored = lua_gettop(L);
     }
     bool done = best_search(&s, orphans);
-    bool none = !done && (s.scored == 0 || lua_rawlen(L, s.scored) == 0);
-    if (none && s.special_seen) {
+    if (!done && s.special_seen) {
         s.special = true;
         (void)best_search(&s, orphans);
-    }
-    if (s.scored != 0 && pick_scored(&s)) {
-        return 1;
     }
     if (s.found) {
         push_block(&s);

@@ -42,6 +42,9 @@ struct search {
 
 /* Puts the candidate s->block before the rules, or the score function; true ends the search. */
 bool best_try(struct search *s);
+/* At the end of a tier, which `ended` the search or not: with a score function its candidates are
+ * judged now, the highest first. True ends the search. */
+bool best_settle(struct search *s, bool ended);
 /* Counts a refusal by the rule whose name is on top. [-0, +0] */
 void best_count_refusal(const struct search *s);
 /* Goes through the tiers until a candidate ends the search. orphans: -1 avoid single seats while

@@ -241,8 +241,8 @@ static bool in_parts(struct search *s, bool sections, bool tidy)
 static bool any_parts(struct search *s, int orphans)
 {
     for (int sections = 0; sections < 2; sections++) {
-        if ((orphans != 1 && in_parts(s, sections == 1, true)) ||
-            (orphans != 0 && in_parts(s, sections == 1, false))) {
+        if ((orphans != 1 && best_settle(s, in_parts(s, sections == 1, true))) ||
+            (orphans != 0 && best_settle(s, in_parts(s, sections == 1, false)))) {
             return true;
         }
     }
@@ -261,12 +261,12 @@ static bool with_singles(struct search *s)
 
 bool best_search(struct search *s, int orphans)
 {
-    if (orphans == 1 ? one_block(s, SINGLES_EITHER)
-                     : one_block(s, SINGLES_NEVER) || (orphans != 0 && with_singles(s))) {
-        return true;
+    bool done;
+    if (orphans == 1) {
+        done = best_settle(s, one_block(s, SINGLES_EITHER));
+    } else {
+        done = best_settle(s, one_block(s, SINGLES_NEVER)) ||
+               (orphans != 0 && best_settle(s, with_singles(s)));
     }
-    if (s->scored != 0 && lua_rawlen(s->L, s->scored) > 0) {
-        return false;
-    }
-    return s->split && any_parts(s, orphans);
+    return done || (s->split && any_parts(s, orphans));
 }

@@ -12,7 +12,9 @@
     "function(tx, req) "                                                                           \
     "local orphans if req.orphans then orphans = req.orphans == 'on' end "                         \
     "local score if req.score == 'last' then score = function(seats) return seats[1].position "    \
-    "end elseif req.score == 'back' then score = { by = 'back' } elseif req.score == 'tight' "     \
+    "end elseif req.score == 'second' then score = function(seats) return "                        \
+    "-math.abs(seats[1].position - 2) end "                                                        \
+    "elseif req.score == 'back' then score = { by = 'back' } elseif req.score == 'tight' "         \
     "then "                                                                                        \
     "score = { by = 'tight' } elseif req.score == 'focal' then score = { by = 'focal', x = 2, y "  \
     "= 2 "                                                                                         \
@@ -140,6 +142,20 @@ static void test_score(void **state)
          { "find 1 2 --score x", "!INTERNAL score must return a number" },
          { POLICY("function(tx, ask) return ask.seats[1].position < 5 end"), "" },
          { "find 1 2 --score last", "{'o':'A4 A5'}" });
+}
+
+/* A score function, too, chooses among blocks that leave no single seat before it sees others, and
+ * among whole blocks before parts; what rules refuse in one tier does not end the search. */
+static void test_score_by_tiers(void **state)
+{
+    (void)state;
+    PLAY(
+        { "add-event 1 [{'row':'A','seats':5},{'row':'B','seats':3}]", "{}" }, { POLICY(""), "" },
+        { "find 1 2 --score second", "{'o':'A1 A2'}" },
+        { "find 1 2 --score second --orphans on", "{'o':'A2 A3'}" },
+        { POLICY("function(tx, ask) return ask.seats[1].label == 'B2' or #ask.seats > 3 end"), "" },
+        { "find 1 2 --score second", "{'o':'B2 B3'}" },
+        { "find 1 7 --score second --split", "{'o':'~A1 A2 A3 A4 A5 B'}" });
 }
 
 /* The same seats are free on all events; events of other houses are refused. */
@@ -290,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_category),
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_rules_are_lazy),
+        cmocka_unit_test(test_score_by_tiers),
         cmocka_unit_test(test_score),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_leaves_are_a_reseat),
