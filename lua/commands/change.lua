@@ -24,7 +24,7 @@ local function pairs_of(order, seats)
         while open > 0 do
             at = at + 1
             rest[#rest + 1] = { seat = place.seat, area = place.area, event = place.event,
-                count = found[at].count, type = place.type or found[at].type }
+                count = found[at].count, type = place.type or found[at].type, data = place.data }
             open = open - found[at].count
         end
     end

@@ -115,7 +115,7 @@ function Seat:next(step, across) end
 ---@field type string|nil ticket type, as in `A1=child`
 ---@field count integer 1 for a seat
 ---@field price integer minor units, for all `count` (of orders)
----@field data any|nil as in {"seat":"A1","data":{}}
+---@field data any|nil as in {"seat":"A1","data":{}}, while it is asked for; an order does not keep it
 
 ---@class OrderLine
 ---@field event string
@@ -135,7 +135,7 @@ function Seat:next(step, across) end
 ---@field seats Place[]
 ---@field lines OrderLine[]
 ---@field price integer
----@field currency string
+---@field currency string|nil that of its event, once it has one
 ---@field metadata string|nil JSON text
 ---@field policy integer version of the policy that judged it last
 ---@field index integer log index of its last change

@@ -39,6 +39,9 @@ static void drop_empty(struct places *out)
     for (uint32_t i = 0; i < out->count; i++) {
         if (out->place[i].count > 0) {
             out->type[n] = out->type[i];
+            if (out->data != NULL) {
+                out->data[n] = out->data[i];
+            }
             out->place[n++] = out->place[i];
         }
     }
@@ -51,6 +54,11 @@ struct places *places_minus(lua_State *L, const struct places *all, const struct
     uint32_t *left = lua_newuserdatauv(L, (other->count + 1) * sizeof(*left), 0);
     memcpy(out->place, all->place, all->count * sizeof(*out->place));
     memcpy(out->type, all->type, all->count * sizeof(*out->type));
+    if (all->data != NULL) {
+        out->data = lua_newuserdatauv(L, all->count * sizeof(*out->data), 0);
+        memcpy(out->data, all->data, all->count * sizeof(*out->data));
+        lua_setiuservalue(L, -2, 1);
+    }
     for (uint32_t k = 0; k < other->count; k++) {
         left[k] = other->place[k].count;
     }

@@ -193,7 +193,7 @@ void places_resolve(lua_State *L, struct place_list *list, struct span word, boo
 static struct places *places_init(struct places *p, uint32_t count, struct place *place,
                                   struct span *type)
 {
-    *p = (struct places){ count, false, place, type };
+    *p = (struct places){ count, false, place, type, NULL };
     memset(place, 0, count * sizeof(*place));
     memset(type, 0, count * sizeof(*type));
     return p;
@@ -207,8 +207,39 @@ struct places *places_new(lua_State *L, uint32_t count)
     return places_init(p, count, place, (struct span *)(place + count));
 }
 
-/* One place from the object on top. Its type's text is kept alive in a table at `texts`, which is
- * made for the first: a rule may take the object out of the script's list. */
+/* The table at `texts` that keeps what places point to alive, made for the first of it: a rule may
+ * take an object out of the script's list. */
+static void need_texts(lua_State *L, int texts)
+{
+    if (lua_isnil(L, texts)) {
+        lua_newtable(L);
+        lua_replace(L, texts);
+    }
+}
+
+/* The text on top is the type of place i. [-1, +0] */
+static void keep_type(lua_State *L, struct places *out, uint32_t i, int texts)
+{
+    need_texts(L, texts);
+    out->typed = true;
+    out->type[i] = vm_to_span(L, -1);
+    lua_rawseti(L, texts, (lua_Integer)i + 1);
+}
+
+/* The text on top is the data of place i, which few have. [-1, +0] */
+static void keep_data(lua_State *L, struct places *out, uint32_t i, int texts)
+{
+    need_texts(L, texts);
+    if (out->data == NULL) {
+        out->data = lua_newuserdatauv(L, out->count * sizeof(*out->data), 0);
+        memset(out->data, 0, out->count * sizeof(*out->data));
+        lua_rawseti(L, texts, 0);
+    }
+    out->data[i] = vm_to_span(L, -1);
+    lua_rawseti(L, texts, -(lua_Integer)i - 1);
+}
+
+/* One place from the object on top. */
 static void place_of_object(lua_State *L, struct places *out, uint32_t i, int texts)
 {
     const struct object *o = lua_touserdata(L, -1);
@@ -226,30 +257,41 @@ static void place_of_object(lua_State *L, struct places *out, uint32_t i, int te
     if (o->kind != OBJECT_PLACE) {
         return;
     }
-    if (lua_getiuservalue(L, -1, 1) != LUA_TSTRING) {
-        lua_pop(L, 1);
-        return;
+    int top = lua_gettop(L);
+    int type = lua_getiuservalue(L, top, 1);
+    if (type == LUA_TSTRING) {
+        keep_type(L, out, i, texts);
     }
-    if (!out->typed) {
-        lua_newtable(L);
-        lua_replace(L, texts);
-        out->typed = true;
+    if (type != LUA_TNONE && lua_getiuservalue(L, top, 2) == LUA_TSTRING) {
+        keep_data(L, out, i, texts);
     }
-    out->type[i] = vm_to_span(L, -1);
-    lua_rawseti(L, texts, (lua_Integer)i + 1);
+    lua_settop(L, top);
 }
 
-/* Replaces the table {seat=|area=, event=, type=, count=} on top by a place. */
+/* The value on top as JSON text, which stays there in its place. */
+static struct span data_text(lua_State *L)
+{
+    struct policy *p = vm_of(L);
+    buf_clear(&p->scratch);
+    lua_json_encode(L, lua_gettop(L), &p->scratch, NULL);
+    lua_pushlstring(L, (const char *)p->scratch.data, p->scratch.len);
+    return vm_to_span(L, -1);
+}
+
+/* Replaces the table {seat=|area=, event=, type=, count=, data=} on top by a place. */
 static void place_of_table(lua_State *L, const struct event *ev)
 {
     static const char *const names[] = { "seat", "area", "event", "type", "count", "data", NULL };
     int table = lua_gettop(L);
     struct place p = { 0, 0, 1, 0, 0 };
-    struct span label = { NULL, 0 }, type = { NULL, 0 };
+    struct span label = { NULL, 0 }, type = { NULL, 0 }, data = { NULL, 0 };
     bool known = false;
     lua_getfield(L, table, "event");
     if (!lua_isnil(L, -1)) {
         ev = vm_check_event(L, -1);
+    }
+    if (lua_getfield(L, table, "data") != LUA_TNIL) {
+        data = data_text(L);
     }
     lua_pushnil(L);
     for (int i; (i = vm_fields_next(L, table, names, "a seat")) >= 0; lua_pop(L, 1)) {
@@ -283,7 +325,7 @@ static void place_of_table(lua_State *L, const struct event *ev)
         }
         p.event = locate(L, label, ev, NULL, &p.number)->number;
     }
-    object_push_place(L, &p, type, span_make(NULL, 0));
+    object_push_place(L, &p, type, data);
     lua_replace(L, table);
     lua_settop(L, table);
 }
@@ -371,7 +413,7 @@ void places_push(lua_State *L, const struct places *p)
 {
     lua_createtable(L, (int)p->count, 0);
     for (uint32_t i = 0; i < p->count; i++) {
-        object_push_place(L, &p->place[i], p->type[i], span_make(NULL, 0));
+        object_push_place(L, &p->place[i], p->type[i], place_data(p, i));
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }

@@ -272,14 +272,14 @@ void rules_judge(lua_State *L, int ask)
     lua_pop(L, 1);
 }
 
-static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const struct place *place,
-                        struct span type)
+static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const struct places *all,
+                        uint32_t i)
 {
     struct policy *p = vm_of(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, set->price);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
     lua_pushvalue(L, ask);
-    object_push_place(L, place, type, span_make(NULL, 0));
+    object_push_place(L, &all->place[i], all->type[i], place_data(all, i));
     call_counted(L, 3, 1, &p->judging);
     int exact = 0;
     lua_Integer each = lua_tointegerx(L, -1, &exact);
@@ -290,7 +290,7 @@ static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const 
                    sandbox_tostring(L, -1, NULL));
     }
     lua_pop(L, 1);
-    return each * place->count;
+    return each * all->place[i].count;
 }
 
 int64_t rules_price(lua_State *L, int ask, struct places *seats)
@@ -300,7 +300,7 @@ int64_t rules_price(lua_State *L, int ask, struct places *seats)
     for (uint32_t i = 0; i < seats->count; i++) {
         const struct ruleset *set = vm_ruleset(L, vm_event(L, seats->place[i].event));
         if (set->price != LUA_NOREF) {
-            seats->place[i].price = price_of(L, ask, set, &seats->place[i], seats->type[i]);
+            seats->place[i].price = price_of(L, ask, set, seats, i);
         }
         if (total > INT64_MAX - seats->place[i].price) {
             luaL_error(L, "the price is too large");

@@ -234,7 +234,12 @@ struct places {
     bool typed;
     struct place *place;
     struct span *type; /* points into strings that live as long as what was pushed with it */
+    struct span *data; /* likewise: JSON text that came with a place; NULL: with none */
 };
+static inline struct span place_data(const struct places *p, uint32_t i)
+{
+    return p->data != NULL ? p->data[i] : span_make(NULL, 0);
+}
 /* Reads a seats argument (list or one) at `index`; `ev` is where labels are looked up
  * (may be NULL). Pushes the userdata that owns the memory. [-0, +1] */
 struct places *places_read(lua_State *L, int index, const struct event *ev);

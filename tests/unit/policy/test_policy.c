@@ -624,6 +624,30 @@ static void test_swap_is_atomic(void **state)
          { "t 1", "{'ok':false,'a':'A1','b':'B1','ran':true}" });
 }
 
+/* What comes with a place reaches the rules and the price function, in a take and in a move. */
+static void test_data_of_places(void **state)
+{
+    (void)state;
+    PLAY(
+        HOUSE,
+        { "policy return policy { rules = { function(tx, ask) local d = ask.gains[1].data if d and "
+          "d.legs == 0 then deny(('no room for legs at %s %s %s'):format(ask.verb, "
+          "ask.gains[1].label, ask.gains[1].type)) end end }, price = function(tx, ask, place) "
+          "return place.data and place.data.price or 1 end }",
+          "" },
+        { "o = hold 1 ann {'seat':'A1','data':{'price':7}} A2", "{'price':8}" },
+        { "hold 1 bob {'seat':'A3','data':{'legs':0}}", "!DENIED legs at take A3 nil" },
+        { "hold 1 bob {'seat':'A3','type':'kid','data':{'legs':0}}",
+          "!DENIED legs at take A3 kid" },
+        { "move $o A2 {'seat':'A4','data':{'legs':0}}", "!DENIED legs at reseat A4" },
+        { "move $o A2 {'seat':'A4','data':{'price':5}}", "{'price':6}" },
+        { DO("rules = { function(tx, ask) return ask.seats[1].data[2] == 'x' end },",
+             "return tx:take { customer = 'c', event = req.event, seats = { { seat = 'B1', data = "
+             "{ 1, 'x' } } } }"),
+          "" },
+        { "t 1", "{'status':'booked'}" });
+}
+
 /* Of an area a move gains what the order had not, and gives up what it no longer has. */
 static void test_gains_of_areas(void **state)
 {
@@ -865,6 +889,7 @@ int main(void)
         cmocka_unit_test(test_bundles),
         cmocka_unit_test(test_bundle_commands),
         cmocka_unit_test(test_swap_is_atomic),
+        cmocka_unit_test(test_data_of_places),
         cmocka_unit_test(test_gains_of_areas),
         cmocka_unit_test(test_policy_put),
         cmocka_unit_test(test_policy_put_again),
