@@ -269,7 +269,7 @@ function Tx:finish(order, how, seats) end
 ---@return Order
 function Tx:reseat(order, seats, options) end
 
---- Exchanges seats of two orders; judged for both. No seat gets into a hold that began after its own.
+--- Exchanges seats of two orders; judged for both. No held seat gets into a hold that began after its own.
 ---@param options? { rules?: boolean }
 ---@return Order, Order
 function Tx:swap(one, seats, other, other_seats, options) end

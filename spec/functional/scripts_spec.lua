@@ -73,7 +73,7 @@ describe("scripts", function()
             assert.equal(0, status, err)
             assert.equal("--dry-run", c:must(1, "get", "zz", "--linearizable").value)
             for _, value in ipairs { "--", "--request", "--request=x" } do
-                assert.equal(0, (run("return usher.set { 'zz', arg[1] }", value)))
+                assert.equal(0, (run("return usher.set { 'zz', arg[1] }", "--", value)))
                 assert.equal(value, c:must(1, "get", "zz", "--linearizable").value)
             end
             status, _, err = run(

@@ -141,7 +141,7 @@ describe("following the cluster", function()
         local bytes, pushed = 0, false
         process.wait_for("the map, the change and what was asked behind them", 60, function()
             local ok, why = client:fill(process.now() + 10)
-            assert(ok, why)
+            assert(ok or why == "timeout", why)
             pushed = pushed or client.buffer:find('"seat":"R1-1","status":"booked"}]}', 1, true) ~= nil
             local ended = client.buffer:find("the-end", 1, true)
             bytes = bytes + #client.buffer

@@ -61,11 +61,12 @@ static bool gives(const struct side *side, const struct place *p)
 }
 
 /* hold_max counts from an order's first hold, which a swap leaves with the order: a seat of an
- * older order would begin anew in a younger hold, and nobody else could ever get it. */
+ * older hold would begin anew in a younger one, and nobody else could ever get it. */
 static void check_age(lua_State *L, const struct side *to, const struct side *from)
 {
     const struct order *getter = object_order(L, to->order), *giver = object_order(L, from->order);
-    if (getter->status == ORDER_HELD && giver->first_held_ms < getter->first_held_ms) {
+    if (getter->status == ORDER_HELD && giver->status == ORDER_HELD &&
+        giver->first_held_ms < getter->first_held_ms) {
         struct span seat =
             place_label(vm_event(L, from->seats->place[0].event), from->seats->place[0].number);
         struct error e;
