@@ -132,6 +132,16 @@ describe("access", function()
         client:close()
     end)
 
+    it("tells of the cluster by INFO to who may see its leader and nodes", function()
+        for _, user in ipairs(USERS) do
+            local client = login(user)
+            local info = assert(client:call("INFO"))
+            assert.truthy(info:find("usher_version", 1, true))
+            assert.equal(ORDER[user[3]] >= ORDER.operator, info:find("leader:", 1, true) ~= nil, user[3])
+            client:close()
+        end
+    end)
+
     it("completes as whoever asks, over RESP and in a console", function()
         local dir = cluster.directory()
         cluster.write(dir .. "/guests.lua", [[

@@ -239,7 +239,13 @@ static void try_commands(lua_State *L, const struct active *tried)
             luaL_error(L, "command '%s': that name belongs to the node; choose another",
                        lua_tostring(L, -2));
         }
-        lua_pop(L, 1);
+        lua_pushliteral(L, "group");
+        lua_rawget(L, -2);
+        if (span_is(lua_isstring(L, -1) ? vm_to_span(L, -1) : span_of(""), "policy")) {
+            luaL_error(L, "command '%s': the group `policy` belongs to the node; choose another",
+                       lua_tostring(L, -3));
+        }
+        lua_pop(L, 2);
     }
     lua_pop(L, 1);
 }

@@ -741,6 +741,17 @@ static void test_policy_put_again(void **state)
     PLAY({ bundle, "" }, { "two", "{'v':1}" }, { bundle, "" }, { "two", "{'v':2}" });
 }
 
+/* What says that a command is the node's is not for bundles to say. */
+static void test_policy_put_group(void **state)
+{
+    (void)state;
+    static const char bundle[] =
+        "policy return policy { commands = { command { name = 'one', run = function(tx) return { v "
+        "= tx:policy_put { ['policy.lua'] = \"return policy { commands = { command { name = 'two', "
+        "group = 'policy', run = function() return {} end } } }\" } } end } } }";
+    PLAY({ bundle, "" }, { "one", "!BADARG the group `policy` belongs to the node" });
+}
+
 /* A remembered refusal, an answer with two orders, and one whose order is gone. */
 static void test_again(void **state)
 {
@@ -893,6 +904,7 @@ int main(void)
         cmocka_unit_test(test_gains_of_areas),
         cmocka_unit_test(test_policy_put),
         cmocka_unit_test(test_policy_put_again),
+        cmocka_unit_test(test_policy_put_group),
         cmocka_unit_test(test_policy_again),
         cmocka_unit_test(test_policy_put_keeps_rulesets),
         cmocka_unit_test(test_again),
