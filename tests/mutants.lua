@@ -369,6 +369,45 @@ return {
         test = "test_snapshot", case = "test_writes_meanwhile",
     },
 
+    -- ---- Elections, clocks, turns; clients of one node --------------------------------------
+    {
+        name = "vote-waits-for-space", breaks = "a vote does not wait behind an append that waits for space",
+        file = "src/raftio/journal.c",
+        from = "        return take_votes(j);", to = "        return take_votes(j) && false;",
+        test = "test_cluster", case = "test_full_follower",
+    },
+    {
+        name = "stuck-follower-keeps-leader", breaks = "who cannot campaign forgets a silent leader all the same",
+        file = "src/cluster/receive.c",
+        from = "(learner || founder || stuck)", to = "(learner || founder)",
+        test = "test_cluster", case = "test_full_follower",
+    },
+    {
+        name = "clock-of-the-sample", breaks = "a clock that was set a moment ago stamps nothing",
+        file = "src/cluster/clock.c",
+        from = "(int64_t)now_ms(c) - (int64_t)c->env->ops->wall_ms(c->env);",
+        to = "(int64_t)p->clock_ms - (int64_t)c->env->ops->wall_ms(c->env) * 0 - p->clock_base_ms;",
+        test = "test_cluster", case = "test_clock",
+    },
+    {
+        name = "replay-in-one-turn", breaks = "a long log is replayed in slices, with heartbeats between",
+        file = "src/cluster/apply.c",
+        from = "            c->apply_waits = true;", to = "            c->apply_waits = false;",
+        test = "test_cluster", case = "test_replay_in_slices",
+    },
+    {
+        name = "session-walks-free-slots", breaks = "slots that are free are nobody's",
+        file = "src/net/resp/session.c",
+        from = "            x = c->head; /* it is written", to = "            x = x->next; /* it is written",
+        test = "test_session", case = "test_reset_among_waiting",
+    },
+    {
+        name = "slow-reader-cut-off", breaks = "who takes a long answer slowly is served",
+        file = "src/net/resp/conn.c",
+        from = "c->stalled_ms != 0 && untaken < c->untaken", to = "c->stalled_ms != 0 && untaken > c->untaken",
+        test = "test_resp", case = "test_slow_reader",
+    },
+
     -- ---- Policy VM: scripts cannot get out or hang the node ---------------------------------
     {
         name = "budget-swallowed", breaks = "pcall does not swallow the end of the budget",
@@ -378,7 +417,8 @@ return {
         lua_yield(L, 0); /* returns; the interpreter leaves right after the hook */
         return;
     }
-    lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+    arm(sb, L, 1);
+    luaL_error(L, "over budget");
 ]], to = "",
         test = "test_sandbox", case = "test_loops", seconds = 60,
     },
