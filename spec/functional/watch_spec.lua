@@ -135,8 +135,10 @@ describe("following the cluster", function()
         for i = 1, 200 do rows[i] = ('{"row":"R%d-","seats":1000}'):format(i) end
         c:must(1, "add-event", "big", "[" .. table.concat(rows, ",") .. "]")
         local client = assert(resp.connect(c.nodes[1].port, 60))
-        assert(client:write "HELLO 3\r\nSUBSCRIBE event:big\r\nSEATS big --full\r\n")
-        c:must(1, "book", "big", "ann", "R1-1") -- while the map, 11 MB, is on its way
+        assert(client:write "HELLO 3\r\nSUBSCRIBE event:big\r\nSEATS big --full --linearizable\r\n")
+        process.wait_for("a booking while the map, 11 MB, is on its way", 30, function()
+            return c:call(1, "book", "big", "ann", "R1-1", "--request", "beside-the-map")
+        end)
         assert(client:write "ECHO the-end\r\n")
         local bytes, pushed, ended, deadline = 0, false, false, process.now() + 60
         while not (ended and pushed) do -- no pause between two pieces: there are thousands
