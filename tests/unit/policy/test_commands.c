@@ -471,9 +471,8 @@ static void test_swap_ages(void **state)
            "!LIMIT A1 cannot go into a hold that began after its own {'seat':'A1'}" },
          { "swap $p B1 $o A1", "!LIMIT confirm order $p first {'seat':'A1'}" },
          { "confirm $p", "{}" }, { "swap $o A1 $p B1", "{}" }, { "swap $o B1 $p A1", "{}" },
-         { "pass 1m", "" }, { "q = hold 1 cid B2", "{}" },
-         { "swap $q B2 $p B1", "{}" }, { "r = book 1 dan B3", "{}" },
-         { "swap $q B1 $r B3", "{}" });
+         { "pass 1m", "" }, { "q = hold 1 cid B2", "{}" }, { "swap $q B2 $p B1", "{}" },
+         { "r = book 1 dan B3", "{}" }, { "swap $q B1 $r B3", "{}" });
 }
 
 /* swap exchanges one seat of each order. */
