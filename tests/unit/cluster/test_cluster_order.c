@@ -294,6 +294,19 @@ static void test_followers_hear_of_commits(void **state)
     world_free(w);
 }
 
+/* Of three started nodes a follower was away for as many groups as make it need a snapshot. */
+static struct node *start_without(struct world *w, unsigned groups, struct node **leader)
+{
+    world_start(w);
+    world_propose(w, 2);
+    struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
+    node_crash(away, SIM_KILL);
+    world_propose(w, groups);
+    assert_true(world_leader(w) == l);
+    *leader = l;
+    return away;
+}
+
 /* engine.md trap 3: a snapshot that takes many heartbeats to travel is asked for and sent once,
  * and the follower goes on from there. */
 static void test_slow_snapshot_is_sent_once(void **state)
@@ -303,12 +316,7 @@ static void test_slow_snapshot_is_sent_once(void **state)
     struct sim_network net = { 40000, 40000, 0, 0 };
     w->snapshot_bytes = 512 * 1024;
     w->value_bytes = 60000;
-    world_start(w);
-    world_propose(w, 2);
-    struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
-    node_crash(away, SIM_KILL);
-    world_propose(w, 200);
-    l = world_leader(w);
+    struct node *l, *away = start_without(w, 200, &l);
     assert_true(node_status(l).snapshot_index > 10);
     sim_set_network(w->sim, &net);
     node_start(away);
@@ -336,12 +344,7 @@ static void test_newer_snapshot_while_one_is_sent(void **state)
     struct error e = { 0 };
     w->snapshot_bytes = 16 * 1024;
     w->value_bytes = 2000;
-    world_start(w);
-    world_propose(w, 2);
-    struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
-    node_crash(away, SIM_KILL);
-    world_propose(w, 60);
-    assert_true(world_leader(w) == l);
+    struct node *l, *away = start_without(w, 60, &l);
     node_start(away);
     while (away->c->recv == NULL) {
         assert_true(sim_step(w->sim));
@@ -368,12 +371,7 @@ static void test_snapshot_on_a_slow_disk(void **state)
     uint64_t sent = 0, total = 0;
     w->snapshot_bytes = 64 * 1024;
     w->value_bytes = 2000;
-    world_start(w);
-    world_propose(w, 2);
-    struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
-    node_crash(away, SIM_KILL);
-    world_propose(w, 200);
-    assert_true(world_leader(w) == l);
+    struct node *l, *away = start_without(w, 200, &l);
     node_start(away);
     while (total == 0 || sent < total) { /* all but the end has been taken */
         assert_true(sim_step(w->sim));
@@ -407,12 +405,7 @@ static void test_damaged_snapshot_is_written_anew(void **state)
         char path[128];
         w->snapshot_bytes = 64 * 1024;
         w->value_bytes = 2000;
-        world_start(w);
-        world_propose(w, 2);
-        struct node *l = world_leader(w), *away = &w->nodes[l == &w->nodes[0]];
-        node_crash(away, SIM_KILL);
-        world_propose(w, 200);
-        assert_true(world_leader(w) == l);
+        struct node *l, *away = start_without(w, 200, &l);
         cluster_snapshot(l->c, on_nothing, NULL);
         sim_run(w->sim, 1000);
         assert_true(node_status(l).snapshot_index == node_status(l).applied);

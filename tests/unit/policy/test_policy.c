@@ -1,7 +1,7 @@
-/* The policy VM over a real store: the evaluation protocol, objects, rules, hooks, bundles.
- * What single commands answer is tested in test_commands.c, the shipped rules in
- * test_rules.c, the sandbox in test_sandbox.c, tx:best in test_policy_best.c, words and texts in
- * test_policy_texts.c. */
+/* The policy VM over a real store: the evaluation protocol, objects, rules, hooks. What single
+ * commands answer is tested in test_commands.c, the shipped rules in test_rules.c, the sandbox in
+ * test_sandbox.c, tx:best in test_policy_best.c, words and texts in test_policy_texts.c, bundles
+ * and their deployment in test_policy_bundles.c. */
 #include "base/mem.h"
 #include "house.h"
 #include "policy/random.h"
@@ -539,77 +539,6 @@ static void test_queries(void **state)
          { DO("", "tx:orders { status = 'odd' }"), "" }, { "t 1", "!BADARG odd" });
 }
 
-/* A bundle: modules, one instance each; what is wrong with it is said with file and line. */
-static void test_bundles(void **state)
-{
-    (void)state;
-    struct play p;
-    struct buf b = BUF_INIT;
-    struct error e = { 0 };
-    play_open(&p);
-    struct {
-        const char *name[3], *text[3], *error;
-    } cases[] = {
-        { { "policy.lua", "limits.lua", "sub/deep.lua" },
-          { "local a, b = require 'limits', require 'limits' assert(a == b) return policy { name = "
-            "'m', rules = { a.rule, require 'sub.deep' } }",
-            "return { rule = rule { name = 'l', check = function() return nil, 'limited' end } }",
-            "return rule { name = 'd', check = function() return true end }" },
-          NULL },
-        { { "policy.lua" }, { "return policy { name = 'm', rulz = {} }" }, "unknown key 'rulz'" },
-        { { "policy.lua" }, { "return policy {\n  rules = 5 }" }, "rules is a number" },
-        { { "policy.lua" }, { "\n\nreturn }" }, "policy.lua:3:" },
-        { { "policy.lua" }, { "return 5" }, "must return policy{...}" },
-        { { "policy.lua" }, { "return policy { commands = { 5 } }" }, "command{...}" },
-        { { "policy.lua" }, { "return require 'gone'" }, "there is no gone.lua" },
-        { { "policy.lua", "a.lua" },
-          { "return require 'a'", "return require 'a'" },
-          "requires itself" },
-        { { "policy.lua", "a.lua" },
-          { "return require 'a'", "\nlocal x = nil; return x.y" },
-          "a.lua:2:" },
-        { { "policy.lua" }, { "tx:set('a', 1)" }, "nil value" },
-        { { "policy.lua" }, { "return policy { price = math.random() }" }, "no randomness" },
-        { { "a.lua", "b.lua" }, { "return policy {}", "return policy {}" }, "no policy.lua" },
-        { { NULL }, { NULL }, "the bundle is empty" },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        policy_bundle_begin(&b);
-        for (int k = 0; k < 3 && cases[i].name[k] != NULL; k++) {
-            policy_bundle_add(&b, span_of(cases[i].name[k]), span_of(cases[i].text[k]));
-        }
-        uint32_t before = policy_version(p.policy);
-        int rc = policy_load(p.policy, (uint32_t)i + 10,
-                             span_make(b.data != NULL ? (char *)b.data : "", b.len), &e);
-        if ((rc == 0) != (cases[i].error == NULL) ||
-            (rc != 0 && strstr(e.message, cases[i].error) == NULL)) {
-            fail_msg("case %zu: %s", i, rc == 0 ? "loaded" : e.message);
-        }
-        assert_int_equal(policy_version(p.policy), rc == 0 ? i + 10 : before);
-    }
-    buf_free(&b);
-    static const char cut[] = "\x0apolicy.lua\x50return";
-    assert_int_not_equal(policy_load(p.policy, 99, span_make(cut, sizeof cut - 1), &e), 0);
-    play_close(&p);
-}
-
-/* A bundle's commands come and go with it; one may replace a compiled-in command. */
-static void test_bundle_commands(void **state)
-{
-    (void)state;
-    PLAY(HOUSE, { "t 1", "!NOTFOUND" }, { DO("", "return { here = 1 }"), "" },
-         { "t 1", "{'here':1,'index':'*'}" },
-         { "policy return policy { name = 'p', commands = { command { name = 'book', kind = "
-           "'transaction', group = 'g', summary = 's', example = 'book', run = function() return { "
-           "mine = true } end } } }",
-           "" },
-         { "t 1", "!NOTFOUND" }, { "book", "{'mine':true}" },
-         { "policy return policy { commands = { command { name = 'x', kind = 'transaction' } } }",
-           "!x" },
-         { "book", "{'mine':true}" }, { "policy return policy { name = 'q' }", "" },
-         { "book 1 ann A1", "{'status':'booked'}" });
-}
-
 /* A swap that a hook denies leaves the seats where they were, also when the script catches it. */
 static void test_swap_is_atomic(void **state)
 {
@@ -664,92 +593,6 @@ static void test_gains_of_areas(void **state)
          { "move $o A1 A2", "!DENIED gains A2*1, leaves A1*1." },
          { "move $p FLOOR*1=child A2=child", "!DENIED gains A2*1child, leaves FLOOR*1child." },
          { "move $p FLOOR*1=child FLOOR*1", "!DENIED gains , leaves ." });
-}
-
-/* tx:policy_put stores what compiles, versions go up by one, files come back. */
-static void test_policy_put(void **state)
-{
-    (void)state;
-    PLAY(HOUSE,
-         { DO("", "local v = tx:policy_put { ['policy.lua'] = req.mode == 'bad' and 'return 5' or "
-                  "'return policy { name = \"new\" }', ['a.lua'] = 'return 1' } local r = "
-                  "tx:policy_record() return { v = v, sha = #r.sha256, by = r.author, t = r.time, "
-                  "file = tx:policy_files(v)['a.lua'], none = tx:policy_record(9) == nil }"),
-           "" },
-         { "t 1", "{'v':1,'sha':64,'by':'test','t':1000,'file':'return 1','none':true}" },
-         { "t 1", "{'v':2}" }, { "t 1 --mode bad", "!BADARG policy.lua must return" },
-         { "t 1", "{'v':3}" });
-}
-
-/* An event keeps its rules: what lacks them is not deployed, and where it is active nevertheless,
- * from before that was asked, explain still answers. */
-static void test_policy_put_keeps_rulesets(void **state)
-{
-    (void)state;
-    static const char with[] = "policy return policy { rulesets = { mat = {} } }";
-    PLAY({ with, "" }, { "add-event 1 [{'row':'A','seats':2}] --rules mat", "{}" },
-         { "o = book 1 ann A1", "{}" },
-         { "deploy-policy `return policy { rulesets = { eve = {} } }`",
-           "!CONFLICT event 1 has the rules 'mat', which this policy lacks" },
-         { "deploy-policy `return policy{}`", "!CONFLICT set-event 1 --rules" },
-         { "deploy-policy `return policy { name = 'x', rulesets = { mat = {} } }`",
-           "{'version':1}" },
-         { "explain $o", "{'current_rules':[{'event':'1','ruleset':'mat','rules':[]}]}" },
-         { "policy return policy{}", "" },
-         { "explain $o", "{'current_rules':[{'event':'1','ruleset':'mat','missing':true}]}" },
-         { with, "" }, { "set-event 1 --rules ``", "{}" },
-         { "deploy-policy `return policy{}`", "{'version':2}" });
-}
-
-/* The line was granted, and others have been since: what does it answer when it comes again? */
-static void again(struct play *p, const char *line, const char *want)
-{
-    snprintf(p->last_line, sizeof p->last_line, "%s", line);
-    play(p, "again", want);
-}
-
-/* A repeated deploy or rollback tells its own version, not the newest, which may be another's. */
-static void test_policy_again(void **state)
-{
-    (void)state;
-    static const char one[] = "deploy-policy `return policy { name = 'one' }` --author ann";
-    static const char two[] = "deploy-policy `return policy { name = 'two' }` --author bob";
-    struct play p;
-    play_open(&p);
-    play(&p, one, "{'version':1}");
-    play(&p, two, "{'version':2}");
-    again(&p, one, "{'version':1,'author':'test'}");
-    play(&p, "rollback-policy 1", "{'version':3,'restored':1}");
-    play(&p, two, "{'version':4}");
-    again(&p, "rollback-policy 1", "{'version':3,'restored':1}");
-    again(&p, "rollback-policy --expect 2", "{'version':3,'restored':1}");
-    again(&p, "rollback-policy", "{'already':true,'version':'(absent)'}");
-    again(&p, "deploy-policy `return policy { name = 'two' }` --expect 1", "{'version':2}");
-    again(&p, "deploy-policy `return policy { name = 'gone' }`",
-          "{'already':true,'version':'(absent)'}");
-    play_close(&p);
-}
-
-/* A command needs no group: its bundle can be deployed again over itself, and is listed. */
-static void test_policy_put_again(void **state)
-{
-    (void)state;
-    static const char bundle[] =
-        "policy return policy { commands = { command { name = 'two', run = function(tx) return { v "
-        "= tx:policy_put { ['policy.lua'] = \"return policy { commands = { command { name = 'two', "
-        "run = function() return {} end } } }\" } } end } } }";
-    PLAY({ bundle, "" }, { "two", "{'v':1}" }, { bundle, "" }, { "two", "{'v':2}" });
-}
-
-/* What says that a command is the node's is not for bundles to say. */
-static void test_policy_put_group(void **state)
-{
-    (void)state;
-    static const char bundle[] =
-        "policy return policy { commands = { command { name = 'one', run = function(tx) return { v "
-        "= tx:policy_put { ['policy.lua'] = \"return policy { commands = { command { name = 'two', "
-        "group = 'policy', run = function() return {} end } } }\" } } end } } }";
-    PLAY({ bundle, "" }, { "one", "!BADARG the group `policy` belongs to the node" });
 }
 
 /* A remembered refusal, an answer with two orders, and one whose order is gone. */
@@ -897,16 +740,9 @@ int main(void)
         cmocka_unit_test(test_dry_run_best),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_queries),
-        cmocka_unit_test(test_bundles),
-        cmocka_unit_test(test_bundle_commands),
         cmocka_unit_test(test_swap_is_atomic),
         cmocka_unit_test(test_data_of_places),
         cmocka_unit_test(test_gains_of_areas),
-        cmocka_unit_test(test_policy_put),
-        cmocka_unit_test(test_policy_put_again),
-        cmocka_unit_test(test_policy_put_group),
-        cmocka_unit_test(test_policy_again),
-        cmocka_unit_test(test_policy_put_keeps_rulesets),
         cmocka_unit_test(test_again),
         cmocka_unit_test(test_order_ids),
         cmocka_unit_test(test_out_of_memory),
