@@ -410,6 +410,12 @@ return {
 
     -- ---- Policy VM: scripts cannot get out or hang the node ---------------------------------
     {
+        name = "score-acts", breaks = "a score function only looks",
+        file = "src/policy/best.c",
+        from = "    rules_call(L, 1, 1);\n", to = "    lua_call(L, 1, 1);\n",
+        test = "test_policy_best", case = "test_score_is_kept_apart",
+    },
+    {
         name = "budget-swallowed", breaks = "pcall does not swallow the end of the budget",
         file = "src/policy/sandbox.c",
         from = [[

@@ -180,6 +180,9 @@ describe("bad options and configuration", function()
                 assert.truthy(out:find(text, 1, true), word .. ": " .. out)
             end
         end
+        local status, out, err = usher("policy", "test", "--help")
+        assert.same({ 0, "" }, { status, err })
+        assert.truthy(out:find("usher policy test PATH [--customers N]", 1, true), out)
     end)
 
     it("takes a program's options as one word, too, before and behind the program's name", function()

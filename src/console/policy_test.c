@@ -100,11 +100,13 @@ int policy_test_main(int argc, char **argv)
 {
     struct stat s;
     if (argc < 1 || argv[0][0] == '-') {
+        bool asked = argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0);
         (void)fprintf(
-            stderr, "usage: usher policy test PATH [--customers N] [--seed N] [BUSTED-OPTION...]\n"
-                    "runs the *_spec.lua of a policy's folder, or one spec file;\n"
-                    "--customers: every test.property plays at least so many\n");
-        return EXIT_USAGE;
+            asked ? stdout : stderr,
+            "usage: usher policy test PATH [--customers N] [--seed N] [BUSTED-OPTION...]\n"
+            "runs the *_spec.lua of a policy's folder, or one spec file;\n"
+            "--customers: every test.property plays at least so many\n");
+        return asked ? EXIT_DONE : EXIT_USAGE;
     }
     if (stat(argv[0], &s) != 0) {
         (void)fprintf(stderr, "usher: there is no policy folder or spec file %s\n", argv[0]);

@@ -127,16 +127,16 @@ static void push_block(const struct search *s)
     }
 }
 
-/* Keeps the candidate with its score for later. */
+/* Keeps the candidate with its score for later: as bytes, for the list of seats is the function's,
+ * which may have changed it. The function only looks, as rules do. */
 static void score_block(struct search *s)
 {
     lua_State *L = s->L;
     lua_createtable(L, 2, 0);
+    lua_pushlstring(L, (const char *)s->block, s->count * sizeof(*s->block));
     lua_pushvalue(L, s->score);
     push_block(s);
-    lua_pushvalue(L, -1);
-    lua_insert(L, -3); /* entry, seats, score, seats */
-    lua_call(L, 1, 1);
+    rules_call(L, 1, 1);
     if (lua_type(L, -1) != LUA_TNUMBER) {
         luaL_error(L, "tx:best: score must return a number, not %s", luaL_typename(L, -1));
     }
@@ -177,11 +177,7 @@ static void read_block(const struct search *s)
 {
     lua_State *L = s->L;
     lua_rawgeti(L, -1, 2);
-    for (uint32_t k = 0; k < s->count; k++) {
-        lua_rawgeti(L, -1, (lua_Integer)k + 1);
-        s->block[k] = ((const struct object *)lua_touserdata(L, -1))->number;
-        lua_pop(L, 1);
-    }
+    memcpy(s->block, lua_tostring(L, -1), s->count * sizeof(*s->block));
     lua_pop(L, 1);
 }
 

@@ -23,7 +23,7 @@ struct search {
     bool special_seen; /* there were some */
     bool split;        /* the party may be parted */
     int ask;           /* stack index of the ask for seat rules */
-    int score, scored; /* stack indices: function, list of {score, seats}; 0: none */
+    int score, scored; /* stack indices: function, list of {score, bytes of a block}; 0: none */
     struct span customer;
     uint64_t until_ms;           /* a hold's end; 0: the seats are for a booking */
     enum verb verb;              /* what the rules judge: a take, or the reseat of an order */

@@ -3,7 +3,7 @@
  * The rules themselves run in Lua (lua/usher/policy_runtime.lua); here an `ask` is built for
  * them, and what must hold whatever they do is enforced:
  *
- * J1 rules and price functions change nothing: effects raise while `judging` is not 0.
+ * J1 rules, price and score functions change nothing: effects raise while `judging` is not 0.
  * J2 hooks that make effects run hooks again, at most POLICY_HOOK_DEPTH_MAX deep.
  * J3 an operation whose hook fails leaves no effect, whether or not the script catches it.
  * J4 both counters are right again after an error that a script has caught. */

@@ -87,7 +87,8 @@ void vm_do(lua_State *L, const struct effect *f)
     struct policy *p = vm_of(L);
     struct store *s = vm_store(L);
     if (p->read_only || p->judging > 0) {
-        luaL_error(L, p->judging > 0 ? "rules only look: they may not change anything"
+        luaL_error(L, p->judging > 0 ? "rules, prices and scores only look: they may not change "
+                                       "anything"
                                      : "this command only reads: it may not change anything");
     }
     struct error e;

@@ -170,9 +170,9 @@ static void test_read_only_rules(void **state)
     (void)state;
     PLAY(
         HOUSE, { DO("rules = { function(tx) tx:set('x', 1) return true end },", "return {}"), "" },
-        { "book 1 ann A1", "!INTERNAL rules only look" },
+        { "book 1 ann A1", "!INTERNAL rules, prices and scores only look" },
         { DO("price = function(tx) tx:emit('x') return 1 end,", "return {}"), "" },
-        { "book 1 ann A1", "!INTERNAL rules only look" },
+        { "book 1 ann A1", "!INTERNAL rules, prices and scores only look" },
         { DO("rules = { function(tx) pcall(tx.set, tx, 'x', 1) return true end }, hooks = { take = "
              "function(tx) tx:set('y', 1) end },",
              "return {}"),

@@ -144,6 +144,23 @@ static void test_score(void **state)
          { "find 1 2 --score last", "{'o':'A4 A5'}" });
 }
 
+/* The seats that a score function is shown are its own: what it does to the list changes no
+ * candidate. It only looks, as rules do. */
+static void test_score_is_kept_apart(void **state)
+{
+    (void)state;
+    PLAY(TWO_ROWS,
+         { "policy return policy { name = 'p', best = { score = function(seats) local at = "
+           "seats[1].position seats[1] = 5 seats[2] = nil return at end } }",
+           "" },
+         { "best 1 ann 2 --book", "{'order':'*','seats':[{'seat':'A7'},{'seat':'A8'}]}" },
+         { "policy local t return policy { name = 'p', best = { score = function(seats) "
+           "t:set('x', 1) return 1 end }, rules = { function(tx) t = tx return true end } }",
+           "" },
+         { "book 1 ann A1", "{}" },
+         { "best 1 ann 2", "!INTERNAL rules, prices and scores only look" });
+}
+
 /* A score function, too, chooses among blocks that leave no single seat before it sees others, and
  * among whole blocks before parts; what rules refuse in one tier does not end the search. */
 static void test_score_by_tiers(void **state)
@@ -308,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_rules_are_lazy),
         cmocka_unit_test(test_score_by_tiers),
         cmocka_unit_test(test_score),
+        cmocka_unit_test(test_score_is_kept_apart),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_leaves_are_a_reseat),
         cmocka_unit_test(test_order_is_reseated),
