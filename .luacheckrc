@@ -11,6 +11,7 @@ files["lua/commands/*.lua"] = { std = "lua54", read_globals = vm }
 files["lua/usher/*.lua"] = { read_globals = vm }
 files["lua/usher/rules/*.lua"] = { read_globals = vm }
 files["lua/policy"] = { read_globals = vm }
+files["tests/fuzz/policy/policy.lua"] = { read_globals = vm }
 
 -- Node commands and scripts (docs/lua.md, 4).
 local node = { "command", "json", "usher", "on", "every", "append", "check", "arg", "show", "exit",
@@ -21,6 +22,7 @@ files["lua/hooks"] = { read_globals = node }
 files["lua/scripts"] = { read_globals = node }
 
 files["spec"] = { std = "+busted" }
+files["tests/fuzz/policy/storm_spec.lua"] = { std = "+busted" }
 files["config.lua"] = { read_globals = { "env" } }
 files["lua/policy/**/*_spec.lua"] = { std = "+busted", read_globals = vm }
 files["lua/usher/types.lua"] = { ignore = { "121", "21.", "24.", "631" } } -- annotations, no code

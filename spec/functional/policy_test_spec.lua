@@ -52,6 +52,12 @@ describe("usher policy test", function()
         has(out, "3 successes / 0 failures / 0 errors")
     end)
 
+    it("stands a policy that means harm (tests/fuzz/policy)", function()
+        local status, out, err = process.run({ cluster.usher, "policy", "test", "tests/fuzz/policy" }, { seconds = 120 })
+        assert.equal(0, status, out .. err)
+        has(out, "2000 storms, ")
+    end)
+
     it("shows the house, the verdict and every rule when an expectation fails", function()
         cluster.write(dir .. "/mine_spec.lua", (SPEC:gsub('house:grants "book 1 bob A2..A4"',
             'house:refuses("book 1 bob A2..A4", "no_orphans")')))
