@@ -12,7 +12,7 @@
  *                 elsewhere: forwarded
  *
  * How it fails: no leader -> waits in the queue (service.c refuses it in time); a proof that
- * fails -> routed again; deadline -> NOQUORUM, nothing was done. */
+ * fails -> routed again; deadline -> NOQUORUM, or NOTREADY where it waited for an index. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -20,6 +20,7 @@
 
 /* A window stops growing here: its answers are copied. */
 #define WINDOW_BYTES_MAX ((size_t)64 * 1024 * 1024)
+#define AHEAD_HINT       "ask another node; --local, without --min-index, takes what this one has"
 
 struct window {
     struct store *store;
@@ -38,6 +39,15 @@ static void window_open(struct window *w)
 
 static void on_proof(void *arg, int status) { service_reads_proved(arg, status); }
 
+void read_refuse_ahead(struct item *it)
+{
+    struct error e;
+    (void)error_set(&e, ERR_NOTREADY, "this node has not reached index %llu in time",
+                    (unsigned long long)it->min_index);
+    error_hint(&e, AHEAD_HINT);
+    item_refuse(it, &e);
+}
+
 static void on_index(void *arg, int status)
 {
     struct item *it = arg;
@@ -52,12 +62,11 @@ static void on_index(void *arg, int status)
     }
     if (status == ERR_BUSY) {
         (void)error_set(&e, ERR_BUSY, "too many reads wait for this node to catch up");
+        error_hint(&e, AHEAD_HINT);
+        item_refuse(it, &e);
     } else {
-        (void)error_set(&e, ERR_NOTREADY, "this node has not reached index %llu in time",
-                        (unsigned long long)it->min_index);
+        read_refuse_ahead(it);
     }
-    error_hint(&e, "ask another node; --local, without --min-index, takes what this one has");
-    item_refuse(it, &e);
     item_free(it);
 }
 
@@ -65,7 +74,7 @@ static void evaluate(struct service *s, struct window *w, struct item *it)
 {
     window_open(w);
     policy_evaluate(s->policy, w->store, &s->call, &it->user, store_time_ms(w->store),
-                    store_index(w->store), &s->answer);
+                    cluster_applied(s->cluster), &s->answer);
     item_move(it, ITEM_FLIGHT);
     group_keep(w->answers, it, &s->answer);
 }
@@ -122,8 +131,7 @@ static void read_one(struct service *s, struct window *w, struct item *it)
     } else {
         uint64_t wanted = index_wanted(s, it);
         if (wanted > 0 && !it->reached) {
-            window_open(w);
-            if (store_index(w->store) < wanted) {
+            if (cluster_applied(s->cluster) < wanted) {
                 it->min_index = wanted;
                 item_move(it, ITEM_INDEX);
                 items_push(&w->waiting, it);

@@ -253,6 +253,8 @@ void batch_proved(struct group *g, int status);
 
 /* read.c */
 void service_reads_run(struct service *s);
+/* Tells whoever waits for an index (ITEM_INDEX) that it has not come. */
+void read_refuse_ahead(struct item *it);
 void service_reads_proved(struct group *g, int status);
 
 /* forward.c */

@@ -88,7 +88,9 @@ static void expire(struct item *it)
     struct service *s = it->service;
     struct error e;
     bool sent = it->state == ITEM_FORWARDED && it->sent && !it->is_read;
-    if (it->maybe || sent || (it->state == ITEM_FLIGHT && it->wrote)) {
+    if (it->state == ITEM_INDEX) {
+        read_refuse_ahead(it);
+    } else if (it->maybe || sent || (it->state == ITEM_FLIGHT && it->wrote)) {
         item_unknown(it, sent ? "the leader did not answer in time"
                               : "the deadline passed before a majority had it");
     } else if (s->leader[0] != 0 && it->state == ITEM_QUEUED) {

@@ -390,6 +390,8 @@ static void test_attempt(void **state)
                                           "while true do pcall(error) end",
                                           "table.sort({ 1, 2 }, function() while true do end end)",
                                           "local s = 'x' while true do s = s .. s end" };
+    play_instructions = 1000000;
+    play_memory = 16u * 1024 * 1024;
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         char policy[900];
         snprintf(policy, sizeof policy,
@@ -402,13 +404,14 @@ static void test_attempt(void **state)
     }
     PLAY(HOUSE,
          { DO("", "local used = tx:used() local ok, b, c = tx:attempt(function(x) tx:set('b', x) "
-                  "for _ = 1, 1000000 do end return x, 3 end, 2) "
+                  "for _ = 1, 100000 do end return x, 3 end, 2) "
                   "return { ok = ok, b = b, c = c, more = tx:used() > used }"),
            "" },
          { "t 1", "{'ok':true,'b':2,'c':3,'more':true}" }, { "get b", "{'value':2}" },
          { DO("", "while true do tx:attempt(function() while true do end end) end"), "" },
          { "t 1", "!INTERNAL ran over its budget" }, { DO("", "tx:attempt(5)"), "" },
          { "t 1", "!INTERNAL function expected" });
+    play_instructions = play_memory = 0;
 }
 
 /* Hooks that make effects run hooks, but not for ever. */

@@ -99,6 +99,43 @@ static void test_min_index_order(void **state)
     over(w, a, 9);
 }
 
+/* An index that does not come is what the refusal speaks of, whichever clock ends the wait. */
+static void test_min_index_never(void **state)
+{
+    (void)state;
+    struct ask a = { 0 };
+    struct world *w = three(8);
+    struct node *l = world_wait_leader(w);
+    for (int i = 0; i < 12; i++) {
+        sim_run(w->sim, sim_rand(w->sim, 60));
+        within(NULL, &a, l, "seats 1 --min-index 99999");
+        assert_int_equal(a.code, ERR_NOTREADY);
+        ask_free(&a);
+    }
+    over(w, &a, 1);
+}
+
+/* A new leader's first entry is none of the store's, and yet a known request's answer names it: so
+ * do maps, or whoever compares would wait for ever. */
+static void test_index_of_barrier(void **state)
+{
+    (void)state;
+    struct ask a[4] = { 0 };
+    struct world *w = three(9);
+    uint64_t seen = 0;
+    struct node *l = world_wait_leader(w);
+    within(&seen, &a[0], l, "book 1 ann A1 --request r1");
+    node_crash(l, SIM_KILL);
+    l = world_wait_leader(w);
+    within(&seen, &a[1], l, "book 1 ann A1 --request r1");
+    assert_true(number(&a[1], "index") > number(&a[0], "index"));
+    within(&seen, &a[2], l, "seats 1");
+    assert_int_equal(number(&a[2], "index"), number(&a[1], "index"));
+    within(NULL, &a[3], l, "seats 1 --linearizable");
+    assert_int_equal(number(&a[3], "index"), number(&a[1], "index"));
+    over(w, a, 4);
+}
+
 /* What a linearizable read has shown is not taken back by a local one. */
 static void test_never_back(void **state)
 {
@@ -225,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_writes),      cmocka_unit_test(test_min_index_in_time),
+        cmocka_unit_test(test_min_index_never), cmocka_unit_test(test_index_of_barrier),
         cmocka_unit_test(test_min_index_order), cmocka_unit_test(test_never_back),
         cmocka_unit_test(test_nobody_leads),    cmocka_unit_test(test_indices),
         cmocka_unit_test(test_nothing_written), cmocka_unit_test(test_too_large_for_a_frame),
