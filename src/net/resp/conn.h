@@ -72,7 +72,7 @@ struct conn {
 
     struct policy_user user;
     uint64_t seen_index; /* request.h: a connection reads its own writes */
-    bool authenticated, resp3, reading, eof, ending /* close when written */, closing;
+    bool authenticated, resp3, multi, reading, eof, ending /* close when written */, closing;
     unsigned failures;
     uint64_t id, asked_ms /* last, or accepted */, partial_ms, stalled_ms;
     size_t untaken;  /* of `sending`, when stalled_ms was set */

@@ -68,8 +68,39 @@ static void verb_select(struct conn *c, struct slot *x)
     }
 }
 
+/* Client libraries wrap a pipeline in MULTI and EXEC unless told not to. Each of our commands is a
+ * transaction of its own: the block is refused as a whole, or its commands would be done and yet
+ * look as if they were not. */
+#define MULTI_HINT "send the commands without MULTI (redis-py: pipeline(transaction=False))"
+
+static void verb_multi(struct conn *c, struct slot *x)
+{
+    c->multi = true;
+    verb_fail(x, ERR_BADARG, MULTI_HINT,
+              "there is no MULTI: every command is a transaction; nothing up to EXEC is done");
+}
+
+static void verb_exec(struct conn *c, struct slot *x)
+{
+    if (c->multi) {
+        c->multi = false; /* the word that clients look for */
+        buf_put_str(slot_out(x),
+                    "-EXECABORT BADARG nothing of this MULTI was done; " MULTI_HINT "\r\n");
+        slot_done(x);
+    } else {
+        verb_fail(x, ERR_BADARG, MULTI_HINT, "EXEC without MULTI");
+    }
+}
+
+static void verb_discard(struct conn *c, struct slot *x)
+{
+    c->multi = false;
+    verb_ok(x);
+}
+
 static void verb_reset(struct conn *c, struct slot *x)
 {
+    c->multi = false;
     auth_reset(c);
     c->seen_index = 0;
     push_free(c);
@@ -98,6 +129,8 @@ static const struct {
     { "INFO", admin_info, false },         { "SELECT", verb_select, false },
     { "RESET", verb_reset, true },         { "QUIT", verb_quit, true },
     { "SUBSCRIBE", push_subscribe, true }, { "UNSUBSCRIBE", push_unsubscribe, true },
+    { "MULTI", verb_multi, false },        { "EXEC", verb_exec, false },
+    { "DISCARD", verb_discard, false },
 };
 
 const char *const verb_names[] = { "ping",      "echo",        "hello",  "auth",  "client",
@@ -131,6 +164,11 @@ void verb_submit(struct conn *c, struct slot *x, size_t skip)
     };
 }
 
+static bool ends_multi(verb_fn fn)
+{
+    return fn == verb_exec || fn == verb_discard || fn == verb_reset || fn == verb_quit;
+}
+
 void verb_dispatch(struct conn *c, struct slot *x)
 {
     struct span name = x->argv[0];
@@ -142,11 +180,16 @@ void verb_dispatch(struct conn *c, struct slot *x)
             if (only_subscribed && !verbs[i].subscribed) {
                 break;
             }
+            if (c->multi && !ends_multi(verbs[i].fn)) {
+                break;
+            }
             verbs[i].fn(c, x);
             return;
         }
     }
-    if (only_subscribed) {
+    if (c->multi) {
+        verb_fail(x, ERR_BADARG, MULTI_HINT, "not done: it stands in a MULTI, which was refused");
+    } else if (only_subscribed) {
         verb_fail(x, ERR_BADARG, "UNSUBSCRIBE first, or use RESP3 (HELLO 3)",
                   "this connection is subscribed: only (UN)SUBSCRIBE, PING, RESET, QUIT");
     } else if (!backup_verb(c, x) && !session_verb(c, x)) {

@@ -86,6 +86,24 @@ static void test_commands(void **state)
     buf_free(&got);
 }
 
+/* Libraries wrap a pipeline in MULTI and EXEC by themselves: nothing of such a block is done, and
+ * the connection goes on behind it, whatever ends it. */
+static void test_multi(void **state)
+{
+#define WITHOUT "; send the commands without MULTI (redis-py: pipeline(transaction=False))\r\n"
+#define REFUSED                                                                                    \
+    "-BADARG there is no MULTI: every command is a transaction; nothing up to EXEC is "            \
+    "done" WITHOUT
+#define NOT_DONE "-BADARG not done: it stands in a MULTI, which was refused" WITHOUT
+    struct resp_world *w = *state;
+    expect(w, SIZED("MULTI\r\ntell a\r\nPING\r\nUSHER.CALL tell a\r\nEXEC\r\ntell b\r\n"),
+           REFUSED NOT_DONE NOT_DONE NOT_DONE
+           "-EXECABORT BADARG nothing of this MULTI was done" WITHOUT "$5\r\n[\"b\"]\r\n");
+    expect(w, SIZED("MULTI\r\nDISCARD\r\ntell b\r\n"), REFUSED "+OK\r\n$5\r\n[\"b\"]\r\n");
+    expect(w, SIZED("MULTI\r\nRESET\r\ntell b\r\n"), REFUSED "+RESET\r\n$5\r\n[\"b\"]\r\n");
+    expect(w, SIZED("EXEC\r\n"), "-BADARG EXEC without MULTI" WITHOUT);
+}
+
 /* Line ends and control bytes in an error's text cannot end its line early. */
 static void test_error_line(void **state)
 {
@@ -438,6 +456,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(test_verbs, setup),
         WITH(test_commands, setup),
+        WITH(test_multi, setup),
         WITH(test_error_line, setup),
         WITH(test_order, setup),
         WITH(test_cancel, setup),
