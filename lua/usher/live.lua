@@ -48,7 +48,7 @@ local function apply(value)
         end
         words[#words + 1] = change.seat or ("%s*%d"):format(change.area, change.count)
     end
-    local last = value.changes[#value.changes]
+    local last = value.changes[#value.changes] or { status = "the event has been removed" }
     state.note = ("%s  index %d: %s %s"):format(os.date("%H:%M:%S"), value.index,
         table.concat(words, " "), last and last.status or "")
     return changed
@@ -66,6 +66,7 @@ local function change_line(context, value)
     end
     local parts = {}
     for _, status in ipairs(order) do parts[#parts + 1] = table.concat(groups[status], " ") .. " " .. status end
+    if value.removed then parts[#parts + 1] = "removed" end
     local time = context.piped and os.date("!%Y-%m-%dT%H:%M:%SZ") or os.date("%H:%M:%S")
     return ("%s  event %s  index %d  %s\n"):format(time, value.event, value.index, table.concat(parts, ", "))
 end
@@ -80,6 +81,7 @@ local function csv_changes(render, value)
         lines[#lines + 1] = table.concat({ render.csv_cell(value.event), tostring(value.index),
             render.csv_cell(change.seat or change.area), change.status, tostring(change.count or 1) }, ",")
     end
+    if value.removed then lines[#lines + 1] = ("%s,%d,,removed,"):format(render.csv_cell(value.event), value.index) end
     return table.concat(lines, "\n") .. "\n"
 end
 

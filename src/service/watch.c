@@ -3,6 +3,7 @@
  *
  *   {"event":"1","index":42,"changes":[{"seat":"A1","status":"held"},
  *                                      {"area":"FLOOR","status":"booked","count":3,"was":"held"}]}
+ *   {"event":"1","index":43,"changes":[],"removed":true}     the last of an event
  *
  * Scripts follow the same, the requests that arrive here and the indices that commit (feed.c).
  * When a snapshot replaces the state, changes were not seen one by one: every watcher is told
@@ -221,6 +222,32 @@ static void tell_list(struct watch *list, struct span event, uint64_t index, str
     }
 }
 
+static void tell_all(struct service *s, struct span event, uint64_t index, const struct buf *json)
+{
+    if (!json->failed) {
+        struct span text = span_make((const char *)json->data, json->len);
+        tell_list(*bucket(s, event), event, index, text);
+        tell_list(s->watch_all, event, index, text);
+    }
+}
+
+struct removal {
+    struct service *s;
+    uint64_t index;
+};
+
+static void tell_removed(void *arg, const struct event *ev)
+{
+    const struct removal *r = arg;
+    struct buf out = BUF_INIT;
+    buf_put_u8(&out, '{');
+    json_field_string(&out, "event", ev->id);
+    json_field_int(&out, "index", (int64_t)r->index);
+    buf_put_str(&out, ",\"changes\":[],\"removed\":true}");
+    tell_all(r->s, ev->id, r->index, &out);
+    buf_free(&out);
+}
+
 static void tell_event(struct service *s, uint64_t index, const struct told *t, size_t count)
 {
     const struct event *ev = store_event_number(cluster_store(s->cluster), t->event);
@@ -237,11 +264,7 @@ static void tell_event(struct service *s, uint64_t index, const struct told *t, 
         put_change(&out, ev->chart, &t[i]);
     }
     buf_put_str(&out, "]}");
-    if (!out.failed) {
-        struct span json = span_make((const char *)out.data, out.len);
-        tell_list(*bucket(s, ev->id), ev->id, index, json);
-        tell_list(s->watch_all, ev->id, index, json);
-    }
+    tell_all(s, ev->id, index, &out);
     buf_free(&out);
 }
 
@@ -261,6 +284,7 @@ void watch_tell(struct service *s, uint64_t index)
         }
         tell_event(s, index, all + from, to - from);
     }
+    store_events_removed(cluster_store(s->cluster), tell_removed, &(struct removal){ s, index });
     s->telling = false;
     if (s->watch_dead) {
         bury(s);

@@ -119,3 +119,15 @@ void store_changes(struct store *s, void (*cb)(void *arg, const struct change *c
         }
     }
 }
+
+void store_events_removed(struct store *s, void (*cb)(void *arg, const struct event *ev), void *arg)
+{
+    ASSERT(store_groups_in_flight(s) > 0);
+    const struct group *g = group_nth(s, 0);
+    for (size_t i = 0; i < g->len; i++) {
+        const struct undo *u = &g->records[i];
+        if (u->kind == UNDO_EVENT && u->old.p != NULL) {
+            cb(arg, &((const struct event_object *)u->old.p)->pub);
+        }
+    }
+}

@@ -172,6 +172,9 @@ struct change {
     const struct order *order; /* the order concerned, NULL for block/unblock */
 };
 void store_changes(struct store *s, void (*cb)(void *arg, const struct change *c), void *arg);
+/* The events that the same group removed. */
+void store_events_removed(struct store *s, void (*cb)(void *arg, const struct event *ev),
+                          void *arg);
 
 void store_rewind(struct store *s); /* to the committed view; nests not */
 void store_replay(struct store *s);

@@ -2,11 +2,13 @@
 --- states only: nobody's customer, order or code.
 local node = ...
 
-local function follow(ctx, feed, from)
+--- Until the feed breaks off, or the `one` event is removed: that was its last change.
+local function follow(ctx, feed, from, one)
     while true do
         local text, index, code = feed:next(10000)
         if text then
             if index > from then ctx:frame("change", text) end
+            if one and text:find('"removed":true', 1, true) then return end
         elseif code then
             return nil, index, code
         end
@@ -30,7 +32,8 @@ local function watch(ctx, req)
             from = seats.index
             ctx:frame("live", json.encode(seats))
         end
-        local _, message, code = follow(ctx, feed, from)
+        local _, message, code = follow(ctx, feed, from, event)
+        if not message then return nil, ("event %s has been removed"):format(event), "NOTFOUND" end
         if not event then return nil, message, code end
         ctx:progress(message .. "; beginning anew")
     end

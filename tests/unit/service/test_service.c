@@ -353,13 +353,19 @@ struct seen {
     char last[400];
 };
 
-static void on_change(void *arg, struct span event, uint64_t index, struct span json)
+static void on_any_change(void *arg, struct span event, uint64_t index, struct span json)
 {
     struct seen *s = arg;
-    assert_true(span_is(event, "1"));
+    (void)event;
     assert_true(index > 0);
     s->count++;
     (void)snprintf(s->last, sizeof s->last, "%.*s", (int)json.len, json.data);
+}
+
+static void on_change(void *arg, struct span event, uint64_t index, struct span json)
+{
+    assert_true(span_is(event, "1"));
+    on_any_change(arg, event, index, json);
 }
 
 static void test_expiry_and_watch(void **state)
@@ -387,6 +393,32 @@ static void test_expiry_and_watch(void **state)
     service_unwatch(watch);
     service_unwatch(elsewhere);
     service_unwatch(all);
+    over(w, a, 4);
+}
+
+/* Whoever follows an event is told that it has gone, with sold seats or without. */
+static void test_watch_removed(void **state)
+{
+    (void)state;
+    struct ask a[4] = { 0 };
+    struct seen sold = { 0 }, empty = { 0 }, all = { 0 };
+    struct world *w = three(10);
+    struct node *l = world_wait_leader(w);
+    struct watch *watches[] = { service_watch(l->service, span_of("1"), on_any_change, &sold),
+                                service_watch(l->service, span_of("tmp"), on_any_change, &empty),
+                                service_watch(l->service, span_of(""), on_any_change, &all) };
+    granted(&a[0], l, "book 1 ann A1 A2");
+    granted(&a[1], l, "add-event tmp [{\"row\":\"A\",\"seats\":4}]");
+    granted(&a[2], l, "remove-event tmp");
+    assert_int_equal(empty.count, 1);
+    assert_non_null(strstr(empty.last, ",\"changes\":[],\"removed\":true}"));
+    granted(&a[3], l, "remove-event 1 --cancel-orders");
+    assert_non_null(strstr(sold.last, "{\"event\":\"1\",\"index\":"));
+    assert_non_null(strstr(sold.last, "\"removed\":true"));
+    assert_string_equal(sold.last, all.last);
+    for (size_t i = 0; i < 3; i++) {
+        service_unwatch(watches[i]);
+    }
     over(w, a, 4);
 }
 
@@ -473,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_stop_with_reads),
         cmocka_unit_test(test_expiry_and_watch),
+        cmocka_unit_test(test_watch_removed),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_replay),
