@@ -12,7 +12,7 @@ local M = {}
 ---@field size integer how many places those are, areas by heads
 ---@field all Place[] all places after the request, at every event it touches
 ---@field gains Place[] those of them that are new (all, for a take)
----@field leaves Place[] places at this event that a move gives up
+---@field leaves Place[] places at this event that a move gives up, or a swap to the other order
 ---@field order? Order
 ---@field customer string
 ---@field user User who asks
@@ -48,7 +48,7 @@ local function plan_of(ask)
     local plan = rawget(ask, "plan")
     if plan then return plan end
     plan = {}
-    for _, place in ipairs(ask.leaves) do
+    for _, place in ipairs(ask.exchange and {} or ask.leaves) do -- exchanged: the other order has it
         if place.seat then plan[place.seat] = "free" end
     end
     local after = ask.verb == "confirm" and "booked" or ask.after

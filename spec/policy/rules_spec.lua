@@ -42,9 +42,30 @@ describe("max_per_customer", function()
     end)
 
     it("lets an order at the limit move, and no swap get past it", function()
-        local h = house("rules.max_per_customer(2)")
-        h:play "o = book 1 ann A1 A2"
+        local h = house("rules.max_per_customer(2)", { events = { "1", "2" } })
+        h:play "o = book 1 ann A1 A2\np = book 1 bob A3\nq = book 2 ann A1\nr = book 2 bob A2"
         h:grants "move $o A1 B5"
+        h:grants "swap $o A2 $p A3"
+        h:refuses("swap $q 2:A1 $p 1:A2", { rule = "max_per_customer", message = "2 are taken already" })
+        h:grants "swap $q 2:A1 $r 2:A2"
+    end)
+
+    it("lets who lawfully has more than that sit elsewhere, and not take more", function()
+        local h = house('rules.max_per_customer(2, { exempt = { "box-office" } })', { events = { "1", "2" } })
+        h:grants("book 1 club A1 A2 A3 2:A1", BOX)
+        h:play "p = book 1 bob B1"
+        h:grants "move $club 1:A3 1:A4"
+        h:grants "swap $club 1:A4 $p 1:B1"
+        h:refuses("move $club 2:A1 1:B5", "max_per_customer")
+        h:grants "move $club 1:A1 2:A2"
+    end)
+
+    it("lets more than that move to another category, but not into the one that is counted", function()
+        local h = house('rules.max_per_customer(1, { category = "circle", exempt = { "box-office" } })')
+        h:grants("book 1 club B1 B2 A1", BOX)
+        h:grants "move $club B2 B3"
+        h:grants "move $club B3 A2"
+        h:refuses("move $club A1 B5", "max_per_customer")
     end)
 
     it("exempts a role", function()
@@ -114,6 +135,13 @@ describe("hold_cap", function()
         h:grants "confirm $ann" -- the newest: a booking already
         h:pass "16m"
         h:grants "hold 1 ann B5 B6"
+    end)
+
+    it("lets who lawfully holds more sit elsewhere, and not hold more", function()
+        local h = house('rules.hold_cap(2, { exempt = { "box-office" } })', { events = { "1", "2" } })
+        h:grants("hold 1 club A1 A2 A3 2:A1", BOX)
+        h:grants "move $club 1:A3 1:A4"
+        h:refuses("move $club 2:A1 1:B5", "hold_cap")
     end)
 
     it("does not count what `best` books", function()

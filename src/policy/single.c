@@ -5,7 +5,7 @@
  *   tx:within(seat, distance[, same_row]) taken seats nearer than `distance`
  *
  * Both look at the house as it is; an ask's `gains` are the seats that the request newly takes,
- * its `leaves` those it gives up. */
+ * its `leaves` those it gives up (in an exchange to the other order: they are not free). */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -124,7 +124,10 @@ int tx_single(lua_State *L)
     lua_settop(L, 3);
     bool aisles = lua_toboolean(L, 3);
     struct view v = { .store = vm_store(L) };
-    struct places *gains = read_list(L, "gains"), *leaves = read_list(L, "leaves");
+    lua_pushliteral(L, "exchange");
+    bool exchange = lua_rawget(L, 2) != LUA_TNIL;
+    struct places *gains = read_list(L, "gains");
+    struct places *leaves = exchange ? NULL : read_list(L, "leaves");
     v.gains = gains != NULL ? gains : &none;
     v.leaves = leaves;
     int64_t seat = gains != NULL ? look(L, &v, gains, true, aisles) : -1;

@@ -115,14 +115,13 @@ static bool denied(lua_State *L, const struct side *side, const struct side *oth
     places_push_order(L, object_order(L, side->order));
     struct places *seats = places_read(L, -1, NULL);
     const struct order *o = object_order(L, side->order);
-    struct places *none = places_new(L, 0);
     struct ask ask = { .verb = VERB_RESEAT,
                        .customer = order_customer(o),
                        .metadata = order_metadata(o),
                        .order = side->order,
                        .seats = seats,
                        .gains = other->seats,
-                       .leaves = none,
+                       .leaves = side->seats,
                        .exchange = true };
     rules_wanted(L, seats, VERB_RESEAT, &judge, &price);
     if (judge) {

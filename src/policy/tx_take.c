@@ -401,7 +401,11 @@ static int tx_judge(lua_State *L)
         ask.leaves = places_read(L, 4, ev);
     }
     if (ask.order != 0 && ask.verb != VERB_TAKE) {
-        ask.gains = places_minus(L, seats, places_of_order(L, object_order(L, 5)));
+        const struct places *before = places_of_order(L, object_order(L, 5));
+        ask.gains = places_minus(L, seats, before);
+        if (ask.leaves == NULL) {
+            ask.leaves = places_minus(L, before, seats);
+        }
     }
     rules_push_ask(L, &ask);
     rules_try(L, -1, false);

@@ -104,6 +104,8 @@ describe("the airline", function()
         local h = house()
         h:refuses("book 1 club ECONOMY*10", { rule = "max_per_customer" })
         h:grants("book 1 club ECONOMY*10", { user = { roles = { "groups" } } })
+        h:at(CHECK_IN)
+        h:grants "check-in $club" -- whoever asks
     end)
 
     it("never sells more of a cabin than its percentage, seats given at check-in included", function()

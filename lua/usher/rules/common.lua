@@ -104,6 +104,16 @@ function M.heads(places, event)
     return n
 end
 
+--- Does a move leave the order no more places of the event than it had? Who lawfully has more than
+--- a limit (an exempt role gave them, or the policy was laxer) may still sit elsewhere.
+---@param ask Ask
+---@param count? fun(places: Place[], event: Event): integer how the limit counts, else by heads
+---@return boolean
+function M.adds_nothing(ask, count)
+    count = count or M.heads
+    return ask.verb == "reseat" and count(ask.gains, ask.event) <= count(ask.leaves, ask.event)
+end
+
 --- The numbered seats among the places.
 ---@param places Place[]
 ---@return Seat[]

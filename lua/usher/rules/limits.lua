@@ -6,7 +6,8 @@ local heads = common.heads
 local M = {}
 
 --- At most `n` places for each customer at an event, over holds and bookings. Places of an
---- area count by heads. What has ended does not count any more.
+--- area count by heads. What has ended does not count any more. A move that adds no place is granted,
+--- also to who has more than that.
 ---@param n integer places
 ---@param spec? { exempt?: string[], category?: string } category: only places of that one
 ---@return Rule
@@ -25,6 +26,7 @@ function M.max_per_customer(n, spec)
     return rule {
         name = "max_per_customer", code = "LIMIT", exempt = given.exempt,
         check = function(tx, ask)
+            if common.adds_nothing(ask, count) then return true end
             local event = ask.event
             local held, booked = tx:count(event, ask.customer, category)
             local has = held + booked
@@ -108,7 +110,8 @@ function M.occupancy(spec)
     }
 end
 
---- At most `n` places held at a time by one customer at an event; bookings do not count.
+--- At most `n` places held at a time by one customer at an event; bookings do not count. A move that
+--- adds no place is granted, also to who holds more.
 ---@param n integer places
 ---@param spec? { exempt?: string[] }
 ---@return Rule
@@ -118,7 +121,7 @@ function M.hold_cap(n, spec)
     return rule {
         name = "hold_cap", code = "LIMIT", exempt = given.exempt,
         check = function(tx, ask)
-            if ask.after == "booked" then return true end
+            if ask.after == "booked" or common.adds_nothing(ask) then return true end
             local held = tx:count(ask.event, ask.customer)
             if ask.verb ~= "take" and ask.order then held = held - heads(ask.order.seats, ask.event) end
             local wants = ask.size

@@ -598,6 +598,21 @@ static void test_gains_of_areas(void **state)
          { "move $p FLOOR*1=child FLOOR*1", "!DENIED gains , leaves ." });
 }
 
+/* A swap is judged when it is done: what an order gave is the other's then, and nobody finds it
+ * free. */
+static void test_leaves_of_swap(void **state)
+{
+    (void)state;
+    static const char rule[] =
+        "policy return policy { rules = { rule { on = { 'reseat' }, check = function(tx, ask) "
+        "local "
+        "one = ask.leaves[1] deny(('%s for %s, %s, %s'):format(one.label, ask.gains[1].label, "
+        "ask:status(one), tostring(tx:single(ask)))) end } } }";
+    PLAY(HOUSE, { "o = book 1 ann A1", "{}" }, { "p = book 1 bob B1 B2 B3", "{}" },
+         { "book 1 cid A2", "{}" }, { rule, "" },
+         { "swap $o A1 $p B2", "!DENIED A1 for B2, booked, nil" });
+}
+
 /* A remembered refusal, an answer with two orders, and one whose order is gone. */
 static void test_again(void **state)
 {
@@ -746,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_swap_is_atomic),
         cmocka_unit_test(test_data_of_places),
         cmocka_unit_test(test_gains_of_areas),
+        cmocka_unit_test(test_leaves_of_swap),
         cmocka_unit_test(test_again),
         cmocka_unit_test(test_order_ids),
         cmocka_unit_test(test_out_of_memory),
