@@ -7,7 +7,7 @@ local M = {}
 ---@class Ask what a rule judges, as the places will be once it is granted
 ---@field verb "take"|"confirm"|"reseat"|"extend"
 ---@field command string
----@field event Event the one being judged; rules run once for each event touched
+---@field event Event the one being judged; rules run once for each event touched (by a move: changed)
 ---@field seats Place[] all places at this event after the request
 ---@field size integer how many places those are, areas by heads
 ---@field all Place[] all places after the request, at every event it touches
@@ -92,6 +92,33 @@ local function view(ask, event)
     one.gains = at_event(ask.gains, event)
     one.leaves = at_event(ask.leaves, event)
     return setmetatable(one, ask_meta)
+end
+
+local function any_at(places, event)
+    for i = 1, #places do
+        if places[i].event == event then return true end
+    end
+    return false
+end
+
+-- Are these the same places, with the same tickets? What a place comes with is not kept: it is new.
+local function same_places(before, after)
+    if #before ~= #after then return false end
+    for i, place in ipairs(after) do
+        local was = before[i]
+        if place.label ~= was.label or place.type ~= was.type or place.count ~= was.count or place.data then
+            return false
+        end
+    end
+    return true
+end
+
+-- A move is judged at the events where it changes something: the others may have begun, say.
+local function touches(ask, event)
+    if ask.verb ~= "reseat" or not ask.order then return true end
+    if any_at(ask.gains, event) or any_at(ask.leaves, event) then return true end
+    local before, after = at_event(ask.order.seats, event), at_event(ask.seats, event)
+    return not same_places(before, after)
 end
 
 local function exempted(rule, ask)
@@ -190,10 +217,12 @@ end
 function M.judge(tx, ask, trace)
     complete(tx, ask)
     local events = rawget(ask, "events")
-    if not events then return judge_at(tx, ask, ask.event, trace) end
+    if not events then
+        return touches(ask, ask.event) and judge_at(tx, ask, ask.event, trace) or nil
+    end
     local first
     for _, event in ipairs(events) do
-        local denial = judge_at(tx, view(ask, event), event, trace)
+        local denial = touches(ask, event) and judge_at(tx, view(ask, event), event, trace) or nil
         if denial and not trace then return denial end
         first = first or denial
     end

@@ -535,6 +535,46 @@ describe("overbook", function()
     end)
 end)
 
+describe("a move of an order of several events", function()
+    local START = { ["1"] = { attributes = { start = "2026-05-01 20:00" } },
+        ["2"] = { attributes = { start = "2026-05-03 20:00" } } }
+
+    it("is judged at the events it touches: one may have begun", function()
+        local h = house('rules.window { to = "-0s" }', { events = START, now = "2026-05-01" })
+        h:play "o = book 1 ann A1 2:A1\np = book 2 bob B1"
+        h:at "2026-05-01 21:00"
+        h:grants "move $o 2:A1 2:A2"
+        h:grants "swap $o 2:A2 $p 2:B1"
+        h:refuses("move $o 1:A1 1:A2", "window")
+        h:refuses("move $o 2:B1 1:A2", "window")
+    end)
+
+    it("is judged where a ticket changes, too, and where a swap only takes away", function()
+        local h = house("rules.accessible()", { rows = { "A: w...", "B: w..." }, events = { "1", "2" } })
+        h:play "o = book 1 ann 1:A2 2:A1=wheelchair"
+        h:refuses("move $o 2:A1 2:A1=adult", { rule = "accessible", seat = "A1" })
+        h = house('rules.window { to = "-0s" }', { events = START, now = "2026-05-01" })
+        h:play "o = book 1 ann A1 2:A1\np = book 2 bob B1"
+        h:at "2026-05-01 21:00"
+        h:refuses("swap $o 1:A1 $p 2:B1", "window")
+    end)
+
+    it("is not judged where it leaves the order alone, but by what a place comes with", function()
+        local policy = [[
+            local looks = rule { name = "looks", on = { "reseat" }, check = function(_, ask)
+                return nil, "at " .. ask.event.id
+            end }
+            local drop = command { name = "drop", group = "orders", kind = "transaction", access = "client",
+                summary = "Keep the first place", example = "drop 7H2K", args = { { "order", "order" } },
+                run = function(tx, req) return tx:reseat(req.order, { req.order.seats[1] }) end }
+            return policy { rules = { looks }, commands = { drop } }]]
+        local h = test.house { policy = policy, rows = HALL, events = { "1", "2" } }
+        h:play "o = book 1 ann A1 2:A1"
+        h:grants "drop $o" -- event 1 is as it was
+        h:refuses('move $o A1 {"seat":"A1","data":{"legs":2}}', { rule = "looks", message = "at 1" })
+    end)
+end)
+
 describe("rules together", function()
     it("name an alternative only when every rule grants it", function()
         local h = house 'rules.no_orphans(), rules.channels { { keys = { "K" }, seats = { "B1..B8" } } }'

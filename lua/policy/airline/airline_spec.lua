@@ -9,7 +9,7 @@ local function house(options)
     return test.house { policy = "policy.lua", rows = options and options.rows or ROWS,
         areas = { { name = "ECONOMY", category = "economy", capacity = 10 },
             { name = "BUSINESS", category = "business", capacity = 4 } },
-        now = "2026-04-01", events = { ["1"] = { attributes = { start = START } } } }
+        now = "2026-04-01", events = options and options.events or { ["1"] = { attributes = { start = START } } } }
 end
 
 describe("the airline", function()
@@ -50,6 +50,27 @@ describe("the airline", function()
         h:at(CHECK_IN)
         h:grants("check-in $o", { seats = "21 22 23" })
         assert.equal(3, h:count "booked")
+    end)
+
+    it("gives the seats of each flight of an order when its check-in is open", function()
+        local h = house { events = { ["1"] = { attributes = { start = START } },
+            ["2"] = { attributes = { start = "2026-05-08 08:00" } } } }
+        h:play "o = book 1 ann ECONOMY*1 2:ECONOMY*2\np = book 1 bob ECONOMY*1 2:ECONOMY*1"
+        h:refuses("check-in $o", { code = "DENIED", message = "24 h" })
+        h:at(CHECK_IN)
+        assert.equal(2, #h:grants "check-in $o".seats)
+        h:refuses("check-in $o", { code = "DENIED", message = "24 h" }) -- the way back is not open yet
+        h:at "2026-05-07 09:00"
+        assert.equal(3, #h:grants "check-in $o".seats)
+        assert.equal(2, #h:grants "check-in $p".seats) -- who missed the way out is seated on the way back
+        assert.equal(3, h:count("booked", "2"))
+    end)
+
+    it("closes check-in 45 minutes before departure", function()
+        local h = house()
+        h:play "o = book 1 ann ECONOMY*1"
+        h:at "2026-05-01 07:15"
+        h:refuses("check-in $o", { code = "DENIED", message = "45 min" })
     end)
 
     it("seats a party that is larger than what is left of any row, too", function()

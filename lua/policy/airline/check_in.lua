@@ -1,9 +1,10 @@
 --- check-in ORDER: the passengers of a booking get seats of their cabin, together if that can be,
---- from 24 h to 45 min before departure (the end is the sale's: see the window in policy.lua). Who
---- comes when the cabin is full is denied boarding: the order stays as it was, for the desk.
+--- from 24 h to 45 min before departure; of an order of several flights, on those that are open then.
+--- Who comes when the cabin is full is denied boarding: the order stays as it was, for the desk.
 local start_of = require("usher.rules.common").start_of
 
-local OPENS_MS = 24 * 60 * 60 * 1000 -- before departure
+-- Before departure; it closes with the sale: see the window in policy.lua.
+local OPENS_MS, CLOSES_MS = 24 * 60 * 60 * 1000, 45 * 60 * 1000
 
 local function seats_of(cabin)
     local runs = cabin.event:runs { category = cabin.category, min = cabin.count }
@@ -37,20 +38,32 @@ local function cabins_of(order)
     return cabins
 end
 
+local function is_open(tx, event)
+    local left = start_of(event) - tx.now
+    return left <= OPENS_MS and left > CLOSES_MS
+end
+
+--- Seats for the cabins whose check-in is open, by cabin.
+local function seats_for(tx, order)
+    local free, any = {}, false
+    for key, cabin in pairs(cabins_of(order)) do
+        any = true
+        if is_open(tx, cabin.event) then free[key] = seats_of(cabin) end
+    end
+    if any and next(free) == nil then
+        deny { message = "check-in is from 24 h before departure to 45 min before it", hint = "come back then" }
+    end
+    return free
+end
+
 local function check_in(tx, req)
-    local order, all, free = req.order, {}, {}
+    local order, all = req.order, {}
     if order.status ~= "booked" then
         deny { code = "CONFLICT", message = ("the order is %s, not booked"):format(order.status) }
     end
-    for key, cabin in pairs(cabins_of(order)) do
-        if tx.now < start_of(cabin.event) - OPENS_MS then
-            deny { message = ("check-in for %s opens 24 h before departure"):format(cabin.event.id),
-                hint = "come back then" }
-        end
-        free[key] = seats_of(cabin)
-    end
+    local free = seats_for(tx, order)
     for _, place in ipairs(order.seats) do
-        if place.seat then
+        if not (place.area and free[key_of(place)]) then
             all[#all + 1] = place
         else
             for _ = 1, place.count do
