@@ -139,6 +139,29 @@ describe("random customers", function()
         assert.is_false(alone(house))
     end)
 
+    it("move no party apart, from event to event", function()
+        local function sizes_of(house)
+            local sizes = {}
+            for _, order in ipairs(house:orders { status = "live" }) do
+                for _, place in ipairs(order.seats) do
+                    local key = order.order .. " at " .. place.event
+                    sizes[key] = (sizes[key] or 0) + 1
+                end
+            end
+            return sizes
+        end
+        local was, store = {}, nil
+        test.property { policy = policy "rules.party { min = 2, max = 4, step = 2 }", rows = ROWS,
+            events = { "1", "2" }, customers = 300, holds = function(house, step)
+                local before = store == house.store and was or {}
+                was, store = sizes_of(house), house.store
+                if step.line[1] ~= "move" and step.line[1] ~= "swap" then return end
+                for key, n in pairs(was) do -- what was given back before may be no party any more
+                    if n ~= before[key] and n ~= 2 and n ~= 4 then return false, key end
+                end
+            end }
+    end)
+
     it("go on with an order of which a part was given back", function()
         local cut, confirmed = {}, false
         test.property { policy = "return policy { name = 'p' }", rows = ROWS, customers = 300,

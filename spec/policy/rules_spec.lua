@@ -103,6 +103,25 @@ describe("party", function()
         h:play "q = hold 1 cid B3 B4\nsplit $q B4"
         h:refuses("confirm $q", "party")
     end)
+
+    it("is not got around by moving places to another event", function()
+        local h = house("rules.party { min = 2, max = 4, step = 2 }", { events = { "1", "2" } })
+        h:play "o = book 1 ann A1..A4 2:A1 2:A2\np = book 1 bob B1 B2\nq = book 2 cid B1 B2"
+        h:refuses("move $p B1 2:B3", { rule = "party", message = "of 1 is too small" })
+        h:refuses("move $o 1:A1 2:A3", "party")
+        h:refuses("swap $p 1:B1 $q 2:B1", "party")
+        h:grants "move $o 1:A1 2:A3 1:A2 2:A4"
+        h:refuses("move $o 1:A3 2:B9 1:A4 2:B10", { rule = "party", message = "too large" })
+        h:grants "cancel $p B1"
+        h:grants "move $p B2 B5" -- as many as it has
+    end)
+
+    it("may be of any size while it is held, when told so, and moved", function()
+        local h = house('rules.party { min = 2, at = "confirm" }', { events = { "1", "2" } })
+        h:play "o = hold 1 ann A1 A2\np = book 1 bob B1 B2"
+        h:grants "move $o 1:A1 2:A1"
+        h:refuses("move $p 1:B1 2:B1", "party")
+    end)
 end)
 
 describe("occupancy", function()

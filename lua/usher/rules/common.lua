@@ -114,6 +114,13 @@ function M.adds_nothing(ask, count)
     return ask.verb == "reseat" and count(ask.gains, ask.event) <= count(ask.leaves, ask.event)
 end
 
+--- Does a move leave the order as many places of the event as it had?
+---@param ask Ask
+---@return boolean
+function M.keeps_size(ask)
+    return ask.verb == "reseat" and M.heads(ask.gains, ask.event) == M.heads(ask.leaves, ask.event)
+end
+
 --- The numbered seats among the places.
 ---@param places Place[]
 ---@return Seat[]

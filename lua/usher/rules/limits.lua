@@ -45,8 +45,9 @@ function M.max_per_customer(n, spec)
 end
 
 --- How many places one order may take at an event: at least `min`, at most `max`, a multiple of
---- `step`. A hold is judged again when it is confirmed: it may have given places back. With
---- at = "confirm" a hold may have any size, and the size counts once it is booked.
+--- `step`. A hold is judged again when it is confirmed: it may have given places back. So is a move
+--- that changes how many the order has at an event. With at = "confirm" a hold may have any size, and
+--- the size counts once it is booked.
 ---@param spec { min?: integer, max?: integer, step?: integer, at?: "confirm", exempt?: string[] }
 ---@return Rule
 function M.party(spec)
@@ -57,9 +58,10 @@ function M.party(spec)
     if given.at and given.at ~= "confirm" then common.misuse(2, 'party: at is "confirm"') end
     return rule {
         name = "party", exempt = given.exempt,
-        on = { "take", "confirm" },
+        on = common.PARTY,
         check = function(_, ask)
-            if given.at and ask.verb == "take" and ask.after == "held" then return true end
+            if given.at and ask.verb ~= "confirm" and ask.after == "held" then return true end
+            if common.keeps_size(ask) then return true end
             local n = ask.size
             if n < min then
                 return nil, { message = ("a party of %d is too small"):format(n),
