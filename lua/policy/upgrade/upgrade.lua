@@ -1,13 +1,16 @@
 --- Moves a booked order to the best seats of a better category, side by side, and prices it anew.
-local function places_of(order)
-    local event
+
+--- The order's event, and the ticket type of each of its places (false: none).
+local function tickets_of(order)
+    local event, types = nil, {}
     for _, place in ipairs(order.seats) do
         if event and place.event ~= event then
             deny { code = "BADARG", message = "the order is of several events; upgrade knows one" }
         end
         event = place.event
+        for _ = 1, place.count do types[#types + 1] = place.type or false end
     end
-    return event
+    return event, types
 end
 
 return command {
@@ -21,14 +24,15 @@ return command {
             deny { code = "CONFLICT",
                 message = ("the order is %s; only a booked one can be upgraded"):format(order.status) }
         end
-        local event = places_of(order)
-        local seats, why = tx:best { event = event, customer = order.customer, count = #order.seats,
-            category = req.category, leaves = order.seats }
+        local event, types = tickets_of(order)
+        local seats, why = tx:best { event = event, customer = order.customer, count = #types,
+            category = req.category, order = order, leaves = order.seats }
         if not seats then
             deny { code = "TAKEN",
-                message = ("no %d seats of %s: %s"):format(#order.seats, req.category, why or "taken") }
+                message = ("no %d seats of %s: %s"):format(#types, req.category, why or "taken") }
         end
         local before = order.price
+        for i, seat in ipairs(seats) do seats[i] = { seat = seat, type = types[i] or nil } end
         order = tx:reseat(order, seats)
         if order.price < before then
             deny { code = "DENIED", message = ("%s costs less than what the order has"):format(req.category) }

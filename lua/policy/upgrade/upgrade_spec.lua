@@ -14,6 +14,15 @@ describe("upgrade", function()
         assert.equal("upgraded", house:emitted()[1].name)
     end)
 
+    it("upgrades every place of an area, and each ticket keeps its type", function()
+        local h = test.house { policy = "policy.lua", rows = { "A stalls: ...." }, areas = { FLOOR = 9 } }
+        h:play "o = book 1 ann FLOOR*2 FLOOR*1=child"
+        local order = h:grants("upgrade $o stalls", { price = 3 * 6500 })
+        local types = {}
+        for i, place in ipairs(order.seats) do types[i] = place.type or "" end
+        assert.same({ "", "", "child" }, types)
+    end)
+
     it("refuses what would cost less, what is full and what is only held", function()
         house:grants "upgrade $o stalls"
         house:refuses("upgrade $o circle", { code = "DENIED", message = "costs less" })
