@@ -22,6 +22,18 @@ describe("the festival", function()
         h:refuses("book 1 ann CAMP*1", { rule = "camp-with-ticket" })
     end)
 
+    it("books no tent with tickets that are only held", function()
+        local h = house()
+        h:play "o = hold 1 ann FIELD*2"
+        h:refuses("book 1 ann CAMP*2", { rule = "camp-with-ticket" })
+        h:play "p = hold 1 ann CAMP*2" -- held together: they are judged when they are booked
+        h:refuses("confirm $p", { rule = "camp-with-ticket", hint = "FIELD" })
+        h:play "q = book 1 bob FIELD*2 CAMP*1\nr = hold 1 bob FIELD*1"
+        h:refuses("move $q FIELD*1 CAMP*1", { rule = "camp-with-ticket" })
+        h:grants "confirm $o"
+        h:grants "confirm $p"
+    end)
+
     it("counts the tickets and tents of all that a customer has, whatever is asked", function()
         local h = house()
         h:play "o = book 1 ann FIELD*4\np = book 1 ann CAMP*4"
@@ -35,9 +47,9 @@ describe("the festival", function()
         local h = house()
         h:play "o = hold 1 ann FIELD*2 CAMP*2\nrelease $o FIELD*2"
         h:refuses("confirm $o", { rule = "camp-with-ticket" })
-        h:grants "hold 1 ann FIELD*1" -- one of two: no tent more
+        h:grants "book 1 ann FIELD*1" -- one of two: no tent more
         h:refuses("confirm $o", { rule = "camp-with-ticket", message = "field: 1" })
-        h:grants "hold 1 ann FIELD*1"
+        h:grants "book 1 ann FIELD*1"
         h:grants "confirm $o"
     end)
 
@@ -87,10 +99,10 @@ describe("the festival", function()
 
     it("never sells more than there is, nor camping without tickets", function()
         local GIVES_BACK = { release = true, cancel = true, pass = true }
-        local missing, store = {}, nil -- tickets, by customer, before the last step
+        local missing, store = {}, nil -- booked tickets, by customer, before the last step
         local function lacks_tickets(h, step)
             local now = {}
-            for _, order in ipairs(h:orders { status = "live" }) do
+            for _, order in ipairs(h:orders { status = "booked" }) do
                 for _, place in ipairs(order.seats) do
                     local n = place.seat == "CAMP" and 1 or -1
                     now[order.customer] = (now[order.customer] or 0) + n * (place.count or 1)

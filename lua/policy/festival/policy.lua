@@ -11,9 +11,10 @@ local function missing(places, event)
     return n
 end
 
+-- What is booked needs tickets that are booked: those that are only held may be given back.
 local function count(tx, ask, category)
     local held, booked = tx:count(ask.event, ask.customer, category)
-    return held + booked
+    return ask.after == "booked" and booked or held + booked
 end
 
 -- Nobody gets a tent beyond the tickets, over all the orders of a customer. Who has given a ticket
@@ -22,12 +23,11 @@ local camp_with_ticket = rule {
     name = "camp-with-ticket", on = { "take", "reseat", "confirm" },
     check = function(tx, ask)
         local wants = missing(ask.seats, ask.event)
-        local has = ask.verb == "take" and 0 or missing(ask.order.seats, ask.event)
+        local has = ask.verb == "reseat" and missing(ask.order.seats, ask.event) or 0
         local all = count(tx, ask, "camp") - count(tx, ask, "field") - has + wants
-        local more = ask.verb == "reseat" and wants - has or wants
-        if all <= 0 or more <= 0 then return true end
+        if all <= 0 or wants <= has then return true end
         return nil, { message = ("camping places without a ticket for the field: %d"):format(all),
-            hint = "take FIELD tickets, too" }
+            hint = "book FIELD tickets, too" }
     end,
 }
 
