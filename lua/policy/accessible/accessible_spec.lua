@@ -16,6 +16,16 @@ describe("accessible places", function()
         h:grants "book 1 bob B3 B4"
     end)
 
+    it("have a ticket that no other seat has", function()
+        local h = house()
+        h:refuses("book 1 bob A5=wheelchair", { rule = "wheelchair-ticket", seat = "A5" })
+        h:refuses("book 1 bob A1=wheelchair A2=wheelchair", { rule = "wheelchair-ticket", seat = "A2" })
+        h:play "o = book 1 ann B3"
+        h:refuses("move $o B3 B3=wheelchair", { rule = "wheelchair-ticket" })
+        h:play "p = book 1 cid B1=wheelchair"
+        h:refuses("move $p B1 A6", { rule = "wheelchair-ticket" }) -- the ticket goes along
+    end)
+
     it("cannot be kept with the companion gone elsewhere", function()
         local h = house()
         h:play "o = book 1 ann A1=wheelchair A2"
