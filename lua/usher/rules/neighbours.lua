@@ -50,7 +50,8 @@ local FEASIBLE = { event = true, block = true }
 
 --- No request leaves a free seat alone: a free seat without a free neighbour on either side,
 --- where aisles and row ends are no neighbours. Seats that were alone before do not count. A
---- move is judged by what it takes and by what it gives up.
+--- move is judged by what it takes and by what it gives up. What is given back is not judged: who takes
+--- three seats and releases the one in the middle leaves it alone.
 ---   aisles    true: a single seat at an aisle or at a row's end may be left
 ---   feasible  "event" | "block": one may be left when no other block of neighbours of that size
 ---             and category avoids it, in the whole event or in the section; nil: never

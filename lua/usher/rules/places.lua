@@ -188,6 +188,9 @@ end
 --- percent of the seats of each one before are taken (held or booked; blocked ones do not
 --- count), or when no block of the party's size is left there. The order is that of `sections`, else
 --- that of the chart; sections that are not listed are open.
+---
+--- What is given back is not judged: who holds seats for a large party, for which there is no room
+--- before, and then releases some of them keeps the others.
 ---@param spec { at: number, sections?: string[], exempt?: string[] }
 ---@return Rule
 function M.section_order(spec)
