@@ -1,5 +1,5 @@
---- An on-sale queue: who wants to buy joins, a draw decides at the opening, then so many a minute
---- are let in, each for a while.
+--- An on-sale queue: who wants to buy joins, a draw decides at the opening, then so many in each
+--- minute are let in, each for a while.
 ---
 ---     local queue = require("usher.queue").new { opens = "-30d", rate = 200 }
 ---     return policy { rules = { queue.rule, ... }, commands = queue.commands }
@@ -10,8 +10,9 @@
 --- clients ask it every few seconds, and that is what moves the line. The rule refuses whoever has
 --- not been let in, or whose time is over (then: join again, at the end).
 ---
---- At most `rate` people are let in within a minute, however long nobody came before. An event that is
---- removed takes its queue along, and who is forgotten leaves it.
+--- In each minute at most `rate` people are let in, however long nobody came before; minutes follow one
+--- another from the first one on, so that the end of one and the beginning of the next may bring twice as
+--- many within seconds. An event that is removed takes its queue along, and who is forgotten leaves it.
 local common = require "usher.rules.common"
 local policy = require "usher.policy"
 local shared = require "usher.shared"
@@ -41,7 +42,7 @@ local function minute_of(tx, event, spec)
     return { since = tx.now - over % MINUTE_MS, left = spec.rate }
 end
 
--- Lets in who is due: at most `rate` a minute.
+-- Lets in who is due: at most `rate` in each minute.
 local function advance(tx, event, spec)
     if tx.now < spec.opens(event) then return end
     local now = minute_of(tx, event, spec)
@@ -119,7 +120,7 @@ end
 
 --- Makes a queue.
 ---   opens   when the line begins to move: a time, or "-30d" before the event's `start`
----   rate    people a minute
+---   rate    people in each minute
 ---   window  how long somebody may buy once let in ("15m")
 ---@param spec { opens: integer|string, rate: integer, window?: integer|string, exempt?: string[] }
 ---@return { rule: Rule, commands: table[] }
