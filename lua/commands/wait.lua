@@ -51,9 +51,13 @@ local function waits(tx, req)
         local one, place = waiting.find(tx, req.event, req.customer)
         return one and json.list { shown(req.event, one, place) } or json.list {}
     end
-    local list = waiting.list(tx, req.event)
-    for i, one in ipairs(list) do list[i] = shown(req.event, one, i) end
-    return shared.list(list, false)
+    local before = req.after or 0
+    if before < 0 then deny { code = "BADARG", message = "--after is a place in line" } end
+    local list = waiting.list(tx, req.event, waiting.key_at(tx, req.event, before), shared.LIST_MAX)
+    local more = #list == shared.LIST_MAX and #waiting.list(tx, req.event, list[#list].key, 1) > 0
+    local last = before + #list
+    for i, one in ipairs(list) do list[i] = shown(req.event, one, before + i) end
+    return shared.list(list, more, more and ("waits %s --after %d"):format(req.event.id, last))
 end
 
 local function unwait(tx, req)
@@ -83,7 +87,8 @@ return {
         name = "waits", group = "orders", kind = "transaction", access = "operator", read = "local",
         summary = "List who waits for seats of an event, first in line first", example = "waits 1",
         args = { { "event", "event" } },
-        options = { { "customer", "customer", meta = "C", help = "only this one" } },
+        options = { { "customer", "customer", meta = "C", help = "only this one" },
+            { "after", "int", meta = "N", help = "go on behind this place in line" } },
         run = waits,
     },
     command {

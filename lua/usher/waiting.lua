@@ -61,6 +61,18 @@ function M.find(tx, event, customer)
     return nil, place
 end
 
+--- The key of the wait at that place in line: M.list goes on behind it. Of the last one, when the line
+--- is shorter; nil for place 0.
+function M.key_at(tx, event, place)
+    local after
+    while place > 0 do
+        local keys = tx:keys(prefix_of(event), after, math.min(place, PAGE))
+        if #keys == 0 then break end
+        after, place = keys[#keys], place - #keys
+    end
+    return after
+end
+
 --- Adds a customer to the end of the line.
 ---@return table wait
 function M.join(tx, event, customer, count, category, codes)

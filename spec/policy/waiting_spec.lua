@@ -262,6 +262,21 @@ describe("a waiting list", function()
         assert.same({}, h:run "keys wait::")
     end)
 
+    it("is listed a thousand at a time", function()
+        local h = refused_line(1000, "return nil, 'no'")
+        assert.equal(1000, #h:run "waits 1")
+        h:grants("wait 1 yan 1", { place = 1001 })
+        h:grants("wait 1 zoe 1", { place = 1002 })
+        local list = h:run "waits 1"
+        assert.same({ more = true, next = "waits 1 --after 1000" }, list[1001])
+        local rest = h:run(list[1001].next)
+        assert.equal(2, #rest)
+        assert.same({ "yan", 1001 }, { rest[1].customer, rest[1].place })
+        assert.equal(0, #h:run "waits 1 --after 1002")
+        assert.equal(0, #h:run "waits 1 --after 9999")
+        h:refuses("waits 1 --after -1", { code = "BADARG" })
+    end)
+
     it("ends a round with the event it is for", function()
         local h = refused_line(250, "return nil, 'no'", { events = { "1", "2" } })
         h:grants "cancel-seat 1 A1"
