@@ -53,7 +53,8 @@ describe("usher policy test", function()
     end)
 
     it("stands a policy that means harm (tests/fuzz/policy)", function()
-        local status, out, err = process.run({ cluster.usher, "policy", "test", "tests/fuzz/policy" }, { seconds = 120 })
+        local argv = { cluster.usher, "policy", "test", "tests/fuzz/policy" }
+        local status, out, err = process.run(argv, { seconds = 120 })
         assert.equal(0, status, out .. err)
         has(out, "2000 storms, ")
     end)
