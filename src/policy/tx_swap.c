@@ -78,6 +78,16 @@ static void check_age(lua_State *L, const struct side *to, const struct side *fr
     }
 }
 
+/* tx:amend may have made an order cheaper than the seats it gives. The store would let the first
+ * of two fall below nothing, and refuse the second in words that help nobody. */
+static void check_price(lua_State *L, const struct side *side, int64_t price)
+{
+    if (price < 0) {
+        vm_refusef(L, ERR_CONFLICT, "order %.*s would cost %lld: it was cheaper than its seats",
+                   (int)side->id_len, side->id, (long long)price);
+    }
+}
+
 /* Carries the exchange out. [-0, +1] */
 static void exchange(lua_State *L, const struct side *one, const struct side *two, bool unjudged)
 {
@@ -96,6 +106,8 @@ static void exchange(lua_State *L, const struct side *one, const struct side *tw
         after->place[after->count++] = two->seats->place[i];
         price += two->seats->place[i].price;
     }
+    check_price(L, one, price);
+    check_price(L, two, object_order(L, two->order)->price + o->price - price);
     struct effect f = { .kind = EFFECT_RESEAT,
                         .id = side_id(one),
                         .id2 = side_id(two),

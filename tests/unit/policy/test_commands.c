@@ -492,6 +492,25 @@ static void test_swap(void **state)
          { "swap $x B1", "!BADARG swap needs other" });
 }
 
+/* A hook has made $x cheaper than its seat: neither order is left with less than nothing to pay,
+ * whichever is named first, and what pays for itself is still exchanged. */
+static void test_swap_prices(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { "policy local rules = require 'usher.rules' return policy { price = rules.price_zones { "
+           "default = 1000, gold = 5000 }, hooks = { take = function(tx, o) if o.customer == "
+           "'ann' then tx:amend(o, { price = 0 }) end end } }",
+           "" },
+         { "x = book 1 ann B1", "{'price':0}" }, { "y = book 1 bob A1", "{'price':1000}" },
+         { "swap $x B1 $y A1", "!CONFLICT order $x would cost -4000" },
+         { "swap $y A1 $x B1", "!CONFLICT order $x would cost -4000" },
+         { "order $x", "{'price':0,'seats':[{'seat':'B1'}]}" },
+         { "z = book 1 cid B2", "{'price':5000}" },
+         { "swap $x B1 $z B2", "{'orders':[{'price':0},{'price':5000}],'index':'*'}" },
+         { "swap $y A1 $z B1", "{'orders':[{'price':5000},{'price':1000}],'index':'*'}" });
+}
+
 /* split makes some seats an order of their own, without freeing them. */
 static void test_split(void **state)
 {
@@ -766,12 +785,13 @@ int main(void)
         cmocka_unit_test(test_confirm_late),  cmocka_unit_test(test_give_back),
         cmocka_unit_test(test_two_events),    cmocka_unit_test(test_cancel_seat),
         cmocka_unit_test(test_move),          cmocka_unit_test(test_swap_ages),
-        cmocka_unit_test(test_swap),          cmocka_unit_test(test_split),
-        cmocka_unit_test(test_types_of_area), cmocka_unit_test(test_block),
-        cmocka_unit_test(test_orders),        cmocka_unit_test(test_list_limit),
-        cmocka_unit_test(test_explain),       cmocka_unit_test(test_forget),
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_dry_run),
-        cmocka_unit_test(test_usages),        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_swap),          cmocka_unit_test(test_swap_prices),
+        cmocka_unit_test(test_split),         cmocka_unit_test(test_types_of_area),
+        cmocka_unit_test(test_block),         cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_list_limit),    cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_forget),        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_dry_run),       cmocka_unit_test(test_usages),
+        cmocka_unit_test(test_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
