@@ -109,6 +109,23 @@ describe("policy rehearse", function()
         assert.equal(1, rehearse(1, gift, "--last", "1").same) -- a group is no part of what a command does
     end)
 
+    it("counts of an order that is there what a move adds, and all of it for a confirm", function()
+        local prices = [[local rules = require "usher.rules"
+            return policy { price = rules.price_zones { default = %d, gold = 3000 }, rules = {
+                rule { name = "no", on = { %s }, check = function() return false end } } }]]
+        c:must(1, "policy", "deploy", prices:format(1000, '"extend"'))
+        c:must(1, "add-event", "2", '[{"row":"A","seats":9},{"row":"B","seats":3,"category":"gold"}]')
+        local ann = c:must(1, "book", "2", "ann", "A1..A4").order
+        local bob = c:must(1, "hold", "2", "bob", "B1", "B2").order
+        c:must(1, "confirm", bob)
+        c:must(1, "move", ann, "A1", "A5")
+        c:must(1, "swap", ann, "A5", bob, "B1")
+        local function counted(default, verb) return rehearse(1, prices:format(default, verb), "--last", "3") end
+        assert.same({ count = 1, seats = 2, money = 6000 }, counted(1000, '"confirm"').refused_now)
+        assert.same({ count = 2, seats = 0, money = 0 }, counted(1000, '"reseat"').refused_now)
+        assert.same({ count = 1, seats = 0, money = 400 }, counted(1100, '"extend"').other_price)
+    end)
+
     it("tells how long serving took before and meanwhile, and is no request itself", function()
         local index = c:must(1, "status").last
         local serving = rehearse(1, policy(3, 500)).serving

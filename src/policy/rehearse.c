@@ -30,16 +30,23 @@
 /* What was, or would be, decided. */
 struct outcome {
     int code;
-    uint64_t seats, shape; /* shape: hash of the places, without ids */
-    int64_t money;
-    uint64_t hold_ms; /* until when held, 0: not */
+    uint64_t shape;       /* hash of the places, without ids */
+    int64_t seats, money; /* what it adds to the orders it is about */
+    uint64_t hold_ms;     /* until when held, 0: not */
     char rule[RULE_BYTES];
     char message[ERROR_MESSAGE_BYTES];
 };
 
 struct tally {
-    uint64_t count, seats;
-    int64_t money;
+    uint64_t count;
+    int64_t seats, money;
+};
+
+/* An order that the transaction which is read is about, and what it comes to so far. */
+struct bill {
+    uint64_t order; /* hash of its id */
+    int64_t seats, price;
+    bool counted; /* the outcome has all of it, not only what was added */
 };
 
 struct rule_tally {
@@ -55,7 +62,10 @@ struct rehearsal {
     struct call call;
     struct policy_answer answer;
     struct buf scratch;
-    struct buf bills; /* of struct bill */
+    struct buf bills;  /* of struct bill */
+    struct bill spare; /* in place of one for which there is no memory */
+    bool no_memory;
+    struct buf effects; /* of the request that was judged */
     struct span *words;
     struct refusal *refusals; /* by index and position */
     size_t refusals_count, refusals_at;
@@ -125,43 +135,94 @@ static struct policy_user user_of(const struct rehearsal *h, struct span name)
 /* ---- Outcomes -----------------------------------------------------------------------------------
  */
 
-static void add_places(struct outcome *out, const struct effect *f)
+static int64_t seats_of(const struct place *places, uint32_t count)
+{
+    int64_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        n += places[i].count;
+    }
+    return n;
+}
+
+static void add_shape(struct outcome *out, const struct effect *f)
 {
     for (uint32_t i = 0; i < f->places_count; i++) {
         const struct place *p = &f->places[i];
-        out->seats += p->count;
         uint64_t type = f->types != NULL ? hash64(f->types[i].data, f->types[i].len) : p->type;
         out->shape += hash_mix(hash_mix(p->event, p->number), hash_mix(p->count, type));
     }
 }
 
-/* An order of the transaction that is read, by its id's hash, and what it costs so far. */
-struct bill {
-    uint64_t order;
-    int64_t price;
-};
-
-/* An effect says what the whole order costs from then on: a later one replaces an earlier. The
- * order it is about is nearly always the newest. */
-static void charge(struct rehearsal *h, const struct effect *f, struct outcome *out)
+/* The newest is nearly always the one. An order that is live before the transaction begins with
+ * what it has: h->s must be the state before. Valid until the next call. */
+static struct bill *bill_of(struct rehearsal *h, struct span id)
 {
     struct bill *bills = (void *)h->bills.data;
-    uint64_t order = hash64(f->id.data, f->id.len);
-    size_t i = h->bills.len / sizeof *bills;
-    while (i > 0 && bills[i - 1].order != order) {
-        i--;
+    uint64_t order = hash64(id.data, id.len);
+    for (size_t i = h->bills.len / sizeof *bills; i > 0; i--) {
+        if (bills[i - 1].order == order) {
+            return &bills[i - 1];
+        }
     }
-    out->money += f->price;
-    if (i > 0) {
-        out->money -= bills[i - 1].price;
-        bills[i - 1].price = f->price;
-    } else {
-        struct bill first = { order, f->price };
-        buf_put(&h->bills, &first, sizeof first);
+    const struct order *o = store_order(h->s, id);
+    struct bill first = { .order = order, .counted = true };
+    if (o != NULL && order_live(o)) {
+        first = (struct bill){ order, seats_of(o->places, o->places_count), o->price, false };
+    }
+    buf_put(&h->bills, &first, sizeof first);
+    if (h->bills.failed) {
+        h->no_memory = true;
+        h->spare = first;
+        return &h->spare;
+    }
+    return (struct bill *)(void *)(h->bills.data + h->bills.len - sizeof first);
+}
+
+/* An effect says what the whole order comes to from then on: the difference counts. */
+static void charge(struct rehearsal *h, struct span id, int64_t seats, int64_t price,
+                   struct outcome *out)
+{
+    struct bill *b = bill_of(h, id);
+    out->seats += seats - b->seats;
+    out->money += price - b->price;
+    b->seats = seats;
+    b->price = price;
+}
+
+/* A refused confirm loses the order: a confirm counts all of it. */
+static void charge_whole(struct bill *b, struct outcome *out)
+{
+    if (!b->counted) {
+        out->seats += b->seats;
+        out->money += b->price;
+        b->counted = true;
     }
 }
 
-/* What effects amount to; ids of orders, which are random, do not count. */
+static void charge_places(struct rehearsal *h, const struct effect *f, struct outcome *out)
+{
+    int64_t before = bill_of(h, f->id)->price;
+    charge(h, f->id, seats_of(f->places, f->places_count), f->price, out);
+    if (f->id2.len > 0) { /* an exchange keeps the sum of both */
+        struct bill other = *bill_of(h, f->id2);
+        charge(h, f->id2, other.seats, other.price + before - f->price, out);
+    }
+}
+
+/* What is given back, or becomes an order of its own, does not count: only what a hook makes of the
+ * price afterwards. */
+static void give_back(struct rehearsal *h, const struct effect *f)
+{
+    struct bill *b = bill_of(h, f->id);
+    if (f->kind == EFFECT_SPLIT) {
+        b->price -= f->price;
+        bill_of(h, f->id2)->price = f->price;
+    } else if (f->places_count == 0) {
+        b->price = 0;
+    }
+}
+
+/* What effects on the state of h->s amount to; ids of orders, which are random, do not count. */
 static void read_effects(struct rehearsal *h, struct span effects, struct outcome *out)
 {
     struct reader r;
@@ -174,18 +235,22 @@ static void read_effects(struct rehearsal *h, struct span effects, struct outcom
         switch (f.kind) {
         case EFFECT_TAKE:
         case EFFECT_RESEAT:
-            add_places(out, &f);
-            charge(h, &f, out);
+            add_shape(out, &f);
+            charge_places(h, &f, out);
             out->hold_ms = f.until_ms > out->hold_ms ? f.until_ms : out->hold_ms;
             break;
         case EFFECT_AMEND:
             if (f.set & SET_PRICE) {
-                charge(h, &f, out);
+                charge(h, f.id, bill_of(h, f.id)->seats, f.price, out);
             }
             break;
+        case EFFECT_CONFIRM: charge_whole(bill_of(h, f.id), out); break;
         case EFFECT_EXTEND: out->hold_ms = f.until_ms; break;
         case EFFECT_FINISH:
-        case EFFECT_SPLIT: out->shape += hash_mix((uint64_t)f.kind, f.places_count); break;
+        case EFFECT_SPLIT:
+            out->shape += hash_mix((uint64_t)f.kind, f.places_count);
+            give_back(h, &f);
+            break;
         default: break;
         }
     }
@@ -223,19 +288,25 @@ static void judge(struct rehearsal *h, const struct policy_user *user, uint64_t 
     store_tx_begin(h->s);
     policy_evaluate(h->p, h->s, &h->call, user, time_ms, index, &h->answer);
     out->code = h->answer.code;
+    buf_clear(&h->effects);
     if (out->code == 0) {
-        read_effects(h, store_tx_effects(h->s), out);
+        struct span effects = store_tx_effects(h->s);
+        buf_put(&h->effects, effects.data, effects.len);
     } else {
         read_rule(&h->answer.fields, out->rule);
         (void)memcpy(out->message, h->answer.error.message, sizeof out->message);
     }
     store_tx_undo(h->s);
+    if (out->code == 0) {
+        read_effects(h, span_make((const char *)h->effects.data, h->effects.len), out);
+        h->no_memory |= h->effects.failed;
+    }
 }
 
 /* ---- Counting
  * ------------------------------------------------------------------------------------- */
 
-static void count(struct tally *t, uint64_t seats, int64_t money)
+static void count(struct tally *t, int64_t seats, int64_t money)
 {
     t->count++;
     t->seats += seats;
@@ -298,7 +369,7 @@ static void put_example(struct rehearsal *h, struct span argv, uint64_t index,
     if (now->code != 0) {
         json_field_string(b, "message", span_of(now->message));
     }
-    json_field_int(b, "seats", (int64_t)(now->code == 0 ? now->seats : was->seats));
+    json_field_int(b, "seats", now->code == 0 ? now->seats : was->seats);
     json_field_int(b, "money", now->code == 0 ? now->money - was->money : -was->money);
     buf_put_u8(b, '}');
 }
@@ -568,7 +639,7 @@ static void put_tally(struct buf *b, const char *key, const struct tally *t)
     json_put_key(b, key);
     buf_put_u8(b, '{');
     json_field_int(b, "count", (int64_t)t->count);
-    json_field_int(b, "seats", (int64_t)t->seats);
+    json_field_int(b, "seats", t->seats);
     json_field_int(b, "money", t->money);
     buf_put_u8(b, '}');
 }
@@ -605,7 +676,7 @@ static void put_report(struct rehearsal *h, struct buf *b)
         buf_put_u8(b, '{');
         json_field_string(b, "rule", span_of(h->rules[i].rule));
         json_field_int(b, "count", (int64_t)h->rules[i].t.count);
-        json_field_int(b, "seats", (int64_t)h->rules[i].t.seats);
+        json_field_int(b, "seats", h->rules[i].t.seats);
         json_field_int(b, "money", h->rules[i].t.money);
         buf_put_u8(b, '}');
     }
@@ -644,12 +715,13 @@ int rehearse(struct store *s, struct span entries, const struct rehearse_options
     }
     if (rc == 0) {
         put_report(&h, json);
-        rc = json->failed ? error_set(e, ERR_NOMEM, "out of memory") : 0;
+        rc = json->failed || h.no_memory ? error_set(e, ERR_NOMEM, "out of memory") : 0;
     }
     call_free(&h.call);
     policy_answer_free(&h.answer);
     buf_free(&h.scratch);
     buf_free(&h.bills);
+    buf_free(&h.effects);
     buf_free(&h.examples);
     mem_free(h.refusals);
     mem_free(h.words);
