@@ -38,12 +38,10 @@ local function wait(tx, req)
         deny { code = "CONFLICT", message = "this customer waits already, for other seats",
             hint = ("unwait %s %s"):format(req.event.id, req.customer) }
     end
-    place = place + 1
     local mine = waiting.join(tx, req.event, req.customer, req.count, req.category, req.code)
     local made = waiting.serve(tx, req.event)
     if made[mine.key] then return made[mine.key] end
-    for _ in pairs(made) do place = place - 1 end
-    return shown(req.event, mine, place)
+    return shown(req.event, mine, waiting.place(tx, req.event, mine))
 end
 
 local function waits(tx, req)

@@ -6,6 +6,10 @@
 --- most `hold_max`) and leaves the list, then the next. When that hold runs out the seats are free
 --- again and go to the next in line; who let it lapse has to join anew.
 ---
+--- "waitc:EVENT:CUSTOMER" says which of these keys a customer has, so that nobody need read the line to
+--- leave it. The key "waitc" says of which numbers that can be known: waits that an older version
+--- let in have none, and are looked for in the line itself.
+---
 --- Fairness: nobody in line is served while somebody before them, of the same event, would have
 --- been granted seats from the same house (seats that come free during a round, see below, aside).
 --- A large party may be passed by a smaller one that fits, and no seat is kept free for it.
@@ -19,12 +23,15 @@ local shared = require "usher.shared"
 
 local M = {}
 
-local SERVE_MAX, TRIES_MAX, PAGE = 50, 200, 500
+local SERVE_MAX, TRIES_MAX, PAGE, PLACE_MAX = 50, 200, 500, 1000
 -- Percent of the budget behind which nobody else is asked: so whoever is asked has half of it.
 local USED_MAX = 25
 
 local function prefix_of(event) return "wait:" .. event.id .. ":" end
 local function round_key(event) return "wait::" .. event.id end
+local function key_of(event, number) return ("%s%012d"):format(prefix_of(event), number) end
+local function own_prefix(event_id) return "waitc:" .. event_id .. ":" end
+local function own_key(event_id, customer) return own_prefix(event_id) .. customer end
 
 -- The wait of that key, or nil.
 local function read(tx, key)
@@ -47,18 +54,65 @@ function M.list(tx, event, after, most)
     return out
 end
 
---- The customer's wait at the event and its place in line (1 is next), or nil and how many wait.
-function M.find(tx, event, customer)
-    local place, after = 0, nil
+-- The numbers whose waits are known by their customers, too: from `from`, below `to`.
+local function known_numbers(tx)
+    local known = tx:get "waitc"
+    if type(known) == "table" and math.type(known.from) == "integer" and math.type(known.to) == "integer" then
+        return known
+    end
+    return { from = 0, to = 0 }
+end
+
+-- One more is. Those before it are not all, if an older version has given numbers meanwhile.
+local function know(tx, number)
+    local known = known_numbers(tx)
+    tx:set("waitc", { from = known.to == number and known.from or number, to = number + 1 })
+end
+
+-- The wait that the customer's own key names. An older version leaves that key when it ends a wait.
+local function known_wait(tx, event, customer)
+    local key, prefix = tx:get(own_key(event.id, customer)), prefix_of(event)
+    local wait = type(key) == "string" and key:sub(1, #prefix) == prefix and read(tx, key)
+    return wait and wait.customer == customer and wait or nil
+end
+
+-- Reads the line itself, behind `after` and before `stop`.
+local function search(tx, event, customer, after, stop)
     repeat
-        local page = M.list(tx, event, after, PAGE)
-        for _, wait in ipairs(page) do
-            place = place + 1
-            if wait.customer == customer then return wait, place end
+        local keys = tx:keys(prefix_of(event), after, PAGE)
+        for _, key in ipairs(keys) do
+            if stop and key >= stop then return nil end
+            local wait = read(tx, key)
+            if wait and wait.customer == customer then return wait end
+            after = key
         end
-        after = page[#page] and page[#page].key
-    until #page < PAGE
-    return nil, place
+    until #keys < PAGE
+end
+
+local function seek(tx, event, customer)
+    local wait = known_wait(tx, event, customer)
+    if wait then return wait end
+    local known = known_numbers(tx)
+    return search(tx, event, customer, nil, key_of(event, known.from))
+        or search(tx, event, customer, known.to > 0 and key_of(event, known.to - 1) or nil)
+end
+
+--- The place of a wait in line: 1 is next, 1001 is that or farther back.
+---@return integer
+function M.place(tx, event, wait)
+    local place = 1
+    for _, key in ipairs(tx:keys(prefix_of(event), nil, PLACE_MAX)) do
+        if key >= wait.key then break end
+        place = place + 1
+    end
+    return place
+end
+
+--- The customer's wait at the event and its place in line, or nil.
+function M.find(tx, event, customer)
+    local wait = seek(tx, event, customer)
+    if not wait then return nil end
+    return wait, M.place(tx, event, wait)
 end
 
 --- The key of the wait at that place in line: M.list goes on behind it. Of the last one, when the line
@@ -78,31 +132,37 @@ end
 function M.join(tx, event, customer, count, category, codes)
     local number = (tx:get "wait") or 0
     tx:set("wait", number + 1)
+    know(tx, number)
     local wait = { customer = customer, count = count, category = category, codes = codes, at = tx.now }
-    local key = ("%s%012d"):format(prefix_of(event), number)
+    local key = key_of(event, number)
     tx:set(key, wait)
+    tx:set(own_key(event.id, customer), key)
     wait.key = key
     return wait
 end
 
-function M.leave(tx, wait) tx:set(wait.key, nil) end
+function M.leave(tx, wait)
+    local own = own_key(wait.key:match "^wait:(.*):", wait.customer)
+    if tx:get(own) == wait.key then tx:set(own, nil) end
+    tx:set(wait.key, nil)
+end
 
 --- Drops the list. Returns whether that was all of it: a long one takes several transactions.
 ---@return boolean
 function M.clear(tx, event)
     if tx:get(round_key(event)) then tx:set(round_key(event), nil) end
-    return shared.drop_keys(tx, prefix_of(event))
+    return shared.drop_keys(tx, prefix_of(event)) and shared.drop_keys(tx, own_prefix(event.id))
 end
 
 --- A customer who is forgotten leaves every line. Returns whether there was any.
 function M.forget(tx, customer)
     local found = false
     shared.each_event(tx, function(event)
-        local wait = M.find(tx, event, customer)
-        if wait then
-            M.leave(tx, wait)
-            found = true
-        end
+        local wait, own = seek(tx, event, customer), own_key(event.id, customer)
+        if wait then M.leave(tx, wait) end
+        local left = tx:get(own) -- by an older version, which ended that wait
+        if left then tx:set(own, nil) end
+        found = found or wait ~= nil or left ~= nil
     end)
     return found
 end

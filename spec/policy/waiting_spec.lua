@@ -131,6 +131,82 @@ describe("a waiting list", function()
         assert.same({}, h:run "keys wait:")
     end)
 
+    local function wait_of(customer) return { customer = customer, count = 1, at = 0 } end
+
+    it("finds who waits without reading the line, however long it is", function()
+        local h = house { policy = [[
+            local waiting = require "usher.waiting"
+            local function given(tx, req, run)
+                local before = tx:used()
+                local out = run(tx, req.event)
+                return { used = tx:used() - before, out = out }
+            end
+            local function made(name, run)
+                return command { name = name, kind = "transaction", group = "orders", args = { { "event", "event" } },
+                    run = function(tx, req) return given(tx, req, run) end }
+            end
+            return policy { name = "w", commands = {
+                made("fill", function(tx, event)
+                    local from = tx:get "wait" or 0
+                    for i = from + 1, from + 1000 do waiting.join(tx, event, "c" .. i, 1) end
+                end),
+                made("last", function(tx, event) return waiting.find(tx, event, "c" .. tx:get "wait").customer end),
+                made("none", function(tx, event) return waiting.find(tx, event, "nobody") == nil end) } }]] }
+        for _ = 1, 20 do h:grants "fill 1" end
+        local last = h:grants("last 1", { out = "c20000" })
+        assert.truthy(last.used <= 2, last.used)
+        local none = h:grants("none 1", { out = true })
+        assert.truthy(none.used <= 2, none.used)
+        h:grants("wait 1 c20000 1", { already = true, place = 1001 }) -- that or farther back
+        h:grants("wait 1 new 1", { place = 1001 })
+        h:grants("wait 1 c1001 1", { already = true, place = 1001 })
+        h:grants("wait 1 c1000 1", { already = true, place = 1000 })
+    end)
+
+    it("finds who joined under an older version, before or meanwhile", function()
+        local h = house { kv = { wait = 2, ["wait:1:000000000000"] = wait_of "old",
+            ["wait:1:000000000001"] = wait_of "older" } }
+        h:grants("wait 1 old 1", { already = true, place = 1 })
+        h:grants("wait 1 new 1", { place = 3 })
+        h:grants("wait 1 older 1", { already = true, place = 2 })
+        h:grants [[set wait:1:000000000003 '{"customer":"meanwhile","count":1,"at":0}']]
+        h:grants "set wait 4"
+        h:grants("wait 1 meanwhile 1", { already = true, place = 4 })
+        h:grants("wait 1 newest 1", { place = 5 })
+        for i, who in ipairs { "old", "older", "new", "meanwhile", "newest" } do
+            h:grants(("wait 1 %s 1"):format(who), { already = true, place = 1 })
+            h:grants((i % 2 == 0 and "unwait 1 " or "forget ") .. who)
+            h:refuses("unwait 1 " .. who, { code = "NOTFOUND" })
+        end
+        assert.same({}, h:run "keys wait:")
+        assert.same({}, h:run "keys waitc:")
+    end)
+
+    it("knows nobody any more whom an older version has served", function()
+        local h = house()
+        h:grants "wait 1 ann 1"
+        h:grants "set wait:1:000000000000"
+        h:refuses("unwait 1 ann", { code = "NOTFOUND" })
+        h:grants("wait 1 ann 1", { place = 1 })
+        h:grants "unwait 1 ann"
+        h:grants "wait 1 bob 1"
+        h:grants "set wait:1:000000000002"
+        h:grants "forget bob"
+        assert.same({}, h:run "keys waitc:")
+    end)
+
+    it("forgets where somebody stood with the wait itself: served, or gone with the event", function()
+        local h = house()
+        h:grants "wait 1 ann 1"
+        h:grants "wait 1 bob 1"
+        assert.equal(2, #h:run "keys waitc:")
+        h:grants "cancel-seat 1 A1"
+        assert.equal("held", order_of(h, "ann").status)
+        assert.equal(1, #h:run "keys waitc:")
+        h:grants "remove-event 1 --cancel-orders"
+        assert.same({}, h:run "keys waitc:")
+    end)
+
     it("holds one wait for each customer, can be left, and ends with the event", function()
         local h = house()
         h:grants "wait 1 ann 1"
