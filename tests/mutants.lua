@@ -416,6 +416,12 @@ return {
         test = "test_policy_best", case = "test_score_is_kept_apart",
     },
     {
+        name = "best-unpriced", breaks = "best proposes nothing that has no price",
+        file = "src/policy/best.c",
+        from = "        rules_try_price(L, ask, seats);\n", to = "        (void)seats;\n        lua_pushnil(L);\n",
+        test = "test_policy_best", case = "test_prices",
+    },
+    {
         name = "budget-swallowed", breaks = "pcall does not swallow the end of the budget",
         file = "src/policy/sandbox.c",
         from = [[

@@ -289,8 +289,9 @@ function Tx:block(seats, reason) end
 ---@param seats SeatLike[]
 function Tx:unblock(seats) end
 
---- The best free seats that every rule grants, or nil, why, and which rule was in the way. With a list of
---- events (and with `also`) the same seats must be free on all of them; a list gives seats of all.
+--- The best free seats that every rule grants and that have a price, or nil, why, and which rule was in the
+--- way ("price": the price function). They are priced without ticket types, so that its BADARG refuses none.
+--- With a list of events (and with `also`) the same seats must be free on all of them; a list gives seats of all.
 --- `orphans`: nil avoids single seats, false never leaves one, true does not mind. The rules see them
 --- held for `hold`, as `tx:take` will with the same; without it booked. With `leaves`, places that an
 --- order gives up and that count as free, they judge what `tx:reseat` will ask: the seats and what the

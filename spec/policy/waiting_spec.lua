@@ -255,6 +255,13 @@ describe("a waiting list", function()
         assert.equal(3, #order_of(h, "bob").seats)
     end)
 
+    it("serves seats that have a price where those in front have none", function()
+        local h = house { rows = { "B foyer: ....", "A stalls: ...." }, policy = [[
+            return policy { name = "w", price = require("usher.rules").price_zones { stalls = 100 } }]] }
+        local order = h:grants("wait 1 ann 2", { status = "held" })
+        assert.equal("A1", order.seats[1].seat)
+    end)
+
     it("serves areas by their category", function()
         local h = house { rows = { "A: x" }, areas = { { name = "FLOOR", category = "standing", capacity = 2 } } }
         h:grants "book 1 zoe FLOOR*2"

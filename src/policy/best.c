@@ -12,8 +12,9 @@
  * (`orphans`: false leaves out tier 2, true makes tiers 1 and 2 one.)
  * This is what seats.io does (the oracle is in tests/unit/policy/test_policy_best.c). Seats for
  * wheelchair users and their companions come only when nothing else is left. What a policy's
- * `seat` rules refuse is never part of a block; each block is judged by all the rules before it
- * is returned, at most BEST_CANDIDATES_MAX of them; then the rule that refused most is named.
+ * `seat` rules refuse is never part of a block; each block is judged by all the rules, and has to
+ * have a price, before it is returned: at most BEST_CANDIDATES_MAX of them; then the rule that
+ * refused most is named.
  * With `order`, or seats that it gives up, the rules judge the reseat of that order to the block.
  * With a `score` of best_order.c all blocks of a tier are tried in that order; with a function
  * they are collected and tried by their score, highest first, BEST_CANDIDATES_MAX in all tiers.
@@ -90,25 +91,70 @@ void best_count_refusal(const struct search *s)
     }
 }
 
+/* A member of the denial on top. [-0, +1] */
+static void push_member(lua_State *L, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, -2);
+}
+
+static void count_denial(const struct search *s)
+{
+    lua_State *L = s->L;
+    push_member(L, "rule");
+    if (lua_isnil(L, -1)) { /* rules always say which one they are */
+        lua_pushliteral(L, "price");
+    }
+    best_count_refusal(s);
+}
+
+/* "There is no such ticket": the seats have no types yet, a command may still give them some. */
+static bool lacks_type(lua_State *L)
+{
+    push_member(L, "code");
+    bool lacks = lua_type(L, -1) == LUA_TSTRING && span_is(vm_to_span(L, -1), "BADARG");
+    lua_pop(L, 1);
+    return lacks;
+}
+
+/* What rules and prices have against the places of the ask on top. [-0, +1]: a denial, or nil */
+static void push_denial(const struct search *s, struct places *seats)
+{
+    lua_State *L = s->L;
+    int ask = lua_gettop(L);
+    lua_pushnil(L);
+    if (s->judged) {
+        rules_try(L, ask, false);
+    }
+    if (s->priced && lua_isnil(L, -1)) {
+        rules_try_price(L, ask, seats);
+        if (!lua_isnil(L, -1) && lacks_type(L)) {
+            lua_pushnil(L);
+        }
+    }
+    lua_replace(L, ask + 1);
+    lua_settop(L, ask + 1);
+}
+
 static bool judge_block(struct search *s)
 {
     lua_State *L = s->L;
-    if (!s->judged) {
+    if (!s->judged && !s->priced) {
         return true;
     }
     int top = lua_gettop(L);
     struct places *block = block_places(s);
-    struct ask ask = ask_for(s, with_stays(s, block), block);
+    struct places *seats = with_stays(s, block);
+    struct ask ask = ask_for(s, seats, block);
     if (s->before != NULL) { /* a block may have seats that the order gives up */
-        ask.gains = places_minus(L, ask.seats, s->before);
-        ask.leaves = places_minus(L, s->before, ask.seats);
+        ask.gains = places_minus(L, seats, s->before);
+        ask.leaves = places_minus(L, s->before, seats);
     }
     rules_push_ask(L, &ask);
-    rules_try(L, -1, false);
+    push_denial(s, seats);
     bool ok = lua_isnil(L, -1);
-    if (!ok && lua_type(L, -1) == LUA_TTABLE) {
-        lua_getfield(L, -1, "rule");
-        best_count_refusal(s);
+    if (!ok) {
+        count_denial(s);
     }
     lua_settop(L, top);
     return ok;
@@ -276,6 +322,7 @@ static void read_rules(struct search *s)
     for (uint32_t e = 0; e < s->events; e++) {
         const struct ruleset *set = vm_ruleset(L, s->event[e]);
         s->judged = s->judged || set->judges[s->verb];
+        s->priced = s->priced || set->price != LUA_NOREF;
         s->seat_rules = s->seat_rules || (set->judges[s->verb] && set->seat_rules);
     }
     if (s->seat_rules) {

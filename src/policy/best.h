@@ -19,6 +19,7 @@ struct search {
     uint8_t *seat;     /* flags above */
     bool seat_rules;   /* the ruleset has `seat` functions */
     bool judged;       /* there are rules at all */
+    bool priced;       /* there is a price function, which may deny */
     bool special;      /* this pass takes wheelchair and companion seats too */
     bool special_seen; /* there were some */
     bool split;        /* the party may be parted */

@@ -310,6 +310,26 @@ int64_t rules_price(lua_State *L, int ask, struct places *seats)
     return total;
 }
 
+/* [ask, places] */
+static int price_entry(lua_State *L)
+{
+    (void)rules_price(L, 1, lua_touserdata(L, 2));
+    return 0;
+}
+
+void rules_try_price(lua_State *L, int ask, struct places *seats)
+{
+    ask = lua_absindex(L, ask);
+    lua_pushcfunction(L, price_entry);
+    lua_pushvalue(L, ask);
+    lua_pushlightuserdata(L, seats);
+    if (lua_pcall(L, 2, 0, 0) == LUA_OK) {
+        lua_pushnil(L);
+    } else if (lua_type(L, -1) != LUA_TTABLE) { /* a mistake, or the end of the budget */
+        lua_error(L);
+    }
+}
+
 void rules_put_trace(lua_State *L, struct buf *out)
 {
     struct policy *p = vm_of(L);

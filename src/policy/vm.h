@@ -311,6 +311,9 @@ void rules_try(lua_State *L, int ask, bool traced);
 void rules_judge(lua_State *L, int ask);
 /* Sets the prices of the places; returns the total. */
 int64_t rules_price(lua_State *L, int ask, struct places *seats);
+/* The same for a candidate. [-0, +1]: the denial that a price function raised, or nil; what else it
+ * raises goes on. */
+void rules_try_price(lua_State *L, int ask, struct places *seats);
 /* Runs the body of a tx method; if it raises, its effects are undone. */
 int rules_atomic(lua_State *L, lua_CFunction f);
 /* Runs a hook of the order's rulesets, if any; `order` is a stack index. */

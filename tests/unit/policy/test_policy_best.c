@@ -272,6 +272,48 @@ static void test_focal_at_origin(void **state)
          { POLICY(""), "" }, { "find 1 1 --score focal --orphans on", "{'o':'A2'}" });
 }
 
+#define FOYER                                                                                      \
+    {                                                                                              \
+        "add-event 1 {'rows':[{'name':'A','seats':4,'category':'foyer'},"                          \
+        "{'name':'B','seats':4,'category':'stalls'}]}",                                            \
+            "{}"                                                                                   \
+    }
+#define PRICED(price) POLICY("}, price = " price ", rulesets = {")
+
+/* A block that the price function denies is none: the next one is tried. What else it raises is a
+ * mistake. */
+static void test_prices(void **state)
+{
+    (void)state;
+    static const char zones[] = PRICED("require('usher.rules').price_zones { stalls = 100 }");
+    static const char row_b[] = PRICED("function(_, _, s) return s.row.name == 'B' and 5 or deny "
+                                       "'not sold' end");
+    static const char both[] =
+        POLICY("function(_, ask) return ask.seats[1].label ~= 'B1' end }, price = "
+               "require('usher.rules').price_zones { stalls = 100 }, rulesets = {");
+    PLAY(FOYER, { zones, "" }, { "find 1 2", "{'o':'B1 B2'}" },
+         { "o = best 1 ann 2", "{'price':200,'seats':[{'seat':'B1'},{'seat':'B2'}]}" },
+         { "find 1 3", "{'why':'~price_zones refuses most'}" }, { "release $o", "{}" },
+         { row_b, "" }, { "find 1 2", "{'o':'B1 B2'}" },
+         { "find 1 2 --category foyer", "{'why':'~: price refuses most'}" },
+         { "find 1 2 --score back", "{'o':'B1 B2'}" }, { both, "" },
+         { "find 1 2", "{'o':'B3 B4'}" }, { PRICED("function() error('broken') end"), "" },
+         { "find 1 2", "!INTERNAL broken" });
+}
+
+/* Also what a move gains; but a command may give the seats ticket types, if only
+ * those have prices. */
+static void test_prices_of_moves_and_types(void **state)
+{
+    (void)state;
+    PLAY(FOYER, { PRICED("require('usher.rules').price_zones { stalls = 100 }"), "" },
+         { "book 1 c B1", "{}" }, { "find 1 1 --leaves B1 --category foyer", "{'why':'*'}" },
+         { "find 1 2 --leaves B1", "{'o':'B1 B2'}" },
+         { PRICED("require('usher.rules').price_zones { foyer = { child = 1 }, stalls = 100 }"),
+           "" },
+         { "find 1 2", "{'o':'A1 A2'}" }, { "best 1 ann 2", "!BADARG no ticket '' for A1" });
+}
+
 /* A house where the first 1,000 choices are refused: the search ends, says so, and names the rule
  * that refused most of them. */
 static void test_limit(void **state)
@@ -333,6 +375,8 @@ int main(void)
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_shipped_orders),
         cmocka_unit_test(test_focal_at_origin),
+        cmocka_unit_test(test_prices),
+        cmocka_unit_test(test_prices_of_moves_and_types),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_ends_first),
         cmocka_unit_test(test_split_only_if_asked),
