@@ -101,6 +101,16 @@ local function events_of(tx, text)
     return out
 end
 
+-- Nothing was found: with one rule in the way its own denial helps most.
+local function refuse_best(req, reason, why)
+    local denial = why and why.denial or {}
+    deny { code = denial.code or why and "DENIED" or "TAKEN", message = denial.message or reason,
+        rule = why and why.rule, policy = denial.policy, seat = denial.seat,
+        hint = denial.hint or not denial.seat and denial.otherwise
+            or req.split and "ask for fewer, or for another category"
+            or "ask for fewer, for another category, or with --split" }
+end
+
 local function best(tx, req)
     if req.count < 1 then deny { code = "BADARG", message = "count: at least 1 seat" } end
     if req.book and req.ttl then
@@ -115,11 +125,7 @@ local function best(tx, req)
         score = settings.score, orphans = settings.orphans }
     local choices = seats and { seats }
         or #events == 1 and shared.areas_for(events[1], req.category, req.count) or {}
-    if #choices == 0 then
-        deny { code = why and "DENIED" or "TAKEN", message = reason, rule = why and why.rule,
-            hint = req.split and "ask for fewer, or for another category"
-                or "ask for fewer, for another category, or with --split" }
-    end
+    if #choices == 0 then refuse_best(req, reason, why) end
     local order, denial = shared.take_first(tx, choices,
         { customer = req.customer, hold = ttl, metadata = req.metadata })
     return order or error(denial, 0)

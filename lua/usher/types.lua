@@ -291,13 +291,14 @@ function Tx:unblock(seats) end
 
 --- The best free seats that every rule grants and that have a price, or nil, why, and which rule was in the
 --- way ("price": the price function). They are priced without ticket types, so that its BADARG refuses none.
+--- `denial` is that of the first block, when all were refused by one rule.
 --- With a list of events (and with `also`) the same seats must be free on all of them; a list gives seats of all.
 --- `orphans`: nil avoids single seats, false never leaves one, true does not mind. The rules see them
 --- held for `hold`, as `tx:take` will with the same; without it booked. With `leaves`, places that an
 --- order gives up and that count as free, they judge what `tx:reseat` will ask: the seats and what the
 --- order keeps. `order` says whose places those are; without it, whoever has the numbered ones among them.
 ---@param t { event: Event|Event[], customer?: string, count: integer, category?: string, also?: Event[], order?: Order, leaves?: SeatLike[], score?: Score, orphans?: boolean, split?: boolean, hold?: integer|string }
----@return Seat[]|nil seats, string? reason, { rule: string, refused: integer, tried: integer }? why
+---@return Seat[]|nil seats, string? reason, { rule: string, refused: integer, tried: integer, denial?: Denial }? why
 function Tx:best(t) end
 
 --- Would the rules grant it? A take is judged as tx:take with the same `hold`; without it booked.

@@ -166,7 +166,7 @@ describe("hold_cap", function()
     it("does not count what `best` books", function()
         local h = house "rules.hold_cap(2)"
         h:grants "best 1 ann 3 --book"
-        h:refuses("best 1 ann 3", { code = "DENIED" })
+        h:refuses("best 1 ann 3", { code = "LIMIT" })
         h:grants "best 1 ann 2"
     end)
 end)
@@ -616,6 +616,23 @@ describe("rules together", function()
 
     it("say which of them left best no choice", function()
         local h = house "rules.max_per_customer(2), rules.no_orphans()"
-        h:refuses("best 1 ann 3", { rule = "max_per_customer", code = "DENIED" })
+        h:refuses("best 1 ann 3", { rule = "max_per_customer", code = "LIMIT", message = "at most 2" })
+    end)
+
+    it("answer best with the denial of the one that refused everything", function()
+        local h = house("rules.max_per_customer(2)")
+        h:grants "book 1 ann A1 A2"
+        h:refuses("best 1 ann 1", { rule = "max_per_customer", code = "LIMIT", hint = "give a seat back" })
+        local mixed = house [[function(_, ask) return ask.seats[1].row.name == "A" or nil, "not there" end,
+            rules.max_per_customer(2)]]
+        mixed:refuses("best 1 ann 3", { code = "DENIED", message = "the rules leave no choice for 3" })
+    end)
+
+    it("do not blame a rule for seats where another refused the blocks", function()
+        local h = house [[rules.channels { { keys = { "K" }, categories = { "circle" } } },
+            rules.max_per_customer(2)]]
+        h:refuses("best 1 ann 3", { rule = "max_per_customer", code = "LIMIT" })
+        local closed = house [[rules.channels { { keys = { "K" }, categories = { "circle", "stalls" } } }]]
+        closed:refuses("best 1 ann 3", { rule = "channels", code = "DENIED", message = "channels refuses most" })
     end)
 end)

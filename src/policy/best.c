@@ -77,19 +77,21 @@ static struct ask ask_for(const struct search *s, const struct places *seats,
     return ask;
 }
 
-void best_count_refusal(const struct search *s)
+/* Adds one for the name on top, if it is one. [-0, +0] */
+static void count(lua_State *L, int table)
 {
-    lua_State *L = s->L;
     if (lua_type(L, -1) == LUA_TSTRING) {
         lua_pushvalue(L, -1);
         lua_pushvalue(L, -1);
-        lua_rawget(L, s->refusals);
+        lua_rawget(L, table);
         lua_Integer n = lua_tointeger(L, -1);
         lua_pop(L, 1);
         lua_pushinteger(L, n + 1);
-        lua_rawset(L, s->refusals);
+        lua_rawset(L, table);
     }
 }
+
+void best_count_seat(const struct search *s) { count(s->L, s->seat_refusals); }
 
 /* A member of the denial on top. [-0, +1] */
 static void push_member(lua_State *L, const char *name)
@@ -98,14 +100,19 @@ static void push_member(lua_State *L, const char *name)
     lua_rawget(L, -2);
 }
 
-static void count_denial(const struct search *s)
+/* Counts the denial on top; the first is kept. */
+static void count_denial(struct search *s)
 {
     lua_State *L = s->L;
+    if (s->refused++ == 0) {
+        lua_pushvalue(L, -1);
+        lua_replace(L, s->denial);
+    }
     push_member(L, "rule");
     if (lua_isnil(L, -1)) { /* rules always say which one they are */
         lua_pushliteral(L, "price");
     }
-    best_count_refusal(s);
+    count(L, s->refusals);
 }
 
 /* "There is no such ticket": the seats have no types yet, a command may still give them some. */
@@ -437,15 +444,14 @@ static int refuse_category(lua_State *L, const struct event *ev, struct span nam
                       ev->id.data, (int)name.len, name.data);
 }
 
-/* The rule that refused most candidates and how many it refused; 0: none. [-0, +1] name */
-static lua_Integer push_strictest(const struct search *s)
+/* The name that was counted most often, and how often; 0: none was. [-0, +1] name */
+static lua_Integer push_most(lua_State *L, int table)
 {
-    lua_State *L = s->L;
     lua_Integer most = 0;
     lua_pushliteral(L, "");
     int name = lua_gettop(L);
     lua_pushnil(L);
-    while (lua_next(L, s->refusals)) {
+    while (lua_next(L, table)) {
         if (lua_tointeger(L, -1) > most) {
             most = lua_tointeger(L, -1);
             lua_copy(L, -2, name);
@@ -455,7 +461,20 @@ static lua_Integer push_strictest(const struct search *s)
     return most;
 }
 
-/* -> nil, reason[, {rule=, refused=, tried=}]: the table when rules were in the way. */
+/* The rule that refused most blocks. Rules that look at single seats have counted those: they are
+ * named only when nothing else refused a block. [-0, +1] name */
+static lua_Integer push_strictest(const struct search *s)
+{
+    lua_Integer most = push_most(s->L, s->refusals);
+    if (most == 0) {
+        lua_pop(s->L, 1);
+        most = push_most(s->L, s->seat_refusals);
+    }
+    return most;
+}
+
+/* -> nil, reason[, {rule=, refused=, tried=[, denial=]}]: the table when rules were in the way,
+ * with the first denial when all blocks were refused by the same one. */
 static int say_why(const struct search *s)
 {
     lua_State *L = s->L;
@@ -477,13 +496,17 @@ static int say_why(const struct search *s)
         lua_pushfstring(L, "the rules leave no choice for %d: %s refuses most of them",
                         (int)s->count, lua_tostring(L, -1));
     }
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 4);
     lua_pushvalue(L, -3);
     lua_setfield(L, -2, "rule");
     lua_pushinteger(L, most);
     lua_setfield(L, -2, "refused");
     lua_pushinteger(L, s->tried);
     lua_setfield(L, -2, "tried");
+    if (s->refused > 0 && most == s->refused) {
+        lua_pushvalue(L, s->denial);
+        lua_setfield(L, -2, "denial");
+    }
     lua_remove(L, -3);
     return 3;
 }
@@ -519,6 +542,10 @@ int tx_best(lua_State *L)
     }
     lua_newtable(L);
     s.refusals = lua_gettop(L);
+    lua_newtable(L);
+    s.seat_refusals = lua_gettop(L);
+    lua_pushnil(L);
+    s.denial = lua_gettop(L);
     read_rules(&s);
     if (s.score != 0) {
         lua_newtable(L);

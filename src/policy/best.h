@@ -36,7 +36,10 @@ struct search {
     uint32_t *block; /* the candidate: `count` seats */
     bool found;
     bool limit;
-    int refusals;            /* stack index: {rule name = how often it refused}; 0: none yet */
+    int refusals;            /* stack index: {rule name = how many blocks it refused} */
+    int seat_refusals;       /* likewise, of rules that look at single seats: how many of those */
+    int denial;              /* stack index: of the first block that was refused */
+    unsigned refused;        /* blocks */
     struct best_order order; /* BEST_FRONT: rows are looked at one by one */
     struct best_block *heap; /* of the other kinds: the blocks of one tier */
 };
@@ -46,8 +49,8 @@ bool best_try(struct search *s);
 /* At the end of a tier, which `ended` the search or not: with a score function its candidates are
  * judged now, the highest first. True ends the search. */
 bool best_settle(struct search *s, bool ended);
-/* Counts a refusal by the rule whose name is on top. [-0, +0] */
-void best_count_refusal(const struct search *s);
+/* Counts a seat that the rule refused whose name is on top. [-0, +0] */
+void best_count_seat(const struct search *s);
 /* Goes through the tiers until a candidate ends the search. orphans: -1 avoid single seats while
  * possible, 0 never leave one, 1 do not mind. */
 bool best_search(struct search *s, int orphans);

@@ -36,7 +36,7 @@ static bool ask_seats(struct search *s, uint32_t first, uint32_t end)
             rules_call(L, 3, 2); /* fits, or false and the rule's name */
             if (!lua_toboolean(L, -2)) {
                 s->seat[i] &= (uint8_t)~SEAT_OK;
-                best_count_refusal(s);
+                best_count_seat(s);
                 all = false;
             }
             lua_pop(L, 2);

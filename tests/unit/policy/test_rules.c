@@ -257,7 +257,7 @@ static void test_two_events(void **state)
           "" },
         HOUSE, { "add-event 3 hall --rules few", "{}" }, { "book 1 ann A1 A2 3:A1", "{}" },
         { "book 1 ann A3 3:A2", "!LIMIT" }, { "seats 1", "{'counts':{'booked':2}}" },
-        { "best 1,3 bob 1", "{}" }, { "best 1,3 bob 1", "!DENIED max_per_customer" });
+        { "best 1,3 bob 1", "{}" }, { "best 1,3 bob 1", "!LIMIT max_per_customer" });
 }
 
 /* What is wrong with a policy is said when it is loaded, and changes nothing. */
