@@ -77,7 +77,8 @@ local function at_event(places, event)
     return out, size
 end
 
-local function complete(tx, ask)
+--- Gives the ask what it has besides its fields.
+function M.complete(tx, ask)
     the_tx = tx
     ask.after = ask.after or (ask.order and ask.order.status == "booked" and "booked") or "held"
     return setmetatable(ask, ask_meta)
@@ -215,7 +216,7 @@ end
 ---@param trace? table[]
 ---@return table|nil denial the first one
 function M.judge(tx, ask, trace)
-    complete(tx, ask)
+    M.complete(tx, ask)
     local events = rawget(ask, "events")
     if not events then
         return touches(ask, ask.event) and judge_at(tx, ask, ask.event, trace) or nil
@@ -342,7 +343,7 @@ function M.filter(tx, ask, seat)
     local event = seat.event
     if rawget(ask, "event") ~= event then
         ask.event, ask.plan = event, nil
-        complete(tx, ask)
+        M.complete(tx, ask)
     end
     for _, rule in ipairs(tx:settings(event).judges[ask.verb]) do
         if rule.seat and not (rule.exempts and exempted(rule, ask)) then

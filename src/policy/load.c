@@ -251,6 +251,15 @@ static void add_commands(lua_State *L, int to, const char *from, int depth)
     lua_settop(L, list - 1);
 }
 
+/* A reference to a function of usher.policy_runtime, which is on top. [-0, +0] */
+static int runtime_function(lua_State *L, const char *name)
+{
+    if (lua_getfield(L, -1, name) != LUA_TFUNCTION) {
+        return luaL_error(L, "usher/policy_runtime.lua has no function '%s'", name);
+    }
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 /* Runs every compiled-in commands/NAME.lua. */
 static void load_builtin_commands(lua_State *L)
 {
@@ -290,18 +299,10 @@ int load_builtins(lua_State *L)
     lua_pushvalue(L, -1);
     lua_pushliteral(L, "usher.policy_runtime");
     lua_call(L, 1, 1);
-    if (lua_getfield(L, -1, "judge") != LUA_TFUNCTION) {
-        return luaL_error(L, "usher/policy_runtime.lua has no function 'judge'");
-    }
-    p->judge = luaL_ref(L, LUA_REGISTRYINDEX);
-    if (lua_getfield(L, -1, "filter") != LUA_TFUNCTION) {
-        return luaL_error(L, "usher/policy_runtime.lua has no function 'filter'");
-    }
-    p->filter = luaL_ref(L, LUA_REGISTRYINDEX);
-    if (lua_getfield(L, -1, "alternative") != LUA_TFUNCTION) {
-        return luaL_error(L, "usher/policy_runtime.lua has no function 'alternative'");
-    }
-    p->alternative = luaL_ref(L, LUA_REGISTRYINDEX);
+    p->complete = runtime_function(L, "complete");
+    p->judge = runtime_function(L, "judge");
+    p->filter = runtime_function(L, "filter");
+    p->alternative = runtime_function(L, "alternative");
     lua_pop(L, 1);
     lua_pushliteral(L, "usher.waiting");
     lua_call(L, 1, 1);

@@ -293,6 +293,21 @@ static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const 
     return each * all->place[i].count;
 }
 
+/* What an ask has besides its fields it gets from the first judgement; where no rule judges, here.
+ */
+static void complete(lua_State *L, int ask)
+{
+    struct policy *p = vm_of(L);
+    if (lua_getmetatable(L, ask)) {
+        lua_pop(L, 1);
+        return;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->complete);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
+    lua_pushvalue(L, ask);
+    call_counted(L, 2, 0, &p->judging);
+}
+
 int64_t rules_price(lua_State *L, int ask, struct places *seats)
 {
     int64_t total = 0;
@@ -300,6 +315,7 @@ int64_t rules_price(lua_State *L, int ask, struct places *seats)
     for (uint32_t i = 0; i < seats->count; i++) {
         const struct ruleset *set = vm_ruleset(L, vm_event(L, seats->place[i].event));
         if (set->price != LUA_NOREF) {
+            complete(L, ask);
             seats->place[i].price = price_of(L, ask, set, seats, i);
         }
         if (total > INT64_MAX - seats->place[i].price) {

@@ -83,7 +83,7 @@ struct policy {
     int objects;            /* cache of this call's objects */
     size_t objects_count;
     uint64_t objects_epoch;
-    int tx, modules, builtin_commands, judge, filter, alternative, serve, user_ref;
+    int tx, modules, builtin_commands, complete, judge, filter, alternative, serve, user_ref;
     struct active active;
     struct active tried;     /* vm_try_bundle() */
     struct loading *loading; /* policy.c */
