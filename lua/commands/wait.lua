@@ -22,7 +22,17 @@ local function check(req)
         hint = "it has " .. table.concat(req.event:categories(), ", ") }
 end
 
---- Joins the line; who fits at once (and nobody in front does) gets the seats at once.
+--- Where a wait that is asked for again has come to: its place, the order it was served with, or nothing.
+local function wait_again(tx, req)
+    local one, place = waiting.find(tx, req.event, req.customer)
+    if one then return shown(req.event, one, place) end
+    local out = { event = req.event.id, customer = req.customer, waiting = false }
+    local order = waiting.served_with(tx, req.event, req.customer)
+    return order and shared.with(tx, order, out) or out
+end
+
+--- Joins the line; who fits at once (and nobody in front does) gets the seats at once. Who has an offer
+--- of this line has had its turn.
 local function wait(tx, req)
     check(req)
     if req.event.status ~= "open" then
@@ -37,6 +47,10 @@ local function wait(tx, req)
         end
         deny { code = "CONFLICT", message = "this customer waits already, for other seats",
             hint = ("unwait %s %s"):format(req.event.id, req.customer) }
+    end
+    local offer = waiting.served_with(tx, req.event, req.customer)
+    if offer and offer.status == "held" and offer.expires_at > tx.now then
+        return shared.with(tx, offer, { already = true })
     end
     local mine = waiting.join(tx, req.event, req.customer, req.count, req.category, req.code)
     local made = waiting.serve(tx, req.event)
@@ -76,10 +90,7 @@ return {
         options = { { "category", "category", meta = "C" },
             { "code", "string", many = true, meta = "C", help = "a code that opens a sale" } },
         run = wait,
-        again = function(tx, req)
-            local one, place = waiting.find(tx, req.event, req.customer)
-            return one and shown(req.event, one, place) or { event = req.event.id, waiting = false }
-        end,
+        again = wait_again,
     },
     command {
         name = "waits", group = "orders", kind = "transaction", access = "operator", read = "local",

@@ -190,6 +190,21 @@ local function offer(tx, event, wait)
     return order
 end
 
+-- What `offer` writes: so an order is known for one that was made here, until a confirm writes its own.
+local MARK = '^{"waited_since":'
+
+--- The order that the customer was served with at the event, as long as it is known: the newest one that
+--- is held, else the newest.
+---@return Order|nil
+function M.served_with(tx, event, customer)
+    for _, status in ipairs { "held", false } do
+        local orders = tx:orders { customer = customer, event = event, status = status or nil }
+        for i = #orders, 1, -1 do
+            if (orders[i].metadata or ""):find(MARK) then return orders[i] end
+        end
+    end
+end
+
 -- What serving an event has come to in this transaction.
 local function new_work()
     return { made = {}, served = 0, tries = 0,

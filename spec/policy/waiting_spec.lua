@@ -124,6 +124,31 @@ describe("a waiting list", function()
         h:grants("wait 1 ann 1", { status = "held" })
     end)
 
+    it("gives who asks anew the order it was served with, until that is confirmed or over", function()
+        local h = house { rows = { "A: xxx." } }
+        local own = h:grants "hold 1 ann A4" -- no offer: it came from no line
+        h:grants("wait 1 ann 1", { place = 1 })
+        h:grants "cancel-seat 1 A1"
+        local offer = h:grants("wait 1 ann 1", { already = true, status = "held", seats = "A1" })
+        assert.not_equal(own.order, offer.order)
+        assert.same({}, h:run "waits 1")
+        h:grants("confirm " .. offer.order)
+        h:grants("wait 1 ann 1", { place = 1 })
+        h:grants "cancel-seat 1 A2"
+        h:pass "10m"
+        assert.equal("expired", h:run("orders --customer ann --status expired")[1].status)
+        h:grants("wait 1 ann 1", { status = "held" })
+    end)
+
+    it("gives the seats that are left of an offer, not those given back", function()
+        local h = house { rows = { "A: xx" } }
+        h:grants("wait 1 ann 2", { place = 1 })
+        h:grants "cancel-seat 1 A1"
+        h:grants "cancel-seat 1 A2"
+        h:grants("release " .. order_of(h, "ann").order .. " A1")
+        h:grants("wait 1 ann 2", { already = true, status = "held", seats = "A2" })
+    end)
+
     it("drops a round that makes no sense", function()
         local h = house()
         h:grants "set wait::1 false"

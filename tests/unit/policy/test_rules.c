@@ -180,14 +180,19 @@ static void test_swap(void **state)
          { "y = book 1 bob A3 A4", "{}" }, { "swap $x A2 $y A3", "{}" });
 }
 
-/* A repeated request gets the order when the wait was served at once, else its place. */
+/* A repeated request gets the order when the wait was served, at once or later, else its place. */
 static void test_wait_again(void **state)
 {
     (void)state;
     PLAY({ "add-event 1 [{'row':'A','seats':2}]", "{}" },
          { "wait 1 ann 2", "{'status':'held','customer':'ann'}" },
          { "again", "{'status':'held','customer':'ann'}" }, { "wait 1 bob 1", "{'place':1}" },
-         { "again", "{'place':1,'customer':'bob','order':'(absent)'}" });
+         { "again", "{'place':1,'customer':'bob','order':'(absent)'}" },
+         { "pass 15m", "" }, /* ann's hold runs out, the seat is bob's */
+         { "again", "{'event':'1','customer':'bob','waiting':false,'order':'*','status':'held',"
+                    "'seats':[{'event':'1','seat':'A1'}]}" },
+         { "pass 1h", "" },
+         { "again", "{'customer':'bob','waiting':false,'order':'*','status':'expired'}" });
 }
 
 /* The same rule judges `best`: it never picks what it would refuse. */
