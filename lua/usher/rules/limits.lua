@@ -5,6 +5,9 @@ local heads = common.heads
 
 local M = {}
 
+local function is(n) return n == 1 and "1 is" or n .. " are" end
+local function was(n) return n == 1 and "1 was" or n .. " were" end
+
 --- At most `n` places for each customer at an event, over holds and bookings. Places of an
 --- area count by heads. What has ended does not count any more. A move that adds no place is granted,
 --- also to who has more than that.
@@ -35,8 +38,8 @@ function M.max_per_customer(n, spec)
             if has + wants <= n or wants == 0 then return true end
             local left = math.max(n - has, 0)
             return nil, {
-                message = ("at most %d seats for each customer at this event: %d are taken already, "
-                    .. "%d were asked for"):format(n, has, wants),
+                message = ("at most %d seats for each customer at this event: %s taken already, "
+                    .. "%s asked for"):format(n, is(has), was(wants)),
                 hint = left > 0 and ("%d more may be taken"):format(left)
                     or "give a seat back first",
             }
@@ -104,7 +107,7 @@ function M.occupancy(spec)
             if more <= 0 or taken + more <= most then return true end
             local left = math.max(most - taken, 0)
             return nil, {
-                message = ("at most %d places of this event are sold, %d are taken"):format(most, taken),
+                message = ("at most %d places of this event are sold, %s taken"):format(most, is(taken)),
                 hint = left > 0 and ("%d more may be taken"):format(left)
                     or "wait until one is given back",
             }
@@ -129,8 +132,8 @@ function M.hold_cap(n, spec)
             local wants = ask.size
             if held + wants <= n then return true end
             return nil, {
-                message = ("at most %d places may be held at a time: %d are, %d were asked for"):format(n,
-                    held, wants),
+                message = ("at most %d places may be held at a time: %s, %s asked for"):format(n, is(held),
+                    was(wants)),
                 hint = held > 0 and "confirm or release a hold first" or ("hold at most %d"):format(n),
             }
         end,
@@ -219,7 +222,7 @@ function M.overbook(areas, spec)
                 if sum.count > 0 and given.seats then taken = taken + seats_taken(ask.event, area.category) end
                 if sum.count > 0 and taken + sum.count > most then
                     return nil, {
-                        message = ("%s is sold up to %d places, %d are taken"):format(area.name, most, taken),
+                        message = ("%s is sold up to %d places, %s taken"):format(area.name, most, is(taken)),
                         hint = taken < most and ("%d more may be taken"):format(most - taken) or nil,
                     }
                 end

@@ -26,9 +26,9 @@ static void test_max_per_customer(void **state)
            "!LIMIT at most 4 seats for each customer at this event: 2 are taken already, 3 were "
            "asked for; 2 more may be taken {'rule':'max_per_customer'}" },
          { "book 1 ann A5 FLOOR*2", "!LIMIT 3 were asked for" }, { "book 1 ann FLOOR*2", "{}" },
-         { "book 1 ann A9", "!LIMIT give a seat back first" }, { "book 2 ann A1 A2 A3 A4", "{}" },
-         { "book 1 bob A9", "{}" }, { "move $x A1 B1", "{}" }, { "confirm $x", "{}" },
-         { "cancel $x A2", "{}" }, { "book 1 ann A9 A10", "!TAKEN" },
+         { "book 1 ann A9", "!LIMIT 4 are taken already, 1 was asked for; give a seat back first" },
+         { "book 2 ann A1 A2 A3 A4", "{}" }, { "book 1 bob A9", "{}" }, { "move $x A1 B1", "{}" },
+         { "confirm $x", "{}" }, { "cancel $x A2", "{}" }, { "book 1 ann A9 A10", "!TAKEN" },
          { "book 1 ann A10 B9", "!LIMIT" }, { "book 1 ann A10", "{}" },
          { "book 1,2 cid A1", "!BADARG" }, { "book 1 cid A1 2:A5", "{}" });
 }
