@@ -1,5 +1,6 @@
 /* tx: what happens to an order after it was taken, blocks, and the policy's own data. */
 #include <string.h>
+#include <time.h>
 
 #include "policy/lua_json.h"
 #include "policy/vm.h"
@@ -48,6 +49,21 @@ static void judge_extend(lua_State *L, struct span id, uint64_t until_ms)
     rules_judge(L, -1);
 }
 
+static int refuse_longer(lua_State *L, uint64_t max_ms, uint64_t end_ms)
+{
+    struct error e = { 0 };
+    struct tm tm;
+    char end[32] = "";
+    time_t seconds = (time_t)(end_ms / 1000);
+    (void)error_set(&e, ERR_LIMIT, "a hold lasts at most %llu seconds in all",
+                    (unsigned long long)(max_ms / 1000));
+    if (gmtime_r(&seconds, &tm) != NULL &&
+        strftime(end, sizeof end, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0) {
+        error_hint(&e, "this one until %s", end);
+    }
+    return vm_refuse(L, &e);
+}
+
 /* tx:extend(o, until_ms) -> o. Judged by the rules on "extend". */
 static int tx_extend(lua_State *L)
 {
@@ -60,8 +76,7 @@ static int tx_extend(lua_State *L)
         const struct event *ev = vm_event(L, o->places[i].event);
         uint64_t max = vm_ruleset(L, ev)->hold_max_ms;
         if (o->status == ORDER_HELD && (uint64_t)until > o->first_held_ms + max) {
-            vm_refusef(L, ERR_LIMIT, "a hold lasts at most %llu seconds in all",
-                       (unsigned long long)(max / 1000));
+            refuse_longer(L, max, o->first_held_ms + max);
         }
     }
     judge_extend(L, id, (uint64_t)until);

@@ -335,11 +335,12 @@ static void test_extend(void **state)
          { "extend $x", "{'order':'$x','expires_at':901000}" },
          { "extend $x --ttl 20m", "{'expires_at':1501000}" },
          { "extend $x --ttl 25m", "{'expires_at':1801000}" },
-         { "extend $x --ttl 26m", "!LIMIT 1800 seconds" }, { "extend nobody", "!NOTFOUND nobody" },
-         { "extend", "!BADARG extend needs order" }, { "y = book 1 ann A2", "{}" },
-         { "extend $y", "!CONFLICT the order is booked" }, { "release $x", "{}" },
-         { "extend $x", "!CONFLICT the order was released" }, { "z = hold 1 ann A3", "{}" },
-         { "pass 10m", "" }, { "extend $z", "!EXPIRED" });
+         { "extend $x --ttl 26m",
+           "!LIMIT 1800 seconds in all; this one until 1970-01-01T00:30:01Z" },
+         { "extend nobody", "!NOTFOUND nobody" }, { "extend", "!BADARG extend needs order" },
+         { "y = book 1 ann A2", "{}" }, { "extend $y", "!CONFLICT the order is booked" },
+         { "release $x", "{}" }, { "extend $x", "!CONFLICT the order was released" },
+         { "z = hold 1 ann A3", "{}" }, { "pass 10m", "" }, { "extend $z", "!EXPIRED" });
 }
 
 /* confirm: once, in time; twice is fine; late only where the policy says so. */
