@@ -196,6 +196,22 @@ local function grid(context, rows, columns)
     return table.concat(lines, "\n")
 end
 
+--- Orders of a list with the event that each is of in a column of its own. Of several events the places say
+--- it, as words that `move` takes.
+local function with_event(rows)
+    local out = {}
+    for i, row in ipairs(rows) do
+        local places = type(row) == "table" and row.order and row.event == nil and row.seats
+        local first = type(places) == "table" and places[1]
+        out[i] = row
+        if type(first) == "table" and first.event and not several_events(places) then
+            out[i] = { event = first.event }
+            for key, value in pairs(row) do out[i][key] = value end
+        end
+    end
+    return out
+end
+
 --- Counts of seats as columns of their own: rows, columns.
 local function flat(rows, columns)
     local at
@@ -317,6 +333,7 @@ end
 local function list_table(context, rows, columns)
     local rest = rest_of(rows)
     if rest then rows = table.move(rows, 1, #rows - 1, 1, {}) end
+    rows = with_event(rows)
     local text = grid(context, flat(rows, columns_of(rows, columns)))
     return rest and ("%s\nmore: %s"):format(text, rest) or text
 end
@@ -440,6 +457,7 @@ local function as_csv(context, value, columns, header)
         for i, item in ipairs(rows) do lines[i] = csv_cell(cell(context, "", item)) end
         return table.concat(lines, "\n")
     end
+    rows = with_event(rows)
     rows, columns = flat(rows, columns_of(rows, columns))
     local function line(get)
         local parts = {}

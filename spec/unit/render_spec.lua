@@ -105,6 +105,18 @@ describe("tables", function()
         assert.equal("chart  seats  areas  categories  rows\nhall   10     0      default     1", text)
     end)
 
+    it("say which event each order of a list is of, in a table and in CSV", function()
+        local orders = { { order = "7H2K", seats = { { event = "1", seat = "A1" }, { event = "1", seat = "A2" } } },
+            { order = "8J3L", seats = { { event = "1", seat = "A3" }, { event = "2", seat = "FLOOR", count = 2 } } } }
+        assert.equal("order  event  seats\n7H2K   1      A1 A2\n8J3L          1:A3 2:FLOOR*2",
+            draw(orders, { piped = true }))
+        assert.equal("order,event,seats\n7H2K,1,A1 A2\n8J3L,,1:A3 2:FLOOR*2",
+            draw(orders, { format = "csv", piped = true }))
+        assert.equal("order  event  seats\n7H2K   1      A1\nmore: orders --after 7H2K", draw({ { order = "7H2K",
+            seats = { { event = "1", seat = "A1" } } }, { more = true, next = "orders --after 7H2K" } },
+            { piped = true }))
+    end)
+
     it("line up whatever alphabet names are written in", function()
         local text = draw { { name = "zoé", n = 1 }, { name = "日本", n = 2 }, { name = "e\u{301}a", n = 3 } }
         local columns = {}
