@@ -49,6 +49,26 @@ describe("the programs of a client", function()
         assert.truthy(wanted:find("Hold seats for a customer", 1, true), wanted)
     end)
 
+    it("tells in help what every command of the kind takes, who may call it and what may be chosen", function()
+        local _, hold = usher { "help", "hold" }
+        assert.truthy(hold:find("\nevery transaction also takes %-%-request ID .*%-%-dry%-run"), hold)
+        assert.truthy(hold:find("\naccess: client\n", 1, true), hold)
+        local _, seats = usher { "help", "seats" }
+        assert.truthy(seats:find("\nevery read also takes --linearizable, --min-index N", 1, true), seats)
+        assert.truthy(seats:find("\naccess: public\n", 1, true), seats)
+        local _, orders = usher { "help", "orders" }
+        assert.truthy(orders:find("%-%-status +one_of +live, held, booked,"), orders)
+        local _, status = usher { "help", "status" }
+        assert.is_nil(status:find("also takes", 1, true), status)
+    end)
+
+    it("ends with status 2 when there is no such command", function()
+        local status, _, err = usher { "frobnicate" }
+        assert.equal(2, status)
+        assert.truthy(err:find("^NOTFOUND unknown command 'frobnicate'"), err)
+        assert.equal(1, (usher { "order", "NOSUCH" }))
+    end)
+
     it("keeps globals for the session, joins the lines of a statement, and reads its own writes", function()
         local status, out, err = usher({ "console", "-w", "json" }, table.concat({
             "x = 1", "for i = 1, 3 do", "x = x + i", "end", "= x", "book 1 eve A5", "orders --customer eve",

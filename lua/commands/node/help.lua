@@ -6,14 +6,26 @@ local function argument_lines(definition)
     for _, argument in ipairs(definition.args) do width = math.max(width, #argument.name) end
     for _, argument in ipairs(definition.args) do
         local name = (argument.option and "--" or "") .. argument.name
-        lines[#lines + 1] = ("  %-" .. width + 2 .. "s  %-9s %s"):format(name, argument.type, argument.help or "")
+        lines[#lines + 1] = ("  %-" .. width + 2 .. "s  %-9s %s"):format(name, argument.type,
+            argument.help or table.concat(argument.choices or {}, ", "))
     end
     return table.concat(lines, "\n")
+end
+
+-- What every command of its kind takes besides.
+local function common_options(definition)
+    if definition.kind == "node" then return nil end
+    if definition.read then
+        return "every read also takes --linearizable, --min-index N (of an answer), --local (of any age)"
+    end
+    return "every transaction also takes --request ID (repeated, it has one effect), --dry-run (no effect)"
 end
 
 local function help_one(definition)
     local parts = { definition.usage, definition.summary }
     if #definition.args > 0 then parts[#parts + 1] = argument_lines(definition) end
+    parts[#parts + 1] = common_options(definition)
+    parts[#parts + 1] = "access: " .. definition.access
     if definition.example then parts[#parts + 1] = "example: " .. definition.example end
     return table.concat(parts, "\n")
 end
