@@ -103,16 +103,19 @@ local function events(tx, req)
 end
 
 local function event(tx, req)
-    local ev, areas = req.event, json.list {}
+    local ev, areas, sum = req.event, json.list {}, { free = 0, held = 0, booked = 0 }
     local attributes = ev.attributes_text ~= "" and ev.attributes_text or "{}"
     for i, area in ipairs(ev:areas()) do
         areas[i] = { area = area.label, category = area.category, capacity = area.capacity,
             held = area.held, booked = area.booked, free = area.free }
+        sum.free = sum.free + math.max(area.free, 0)
+        sum.held, sum.booked = sum.held + area.held, sum.booked + area.booked
     end
     return {
         event = ev.id, status = ev.status, attributes = tx:raw(attributes), counts = ev.counts,
         chart = ev.chart, ruleset = ev.ruleset, currency = ev.currency, seats = ev.seats_total,
         categories = json.list(ev:categories()), areas = areas,
+        area_counts = #areas > 0 and sum or nil,
     }
 end
 

@@ -294,13 +294,14 @@ end
 local function seats(context, value)
     if value.rows then return table.concat(seat_map.draw(context, value), "\n") end
     local lines, rows = seat_map.counts(context, value), {}
+    seat_map.areas(context, value, lines)
     for _, name in ipairs(sorted_keys(value.taken or {})) do
         rows[#rows + 1] = { seat = name, status = value.taken[name] }
     end
-    if #rows == 0 then
-        lines[#lines + 1] = "every seat is free; `seats " .. value.event .. " --full` draws the map"
-    else
+    if #rows > 0 then
         lines[#lines + 1] = grid(context, rows, { "seat", "status" })
+    elseif seat_map.has_seats(value) then
+        lines[#lines + 1] = "every seat is free; `seats " .. value.event .. " --full` draws the map"
     end
     return table.concat(lines, "\n")
 end
@@ -424,7 +425,7 @@ local function seat_rows(value)
     for _, area in ipairs(value.areas or {}) do
         local held, booked = area.held or 0, area.booked or 0
         local counts = { free = area.capacity - held - booked, held = held, booked = booked }
-        for _, status in ipairs(value.rows and COUNTS or { "held", "booked" }) do
+        for _, status in ipairs(COUNTS) do
             if (counts[status] or 0) > 0 then
                 add { seat = area.area, status = status, count = counts[status], category = area.category }
             end

@@ -128,9 +128,19 @@ local function ruler(house, rows)
     return line
 end
 
+--- Whether the event has numbered seats.
+function M.has_seats(value)
+    for _, n in pairs(value.counts) do
+        if n > 0 then return true end
+    end
+    return #(value.areas or {}) == 0
+end
+
 function M.counts(context, value)
     local parts = { ("event %s"):format(value.event) }
-    for _, name in ipairs(ORDER) do parts[#parts + 1] = ("%s %d"):format(name, value.counts[name] or 0) end
+    for _, name in ipairs(M.has_seats(value) and ORDER or {}) do
+        parts[#parts + 1] = ("%s %d"):format(name, value.counts[name] or 0)
+    end
     if value.own then parts[#parts + 1] = ("own %d"):format(#value.own) end
     return width.flow(parts, "   ", context.width)
 end
@@ -159,7 +169,8 @@ local function append(lines, more)
     for _, line in ipairs(more) do lines[#lines + 1] = line end
 end
 
-local function areas(context, value, lines)
+--- A line for each area, appended to `lines`.
+function M.areas(context, value, lines)
     for _, area in ipairs(value.areas or {}) do
         local free = area.capacity - (area.held or 0) - (area.booked or 0)
         append(lines, width.flow({ ("%s: %d of %d free,"):format(area.area, free, area.capacity),
@@ -200,8 +211,8 @@ function M.draw(context, value, changed)
         lines[#lines + 1] = ruler(house, section.rows)
         for _, row in ipairs(section.rows) do draw_row(context, house, row, lines) end
     end
-    areas(context, value, lines)
-    append(lines, legend(context, house))
+    M.areas(context, value, lines)
+    if #value.rows > 0 then append(lines, legend(context, house)) end
     return lines
 end
 

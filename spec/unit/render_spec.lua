@@ -71,6 +71,17 @@ describe("a seat map", function()
         assert.truthy(draw(house(), { colour = true }):find("\27%[33mh\27%[0m"))
     end)
 
+    it("is a line for each area where places have no numbers", function()
+        local value = { event = "1", index = 5, counts = { free = 0, held = 0, booked = 0, blocked = 0 }, taken = {},
+            areas = { { area = "FLOOR", category = "standing", capacity = 20, held = 0, booked = 20, free = 0 } } }
+        assert.equal("event 1\nFLOOR: 0 of 20 free, held 0, booked 20", draw(value))
+        value.rows = {}
+        assert.equal("event 1\nFLOOR: 0 of 20 free, held 0, booked 20", draw(value))
+        value.rows, value.counts.free = nil, 3
+        assert.equal("event 1   free 3   held 0   booked 0   blocked 0\nFLOOR: 0 of 20 free, held 0, booked 20\n" ..
+            "every seat is free; `seats 1 --full` draws the map", draw(value))
+    end)
+
     local function hall(rows, seats, aisle)
         local list = {}
         for r, name in ipairs(rows) do
@@ -103,6 +114,15 @@ describe("tables", function()
     it("begin with what a row is about", function()
         local text = draw { { chart = "hall", seats = 10, rows = 1, areas = 0, categories = { "default" } } }
         assert.equal("chart  seats  areas  categories  rows\nhall   10     0      default     1", text)
+    end)
+
+    it("say of a list of events what their areas have", function()
+        local counts = { free = 0, held = 0, booked = 0, blocked = 0 }
+        local text = draw({ { event = "1", counts = counts, area_counts = { free = 3, held = 2, booked = 20 } },
+            { event = "2", counts = counts } }, { piped = true })
+        assert.equal("event  area_counts              free  held  booked  blocked\n" ..
+            "1      free=3 held=2 booked=20  0     0     0       0\n" ..
+            "2                               0     0     0       0", text)
     end)
 
     it("say which event each order of a list is of, in a table and in CSV", function()
@@ -217,6 +237,13 @@ describe("CSV", function()
         assert.equal('event,attributes,free,held,booked,blocked\n1,"{""n"":1,""title"":""A, B\\n""}",3,1,0,0',
             csv { { event = "1", attributes = { title = "A, B\n", n = 1 },
                 counts = { free = 3, held = 1, booked = 0, blocked = 0 } } })
+    end)
+
+    it("has rows for each area of an event, the free places too", function()
+        local value = { event = "1", index = 5, counts = { free = 0 }, taken = {}, areas = {
+            { area = "FLOOR", category = "c", capacity = 9, held = 2, booked = 3 }, { area = "LAWN", capacity = 5 } } }
+        assert.equal("event,index,seat,status,count\n1,5,FLOOR,free,4\n1,5,FLOOR,held,2\n1,5,FLOOR,booked,3\n" ..
+            "1,5,LAWN,free,5", csv(value))
     end)
 
     it("says in each of two orders' rows that nothing was done", function()

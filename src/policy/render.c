@@ -237,7 +237,29 @@ static void field_or_null(struct buf *out, const char *key, struct span text)
     }
 }
 
-void render_event(struct buf *out, const struct event *ev, uint64_t index)
+/* What all areas have together. What one has sold beyond its capacity is no other's place. */
+static void put_area_counts(struct buf *out, struct store *s, const struct event *ev)
+{
+    uint32_t n = chart_areas(ev->chart);
+    int64_t free = 0, held = 0, booked = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct area_use use = store_area(s, ev, i);
+        int64_t left = (int64_t)chart_area(ev->chart, i).capacity - use.held - use.booked;
+        free += left > 0 ? left : 0;
+        held += use.held;
+        booked += use.booked;
+    }
+    if (n > 0) {
+        json_put_key(out, "area_counts");
+        buf_put(out, "{", 1);
+        json_field_int(out, "free", free);
+        json_field_int(out, "held", held);
+        json_field_int(out, "booked", booked);
+        buf_put(out, "}", 1);
+    }
+}
+
+void render_event(struct buf *out, struct store *s, const struct event *ev, uint64_t index)
 {
     buf_put(out, "{", 1);
     json_field_string(out, "event", ev->id);
@@ -257,6 +279,7 @@ void render_event(struct buf *out, const struct event *ev, uint64_t index)
         json_field_int(out, seat_status_name(i), ev->counts[i]);
     }
     buf_put(out, "}", 1);
+    put_area_counts(out, s, ev);
     if (index > 0) {
         json_field_int(out, "index", (int64_t)index);
     }
@@ -295,7 +318,7 @@ static bool render_indexed(lua_State *L, int index, struct buf *out, uint64_t lo
     }
     switch (o->kind) {
     case OBJECT_ORDER: render_order(out, vm_store(L), object_order(L, index), log_index); break;
-    case OBJECT_EVENT: render_event(out, object_event(L, index), log_index); break;
+    case OBJECT_EVENT: render_event(out, vm_store(L), object_event(L, index), log_index); break;
     case OBJECT_SEAT:
     case OBJECT_AREA:
     case OBJECT_PLACE: {

@@ -50,6 +50,7 @@ static void put_areas(struct buf *out, struct store *s, const struct event *ev)
         json_field_int(out, "capacity", area.capacity);
         json_field_int(out, "held", use.held);
         json_field_int(out, "booked", use.booked);
+        json_field_int(out, "free", (int64_t)area.capacity - use.held - use.booked);
         buf_put(out, "}", 1);
     }
     buf_put(out, "]", 1);

@@ -355,8 +355,9 @@ struct span order_currency(const struct store *s, const struct order *o);
 /* ---- Answers (render.c) ------------------------------------------------------------- */
 
 void render_order(struct buf *out, struct store *s, const struct order *o, uint64_t index);
-void render_event(struct buf *out, const struct event *ev, uint64_t index); /* 0: no index */
-bool render_object(lua_State *L, int index, struct buf *out);               /* lua_json_other_cb */
+/* index 0: none is shown */
+void render_event(struct buf *out, struct store *s, const struct event *ev, uint64_t index);
+bool render_object(lua_State *L, int index, struct buf *out); /* lua_json_other_cb */
 /* The answer at the top of the stack into out->json, and the result's ids. */
 void render_answer(lua_State *L, int index);
 

@@ -159,8 +159,33 @@ static void test_events(void **state)
                      "'counts':{'free':9,'held':1,'booked':0,'blocked':0},"
                      "'categories':['default','gold','standing'],'areas':[{'area':'FLOOR',"
                      "'capacity':10,'free':10,'held':0,'booked':0}],'attributes':{'b':1},"
-                     "'index':'*'}" },
+                     "'area_counts':{'free':10,'held':0,'booked':0},'index':'*'}" },
         { "event", "!BADARG event needs event" });
+}
+
+/* Places of areas are counted beside the seats, where there are any. */
+static void test_area_counts(void **state)
+{
+    (void)state;
+    PLAY(
+        { "add-event s [{'row':'A','seats':2}]", "{'area_counts':'(absent)'}" },
+        { "event s", "{'areas':[],'area_counts':'(absent)'}" },
+        { "add-event f {'areas':[{'name':'FLOOR','category':'c','capacity':20},"
+          "{'name':'LAWN','category':'c','capacity':5}]}",
+          "{'counts':{'free':0},'area_counts':{'free':25,'held':0,'booked':0}}" },
+        { "book f ann FLOOR*20", "{}" }, { "hold f bob LAWN*2", "{}" },
+        { "events",
+          "[{'event':'s'},{'event':'f','counts':{'free':0,'held':0,'booked':0,'blocked':0},"
+          "'area_counts':{'free':3,'held':2,'booked':20}}]" },
+        { "event f", "{'area_counts':{'free':3,'held':2,'booked':20}}" },
+        { "seats f", "{'areas':[{'area':'FLOOR','free':0,'booked':20},"
+                     "{'area':'LAWN','free':3,'held':2}]}" },
+        { "policy local rules = require 'usher.rules' return policy { rules = { rules.overbook { "
+          "FLOOR = 110 } } }",
+          "" },
+        { "book f cid FLOOR*2", "{}" }, /* what is oversold takes no place of another area away */
+        { "events", "[{'event':'s'},{'event':'f','area_counts':{'free':3,'held':2,'booked':22}}]" },
+        { "event f", "{'areas':[{'free':-2},{'free':3}],'area_counts':{'free':3}}" });
 }
 
 /* A chart may be changed under an event as long as every taken seat is in the new one. */
@@ -778,21 +803,21 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_add_chart),     cmocka_unit_test(test_charts),
         cmocka_unit_test(test_big_chart),     cmocka_unit_test(test_events),
-        cmocka_unit_test(test_set_chart),     cmocka_unit_test(test_remove_event),
-        cmocka_unit_test(test_seats),         cmocka_unit_test(test_take),
-        cmocka_unit_test(test_take_refusals), cmocka_unit_test(test_take_own),
-        cmocka_unit_test(test_alternatives),  cmocka_unit_test(test_best),
-        cmocka_unit_test(test_extend),        cmocka_unit_test(test_confirm),
-        cmocka_unit_test(test_confirm_late),  cmocka_unit_test(test_give_back),
-        cmocka_unit_test(test_two_events),    cmocka_unit_test(test_cancel_seat),
-        cmocka_unit_test(test_move),          cmocka_unit_test(test_swap_ages),
-        cmocka_unit_test(test_swap),          cmocka_unit_test(test_swap_prices),
-        cmocka_unit_test(test_split),         cmocka_unit_test(test_types_of_area),
-        cmocka_unit_test(test_block),         cmocka_unit_test(test_orders),
-        cmocka_unit_test(test_list_limit),    cmocka_unit_test(test_explain),
-        cmocka_unit_test(test_forget),        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_dry_run),       cmocka_unit_test(test_usages),
-        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_area_counts),   cmocka_unit_test(test_set_chart),
+        cmocka_unit_test(test_remove_event),  cmocka_unit_test(test_seats),
+        cmocka_unit_test(test_take),          cmocka_unit_test(test_take_refusals),
+        cmocka_unit_test(test_take_own),      cmocka_unit_test(test_alternatives),
+        cmocka_unit_test(test_best),          cmocka_unit_test(test_extend),
+        cmocka_unit_test(test_confirm),       cmocka_unit_test(test_confirm_late),
+        cmocka_unit_test(test_give_back),     cmocka_unit_test(test_two_events),
+        cmocka_unit_test(test_cancel_seat),   cmocka_unit_test(test_move),
+        cmocka_unit_test(test_swap_ages),     cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_swap_prices),   cmocka_unit_test(test_split),
+        cmocka_unit_test(test_types_of_area), cmocka_unit_test(test_block),
+        cmocka_unit_test(test_orders),        cmocka_unit_test(test_list_limit),
+        cmocka_unit_test(test_explain),       cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_dry_run),
+        cmocka_unit_test(test_usages),        cmocka_unit_test(test_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
