@@ -571,4 +571,16 @@ return {
         from = "    return *seen;", to = "    return 0;",
         test = "test_service_session", case = "test_own_writes",
     },
+    {
+        name = "refused-snapshot-sent-at-once", breaks = "a snapshot that was refused is sent again after a pause",
+        file = "src/cluster/snapshot_send.c",
+        from = "now_ms(c) < p->send_again_ms", to = "p->send_again_ms == UINT64_MAX",
+        test = "test_cluster_order", case = "test_refused_snapshot_is_sent_after_a_pause",
+    },
+    {
+        name = "new-link-waits-for-a-snapshot", breaks = "a follower's new life need not wait for its snapshot",
+        file = "src/cluster/peers.c",
+        from = "        snapshot_send_at_once(p);\n", to = "",
+        test = "test_cluster_order", case = "test_refused_snapshot_is_sent_after_a_pause",
+    },
 }

@@ -49,6 +49,8 @@ struct peer {
     /* snapshot_send.c */
     struct snap_send *send;
     uint64_t install_index; /* of the snapshot the core waits for it to have; 0 none (R7) */
+    uint64_t send_again_ms, send_pause_ms; /* after a failure; 0 none (SS3) */
+    struct log_limit refused_log;
     /* member_probe.c */
     uint64_t wanted_ms; /* somebody wants to add it: mono time of the last asking */
     uint64_t hello_ms;  /* mono time of its last hello */
@@ -286,7 +288,7 @@ struct cluster {
     struct store *install_store;
     uint64_t transfers;      /* serial of outgoing ones */
     uint64_t installs_asked; /* by the core; more than transfers: asked again meanwhile */
-    struct log_limit send_log;
+    struct log_limit send_log, recv_log;
 
     /* founding.c */
     enum founding_state founding;
@@ -510,6 +512,7 @@ void snapshot_send_start(struct cluster *c, const struct raft_message *m);
 void snapshot_send_ack(struct cluster *c, struct peer *p, uint64_t transfer, uint64_t offset,
                        uint64_t state);
 void snapshot_send_tick(struct cluster *c);
+void snapshot_send_at_once(struct peer *p); /* what failed before says nothing any more */
 void snapshot_send_abort(struct cluster *c, struct peer *p, const char *why);
 bool snapshot_send_active(const struct cluster *c);
 void snapshot_send_progress(const struct peer *p, uint64_t *sent, uint64_t *total);

@@ -162,6 +162,7 @@ static void on_link(void *arg, const char *address, bool up, const struct transp
     p->up = up;
     if (up) {
         p->unheard = 0;
+        snapshot_send_at_once(p);
         p->refusal[0] = '\0';
         p->down_code = 0;
         p->other_id = p->hello_ms = 0;

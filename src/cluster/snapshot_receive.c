@@ -12,7 +12,7 @@
  * dropped; a complete snapshot file is true in any case, since leaders send committed state.
  *
  * How it fails: sender gone, a newer sender, a gap, damage, a full disk: the part file is
- * removed and SNAP_FAILED is sent; the leader starts over.
+ * removed and SNAP_FAILED is sent; the leader starts over after a pause.
  *
  * Invariants
  *   SR1 one transfer at a time; a begin from a term not older replaces the one before
@@ -28,10 +28,12 @@
 #include "base/mem.h"
 #include "cluster/internal.h"
 
-#define CHUNKS_MAX 8 /* the sender keeps at most 4 in flight */
-#define STALL_MS   20000
+#define CHUNKS_MAX  8 /* the sender keeps at most 4 in flight */
+#define STALL_MS    20000
 /* Repeated acknowledgements: some before the sender's patience (snapshot_send.c) ends. */
-#define STILL_MS   3000
+#define STILL_MS    3000
+/* The leader tries again and again: a full disk may stay full. */
+#define DROP_LOG_MS 60000
 
 struct chunk {
     struct buf bytes;
@@ -104,8 +106,10 @@ void snapshot_receive_abort(struct cluster *c)
 
 static void fail(struct snap_recv *r, const char *why)
 {
-    log_warn("the snapshot of entry %llu from %s was dropped: %s", (unsigned long long)r->index,
-             r->address, why);
+    if (log_allowed(&r->c->recv_log, now_ms(r->c), DROP_LOG_MS)) {
+        log_warn("the snapshot of entry %llu from %s was dropped: %s", (unsigned long long)r->index,
+                 r->address, why);
+    }
     send_ack(r, SNAP_FAILED);
     snapshot_receive_abort(r->c);
 }

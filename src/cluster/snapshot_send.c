@@ -12,11 +12,14 @@
  * How it fails: no acknowledgement for STALL_MS, link down, leadership lost, the file cannot
  * be read (then another is written first: SN4), or the follower refuses: the transfer is forgotten;
  * the follower's next rejected heartbeat then reaches the core as a rejection of this snapshot
- * (R7), and it starts over.
+ * (R7), and it starts over. The core asks with every heartbeat: what a full disk refuses, there or
+ * here, would be read and sent without end, so the next try waits (SS3).
  *
  * Invariants
  *   SS1 at most one transfer per peer, one job of it at a time
- *   SS2 p->send is set exactly while a transfer runs: receive.c rewrites rejections (R2) */
+ *   SS2 p->send is set exactly while a transfer runs: receive.c rewrites rejections (R2)
+ *   SS3 after a refusal, or a read that failed in passing, no transfer to that peer begins for an
+ *       election timeout, twice as long each time, until one succeeds or its link is a new one */
 #define LOG_MODULE "snapshot"
 
 #include <string.h>
@@ -25,10 +28,10 @@
 #include "base/mem.h"
 #include "cluster/internal.h"
 
-#define WINDOW      4
-#define STALL_MS    15000
-/* The core asks again with each heartbeat. */
-#define SEND_LOG_MS 10000
+#define WINDOW       4
+#define STALL_MS     15000
+#define PAUSE_MS_MAX 10000
+#define SEND_LOG_MS  60000
 
 struct snap_send {
     struct cluster *c;
@@ -68,6 +71,15 @@ void snapshot_send_abort(struct cluster *c, struct peer *p, const char *why)
         send_free(s);
     }
 }
+
+static void send_later(struct cluster *c, struct peer *p)
+{
+    uint64_t pause = p->send_pause_ms == 0 ? c->election_ms : p->send_pause_ms * 2;
+    p->send_pause_ms = pause < PAUSE_MS_MAX ? pause : PAUSE_MS_MAX;
+    p->send_again_ms = now_ms(c) + p->send_pause_ms;
+}
+
+void snapshot_send_at_once(struct peer *p) { p->send_again_ms = p->send_pause_ms = 0; }
 
 bool snapshot_send_active(const struct cluster *c)
 {
@@ -136,6 +148,19 @@ static void send_begin(struct snap_send *s)
              (unsigned long long)s->bytes, s->peer->address);
 }
 
+static void not_read(struct snap_send *s)
+{
+    struct cluster *c = s->c;
+    if (!snapshot_unreadable(c, s->index, s->status, &s->error)) {
+        if (log_allowed(&c->send_log, now_ms(c), SEND_LOG_MS)) {
+            log_error("the snapshot of entry %llu cannot be read now: %s",
+                      (unsigned long long)s->index, s->error.message);
+        }
+        send_later(c, s->peer);
+    }
+    snapshot_send_abort(c, s->peer, NULL);
+}
+
 static void done_job(struct env_job *job)
 {
     struct snap_send *s = job->arg;
@@ -146,12 +171,7 @@ static void done_job(struct env_job *job)
     if (s->peer == NULL) {
         send_free(s);
     } else if (s->status != 0) {
-        if (!snapshot_unreadable(c, s->index, s->status, &s->error) &&
-            log_allowed(&c->send_log, now_ms(c), SEND_LOG_MS)) {
-            log_error("the snapshot of entry %llu cannot be read now: %s",
-                      (unsigned long long)s->index, s->error.message);
-        }
-        snapshot_send_abort(c, s->peer, NULL);
+        not_read(s);
     } else if (!s->opened) {
         send_begin(s);
         next_job(s);
@@ -188,7 +208,8 @@ void snapshot_send_start(struct cluster *c, const struct raft_message *m)
     if (p != NULL) {
         p->install_index = m->install_snapshot.last_index;
     }
-    if (p == NULL || p->send != NULL || !p->up || c->dead || snapshot_is_bad(c)) {
+    if (p == NULL || p->send != NULL || !p->up || c->dead || snapshot_is_bad(c) ||
+        now_ms(c) < p->send_again_ms) {
         return;
     }
     struct snap_send *s = mem_zalloc(sizeof *s);
@@ -217,8 +238,13 @@ void snapshot_send_ack(struct cluster *c, struct peer *p, uint64_t transfer, uin
     if (state == SNAP_OK) {
         s->acked = offset > s->acked ? offset : s->acked;
         next_job(s);
+    } else if (state == SNAP_DONE) {
+        snapshot_send_at_once(p);
+        snapshot_send_abort(c, p, NULL);
     } else {
-        snapshot_send_abort(c, p, state == SNAP_DONE ? NULL : "the follower refused it");
+        bool say = log_allowed(&p->refused_log, now_ms(c), SEND_LOG_MS);
+        snapshot_send_abort(c, p, say ? "the follower refused it" : NULL);
+        send_later(c, p);
     }
 }
 

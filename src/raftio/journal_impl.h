@@ -14,6 +14,7 @@
 #define USHER_RAFTIO_JOURNAL_IMPL_H
 
 #include "base/env.h"
+#include "base/log.h"
 #include "raftio/journal.h"
 #include "raftio/journal_format.h"
 #include "raftio/journal_inspect.h"
@@ -263,6 +264,7 @@ struct journal {
 
     unsigned snapshots; /* writers that are not gone yet */
     uint64_t snapshot_counter;
+    struct log_limit snapshot_log;
 
     int failed; /* the code given to fatal; 0 while all is well */
     bool closing, closed_started;

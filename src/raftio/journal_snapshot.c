@@ -24,6 +24,8 @@
 #include "raftio/journal_impl.h"
 
 #define SNAPSHOTS_KEPT 2
+/* What failed in passing is tried again, and a disk may stay full. */
+#define FAILED_LOG_MS  60000
 
 struct chunk {
     struct chunk *next;
@@ -239,7 +241,9 @@ static void writer_done(struct env_job *job)
     if (w->job.status != 0 && w->failed == 0) {
         w->failed = w->job.status;
         if (journal_passes(w->failed)) {
-            log_warn("a snapshot was not written: %s", w->job.error.message);
+            if (log_allowed(&j->snapshot_log, j->env->ops->mono_ms(j->env), FAILED_LOG_MS)) {
+                log_warn("a snapshot was not written: %s", w->job.error.message);
+            }
             /* Until the next look at the disk. */
             j->low_space = j->low_space || w->failed == ERR_NOSPACE;
         } else {

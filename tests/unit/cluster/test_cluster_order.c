@@ -426,6 +426,46 @@ static void test_damaged_snapshot_is_written_anew(void **state)
     }
 }
 
+static unsigned snapshot_lines;
+
+static void count_snapshot_lines(void *arg, enum log_level level, const char *module,
+                                 const char *text)
+{
+    world_quiet(arg, level, module, text);
+    snapshot_lines += strstr(text, "refused it") != NULL || strstr(text, "was dropped") != NULL ||
+                      strstr(text, "was not written") != NULL;
+}
+
+/* A follower with a full disk refuses the snapshot that it needs: it is sent again after a pause
+ * that grows, not with every heartbeat; soon after there is room, and at once to a new life of it.
+ */
+static void test_refused_snapshot_is_sent_after_a_pause(void **state)
+{
+    (void)state;
+    for (unsigned anew = 0; anew < 2; anew++) {
+        struct world *w = world_new(47 + anew, 3);
+        w->snapshot_bytes = 64 * 1024;
+        w->value_bytes = 2000;
+        struct node *l, *away = start_without(w, 200, &l);
+        snapshot_lines = 0;
+        log_set_sink(count_snapshot_lines, w);
+        node_start(away);
+        sim_set_disk_bytes(away->env, 1);
+        sim_run(w->sim, 10000);
+        assert_int_equal(away->restored_events, 0);
+        assert_in_range(l->c->transfers, 3, 6);
+        assert_in_range(snapshot_lines, 2, 6);
+        sim_set_disk_bytes(away->env, UINT64_C(1) << 40);
+        if (anew == 1) {
+            node_crash(away, SIM_KILL);
+            node_start(away);
+        }
+        assert_true(sim_run_until(w->sim, anew == 1 ? 2000 : 10000, is_restored, away));
+        world_check(w);
+        world_free(w);
+    }
+}
+
 /* The message as if `from` had sent it to `to`: at once, whatever is on the way. */
 static void hand(struct node *from, struct node *to, const struct raft_message *m)
 {
@@ -591,6 +631,7 @@ int main(void)
         cmocka_unit_test(test_newer_snapshot_while_one_is_sent),
         cmocka_unit_test(test_damaged_snapshot_is_written_anew),
         cmocka_unit_test(test_snapshot_on_a_slow_disk),
+        cmocka_unit_test(test_refused_snapshot_is_sent_after_a_pause),
         cmocka_unit_test(test_late_rejection),
         cmocka_unit_test(test_append_from_before_the_log),
         cmocka_unit_test(test_wrong_entry),
