@@ -583,4 +583,16 @@ return {
         from = "        snapshot_send_at_once(p);\n", to = "",
         test = "test_cluster_order", case = "test_refused_snapshot_is_sent_after_a_pause",
     },
+    {
+        name = "failed-snapshot-forgotten", breaks = "a snapshot that a full disk failed is tried again",
+        file = "src/cluster/snapshot.c",
+        from = "    c->bytes_since_snapshot += s->log_bytes;\n", to = "    (void)s;\n",
+        test = "test_cluster_order", case = "test_failed_snapshot_is_tried_again",
+    },
+    {
+        name = "failed-snapshot-without-pause", breaks = "a full disk is not written to without end",
+        file = "src/cluster/snapshot.c",
+        from = " && now_ms(c) >= c->own_retry_ms", to = "",
+        test = "test_cluster_order", case = "test_failed_snapshot_is_tried_again",
+    },
 }

@@ -281,6 +281,7 @@ struct cluster {
     struct later *snapshot_waiters;
     uint64_t bad_snapshot; /* its file cannot be read; counts while it is the newest (SN4) */
     uint64_t bad_retry_ms; /* not written anew before */
+    uint64_t own_retry_ms; /* none is begun of itself before: the last one failed */
     /* snapshot_receive.c */
     struct snap_recv *recv;
     bool installing;

@@ -6,9 +6,10 @@
  * The store keeps the state as of the begin by itself (copy on write), so applying goes on.
  * A snapshot that the leader installs here meanwhile makes ours worthless: abandoned.
  *
- * How it fails: a write error is the journal's fatal error; a store that cannot begin
- * (memory) is tried again at the next trigger. A file that turns out to be damaged when it is
- * sent or backed up is written anew: the state that it was made of is still here.
+ * How it fails: a write error is the journal's fatal error; a full disk, no descriptor and no
+ * memory fail the snapshot, and the next one is begun after RETRY_MS (SN5). A file that turns out
+ * to be damaged when it is sent or backed up is written anew: the state that it was made of is
+ * still here.
  *
  * Invariants
  *   SN1 the snapshot's index is `applied` at its begin, its term the log's, its
@@ -17,7 +18,8 @@
  *   SN3 while a snapshot is on its way to a follower the log is not cut unless it has grown
  *       to four times the trigger: the follower needs what comes after
  *   SN4 while the newest file is bad nobody is sent it and no backup is made of it; it is
- *       written every RETRY_MS until it is whole, at the same entry when none came after */
+ *       written every RETRY_MS until it is whole, at the same entry when none came after
+ *   SN5 bytes_since_snapshot begins anew with a snapshot; one that fails gives its bytes back */
 #define LOG_MODULE "snapshot"
 
 #include <string.h>
@@ -34,7 +36,8 @@
 #define TRAILING_BYTES_MIN (1024 * 1024)
 #define TRIGGER_BYTES      (64ull * 1024 * 1024)
 #define META_VERSION       1
-/* Between two tries to write a damaged one anew: a broken disk is not written to for ever. */
+/* After one that failed, and between two tries to write a damaged one anew: a broken or full disk
+ * is not written to for ever. */
 #define RETRY_MS           10000
 
 struct snap_own {
@@ -42,6 +45,7 @@ struct snap_own {
     struct snapshot *snap;
     struct journal_snapshot_writer *writer;
     uint64_t index, term, bytes;
+    uint64_t log_bytes; /* bytes_since_snapshot at its begin (SN5) */
     struct buf meta;
     bool writing; /* a journal callback is out */
     bool last;
@@ -146,6 +150,12 @@ static void snapshot_took(struct cluster *c, struct snap_own *s)
              (unsigned long long)s->index, (unsigned long long)s->bytes, c->log.count);
 }
 
+static void retry_later(struct cluster *c, const struct snap_own *s)
+{
+    c->bytes_since_snapshot += s->log_bytes;
+    c->own_retry_ms = now_ms(c) + RETRY_MS;
+}
+
 static void on_finished(void *arg, int status)
 {
     struct snap_own *s = arg;
@@ -153,7 +163,9 @@ static void on_finished(void *arg, int status)
     c->jobs--;
     if (c->own_snapshot == s) {
         c->own_snapshot = NULL;
-        if (status == 0 && c->raft_on && !c->dead && !c->installing && !c->quarantined) {
+        if (status != 0) {
+            retry_later(c, s);
+        } else if (c->raft_on && !c->dead && !c->installing && !c->quarantined) {
             snapshot_took(c, s);
         }
         answer_waiters(c, status);
@@ -179,6 +191,14 @@ static void abandon(struct snap_own *s)
     }
 }
 
+/* `s` is gone afterwards. */
+static void own_failed(struct snap_own *s, int status)
+{
+    retry_later(s->c, s);
+    answer_waiters(s->c, status);
+    snapshot_abandon(s->c);
+}
+
 static void on_written(void *arg, int status)
 {
     struct snap_own *s = arg;
@@ -187,7 +207,9 @@ static void on_written(void *arg, int status)
     s->writing = false;
     if (c->own_snapshot != s) {
         own_free(s); /* abandoned meanwhile */
-    } else if (status != 0 || c->dead) {
+    } else if (status != 0) {
+        own_failed(s, status);
+    } else if (c->dead) {
         snapshot_abandon(c);
     } else {
         write_slice(s);
@@ -219,7 +241,7 @@ static void write_slice(struct snap_own *s)
     if (store_snapshot_next(s->snap, SLICE_BYTES, &b, &done, &e) != 0 || b.failed) {
         log_error("a snapshot was given up: %s", e.message);
         buf_free(&b);
-        snapshot_abandon(s->c);
+        own_failed(s, ERR_NOMEM);
         return;
     }
     s->last = done;
@@ -252,6 +274,7 @@ static int begin(struct cluster *c)
         own_free(s);
         return ERR_NOMEM;
     }
+    s->log_bytes = c->bytes_since_snapshot;
     c->bytes_since_snapshot = 0;
     c->own_snapshot = s;
     write_slice(s);
@@ -305,7 +328,8 @@ void snapshot_run(struct cluster *c)
         trigger *= 4; /* SN3 */
     }
     bool again = snapshot_is_bad(c) && now_ms(c) >= c->bad_retry_ms;
-    bool wanted = c->snapshot_waiters != NULL || c->bytes_since_snapshot >= trigger || again;
+    bool due = c->bytes_since_snapshot >= trigger && now_ms(c) >= c->own_retry_ms;
+    bool wanted = c->snapshot_waiters != NULL || due || again;
     if (!wanted || c->own_snapshot != NULL) {
         return;
     }
@@ -318,7 +342,7 @@ void snapshot_run(struct cluster *c)
     c->bad_retry_ms = snapshot_is_bad(c) ? now_ms(c) + RETRY_MS : 0;
     if (begin(c) != 0) {
         answer_waiters(c, ERR_NOMEM);
-        c->bytes_since_snapshot = 0; /* tried again after as much log */
+        c->own_retry_ms = now_ms(c) + RETRY_MS;
     }
 }
 

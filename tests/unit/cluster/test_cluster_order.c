@@ -466,6 +466,38 @@ static void test_refused_snapshot_is_sent_after_a_pause(void **state)
     }
 }
 
+static bool writes_snapshot(void *arg) { return ((struct node *)arg)->c->own_snapshot != NULL; }
+static bool writes_none(void *arg) { return !writes_snapshot(arg); }
+static bool has_snapshot(void *arg) { return node_status(arg).snapshot_index > 0; }
+
+/* A full disk fails a snapshot: it is written once there is room, though no more log has come, and
+ * not tried without a pause. */
+static void test_failed_snapshot_is_tried_again(void **state)
+{
+    (void)state;
+    struct world *w = world_new(49, 1);
+    struct error e = { 0 };
+    w->snapshot_bytes = 64 * 1024;
+    w->value_bytes = 2000;
+    world_start(w);
+    world_propose(w, 2);
+    struct node *n = world_leader(w);
+    while (!writes_snapshot(n)) {
+        if (world_may_propose(w)) {
+            assert_int_equal(node_propose(n, &e), 0);
+        }
+        assert_true(sim_step(w->sim));
+    }
+    sim_set_disk_bytes(n->env, 1);
+    assert_true(sim_run_until(w->sim, 1000, writes_none, n));
+    assert_false(has_snapshot(n));
+    sim_set_disk_bytes(n->env, UINT64_C(1) << 40);
+    assert_false(sim_run_until(w->sim, 9000, writes_snapshot, n));
+    assert_true(sim_run_until(w->sim, 2000, has_snapshot, n));
+    world_check(w);
+    world_free(w);
+}
+
 /* The message as if `from` had sent it to `to`: at once, whatever is on the way. */
 static void hand(struct node *from, struct node *to, const struct raft_message *m)
 {
@@ -632,6 +664,7 @@ int main(void)
         cmocka_unit_test(test_damaged_snapshot_is_written_anew),
         cmocka_unit_test(test_snapshot_on_a_slow_disk),
         cmocka_unit_test(test_refused_snapshot_is_sent_after_a_pause),
+        cmocka_unit_test(test_failed_snapshot_is_tried_again),
         cmocka_unit_test(test_late_rejection),
         cmocka_unit_test(test_append_from_before_the_log),
         cmocka_unit_test(test_wrong_entry),
