@@ -595,4 +595,11 @@ return {
         from = " && now_ms(c) >= c->own_retry_ms", to = "",
         test = "test_cluster_order", case = "test_failed_snapshot_is_tried_again",
     },
+    {
+        name = "stop-waits-for-space", breaks = "a node whose append waits for space stops in order",
+        file = "src/cluster/cluster.c",
+        from = "if (c->jobs == 0 && !c->journal_closing)",
+        to = "if (c->jobs == 0 && c->appends == NULL && !c->journal_closing)",
+        test = "test_cluster_cut", case = "test_stop_without_space",
+    },
 }

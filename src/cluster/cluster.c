@@ -4,7 +4,8 @@
  *   transport -> the core (a member) or founding.c (no cluster yet)
  *
  *   cluster_stop: hand leadership over (one election timeout, 2 s at most) -> dead: nothing in or
- *   out -> transport closed, all callbacks back -> journal closed -> freed -> cb
+ *   out -> transport closed, all jobs back -> journal closed, which answers all that is still in
+ *   its queue (an append that waits for space has no other end) -> freed -> cb
  *
  * The pump is the only place that calls the user (see internal.h). It runs to a standstill:
  * what a callback causes is seen in the same run.
@@ -262,6 +263,7 @@ static void free_all(struct cluster *c)
 static void on_journal_closed(void *arg)
 {
     struct cluster *c = arg;
+    ASSERT(c->appends == NULL && c->jobs == 0);
     c->journal = NULL;
     cluster_finish_stop(c);
 }

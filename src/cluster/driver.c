@@ -170,7 +170,6 @@ static void send_message(struct cluster *c, struct raft_message *m, bool stale)
 static void vote_durable(void *arg, int status)
 {
     struct cluster *c = arg;
-    c->jobs--;
     if (status == 0) {
         c->votes_durable++;
         outbox_flush(c);
@@ -181,7 +180,6 @@ static void vote_durable(void *arg, int status)
 static void persist_vote(struct cluster *c)
 {
     c->votes_asked++;
-    c->jobs++;
     journal_set_vote(c->journal, raft_current_term(&c->raft), raft_voted_for(&c->raft),
                      vote_durable, c);
 }
@@ -205,7 +203,6 @@ static void append_durable(void *arg, int status)
     if (c->appends == NULL) {
         c->appends_tail = NULL;
     }
-    c->jobs--;
     if (status == 0 && a->n > 0 && c->raft_on && !c->dead && !c->quarantined) {
         struct raft_event event = { .type = RAFT_PERSISTED_ENTRIES };
         event.persisted_entries.index = a->index + a->n - 1;
@@ -272,7 +269,6 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
     }
     c->appends_tail = a;
     c->unstored_bytes += a->bytes;
-    c->jobs++;
     journal_append(c->journal, index, a->entries, n, append_durable, a);
     if (change) {
         peers_sync(c); /* a configuration counts from the moment it is in the log */

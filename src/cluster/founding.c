@@ -204,7 +204,6 @@ static void config_durable(void *arg, int status)
 {
     struct writing *w = arg;
     struct cluster *c = w->c;
-    c->jobs--;
     if (status == 0 && !c->dead) {
         struct log_entry e = { .term = 1,
                                .data = w->entry.data,
@@ -233,7 +232,6 @@ static void write_config(struct cluster *c, struct buf *bytes)
     w->c = c;
     w->entry = (struct journal_entry){ 1, RAFT_CHANGE, bytes->data, bytes->len };
     w->payload = payload_of_buf(bytes);
-    c->jobs++;
     journal_append(c->journal, 1, &w->entry, 1, config_durable, w);
 }
 

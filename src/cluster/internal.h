@@ -225,7 +225,9 @@ struct cluster {
     uint64_t stop_deadline_ms;
     void (*stop_cb)(void *arg);
     void *stop_arg;
-    unsigned jobs; /* env jobs and journal callbacks that still point at us */
+    /* What still points at us: env jobs, and a snapshot writer's callbacks. Appends, votes and
+     * restarts are not counted: what waits for space only a closing journal answers. */
+    unsigned jobs;
     struct cluster_member *members;
     struct buf waiting; /* text for status */
 

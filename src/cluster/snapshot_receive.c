@@ -171,7 +171,6 @@ static void on_finished(void *arg, int status)
 static void on_restarted(void *arg, int status)
 {
     struct cluster *c = arg;
-    c->jobs--;
     if (status == 0 && c->raft_on && !c->dead) {
         struct raft_event event = { .type = RAFT_PERSISTED_SNAPSHOT };
         uint64_t index = c->install_meta.index;
@@ -216,7 +215,6 @@ void snapshot_install(struct cluster *c, struct raft_snapshot_metadata *meta)
         a->n = 0;
     }
     c->bytes_since_snapshot = 0;
-    c->jobs++;
     journal_restart(c->journal, meta->index, on_restarted, c);
 }
 

@@ -116,14 +116,6 @@ static int load_log(struct cluster *c, const struct journal_recovery *rec, struc
     return 0;
 }
 
-static void log_dropped(void *arg, int status)
-{
-    struct cluster *c = arg;
-    (void)status; /* a failure is the journal's fatal error */
-    c->jobs--;
-    cluster_finish_stop(c);
-}
-
 static int check_identity(struct cluster *c, const struct journal_recovery *rec, struct error *e)
 {
     c->identity = rec->identity;
@@ -165,9 +157,8 @@ static int recover(struct cluster *c, uint64_t *term, uint64_t *vote, struct err
     }
     bool drop = rv == 0 && rec.snapshot_index != 0 && rec.entries_count > 0 && c->log.count == 0;
     journal_release_recovery(c->journal, &rec);
-    if (drop) {
-        c->jobs++;
-        journal_restart(c->journal, c->log.snapshot_index, log_dropped, c);
+    if (drop) { /* a failure is the journal's fatal error */
+        journal_restart(c->journal, c->log.snapshot_index, NULL, NULL);
     }
     return rv;
 }

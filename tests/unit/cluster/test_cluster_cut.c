@@ -2,7 +2,8 @@
  *
  * An append that a truncation has cut, and whose write ends late: what it wrote is gone from
  * the log, so it must not vouch for the entries that now have its indexes. A leader whose disk
- * hangs while the others commit: what it has in memory for it stays bounded. */
+ * hangs while the others commit: what it has in memory for it stays bounded. One that waits for
+ * space: the node stops all the same. */
 #include "unit/cluster/world.h"
 
 #include "base/limits.h"
@@ -91,11 +92,52 @@ static void test_leader_with_a_hanging_disk(void **state)
     world_free(w);
 }
 
+/* A follower whose append waits for space stops in order, also in the middle of an election. */
+static void test_stop_without_space(void **state)
+{
+    (void)state;
+    for (unsigned votes = 0; votes < 2; votes++) {
+        struct world *w = world_new(33 + votes, 3);
+        struct error e = { 0 };
+        w->segment_bytes = UINT64_C(1) << 20;
+        world_start(w);
+        world_propose(w, 3);
+        struct node *l = world_wait_leader(w), *full = &w->nodes[l == &w->nodes[0]];
+        w->value_bytes = 60000;
+        sim_set_disk_bytes(full->env, 1);
+        for (unsigned i = 0; i < 60; i++) { /* more than it has segments for */
+            assert_int_equal(node_propose(l, &e), 0);
+            assert_true(sim_run_until(w->sim, 2000, may_propose, l));
+        }
+        sim_run(w->sim, 1000);
+        assert_non_null(full->c->appends);
+        if (votes) {
+            uint64_t asked = full->c->votes_asked;
+            node_crash(l, SIM_KILL);
+            while (full->c->votes_asked == asked) {
+                assert_true(sim_step(w->sim));
+            }
+        }
+        uint64_t before = sim_now(w->sim);
+        node_stop(full);
+        assert_in_range(sim_now(w->sim) - before, 0, 3000); /* net/node.c allows 4.5 s in all */
+        sim_set_disk_bytes(full->env, UINT64_C(1) << 40);
+        node_start(full);
+        if (votes) {
+            node_start(l);
+        }
+        world_check(w);
+        world_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_late_write),
         cmocka_unit_test(test_leader_with_a_hanging_disk),
+        cmocka_unit_test(test_stop_without_space),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return (cmocka_set_test_filter(getenv("TEST")),
+            cmocka_run_group_tests_name("cluster_cut", tests, NULL, NULL));
 }
