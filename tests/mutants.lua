@@ -602,4 +602,10 @@ return {
         to = "if (c->jobs == 0 && c->appends == NULL && !c->journal_closing)",
         test = "test_cluster_cut", case = "test_stop_without_space",
     },
+    {
+        name = "impossible-clock-taken", breaks = "a peer's clock overflows nothing",
+        file = "src/cluster/clock.c",
+        from = "if (wall_ms > SAMPLE_MS_MAX)", to = "if (wall_ms > SAMPLE_MS_MAX && p->node_id == 1)",
+        test = "test_cluster_hostile", case = "test_impossible_clock",
+    },
 }

@@ -13,6 +13,8 @@
 
 #define CLOCK_FRESH_MS 10000
 #define CLOCK_APART_MS 10000
+/* Beyond it no clock is right, and differences would not fit. */
+#define SAMPLE_MS_MAX  ((uint64_t)INT64_MAX / 4)
 
 void clock_send(struct cluster *c, struct peer *p)
 {
@@ -36,6 +38,9 @@ void clock_tick(struct cluster *c)
 
 void clock_on_sample(struct cluster *c, struct peer *p, uint64_t wall_ms)
 {
+    if (wall_ms > SAMPLE_MS_MAX) {
+        return;
+    }
     p->clock_ms = now_ms(c);
     p->clock_base_ms = (int64_t)(wall_ms - p->clock_ms);
     c->again = true;

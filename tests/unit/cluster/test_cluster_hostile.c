@@ -2,6 +2,7 @@
  * what the cluster has agreed on. */
 #include "unit/cluster/world.h"
 
+#include "cluster/internal.h"
 #include "cluster/wire.h"
 #include "raftio/transport.h"
 
@@ -178,11 +179,35 @@ static void test_lies(void **state)
     world_free(w);
 }
 
+/* A member's clock that no arithmetic holds is no sample: the one before it stands. White box. */
+static void test_impossible_clock(void **state)
+{
+    (void)state;
+    static const uint64_t bad[] = { UINT64_MAX, UINT64_C(1) << 63, INT64_MAX, UINT64_C(1) << 62,
+                                    INT64_MAX / 4 + 1 };
+    struct world *w = world_new(32, 3);
+    world_start(w);
+    world_propose(w, 2);
+    sim_run(w->sim, 3000);
+    struct node *l = world_wait_leader(w);
+    struct peer *p = peer_find(l->c, w->nodes[l == &w->nodes[0]].address);
+    int64_t before = clock_offset(l->c, p);
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+        clock_on_sample(l->c, p, bad[i]);
+        assert_true(clock_offset(l->c, p) == before);
+    }
+    sim_run(w->sim, 3000);
+    world_propose(w, 2);
+    world_check(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_noise),
         cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_impossible_clock),
     };
     return (cmocka_set_test_filter(getenv("TEST")),
             cmocka_run_group_tests_name("cluster_hostile", tests, NULL, NULL));
