@@ -608,4 +608,34 @@ return {
         from = "if (wall_ms > SAMPLE_MS_MAX)", to = "if (wall_ms > SAMPLE_MS_MAX && p->node_id == 1)",
         test = "test_cluster_hostile", case = "test_impossible_clock",
     },
+    {
+        name = "hanging-leader-stays", breaks = "a leader whose disk hangs hands over",
+        file = "src/cluster/disk.c",
+        from = "age > (uint64_t)HANG_ELECTIONS * c->election_ms", to = "false",
+        test = "test_cluster_disk", case = "test_leader_hangs",
+    },
+    {
+        name = "full-leader-stays", breaks = "a full leader hands over to one that has room",
+        file = "src/cluster/disk.c",
+        from = "now_ms(c) - c->full_since_ms >= FULL_MS", to = "false",
+        test = "test_cluster_disk", case = "test_leader_is_full",
+    },
+    {
+        name = "full-one-chosen", breaks = "hand-over picks a voter whose disk is well",
+        file = "src/cluster/propose.c",
+        from = "(p->vitals.disk != 0 ? 2u : 0u) + ", to = "",
+        test = "test_cluster_disk", case = "test_hands_over_to_one_with_room",
+    },
+    {
+        name = "hung-together-hand-over", breaks = "who shares a hanging disk keeps the office where it is",
+        file = "src/cluster/disk.c",
+        from = "        up_to = c->appends->index;", to = "",
+        test = "test_cluster_disk", case = "test_all_hang",
+    },
+    {
+        name = "majority-full-unseen", breaks = "NOSPACE comes early where a majority of disks is full",
+        file = "src/cluster/disk.c",
+        from = "up < majority || room >= majority", to = "up > 0 && room > 0 && majority > 0",
+        test = "test_cluster_disk", case = "test_majority_is_full",
+    },
 }

@@ -42,15 +42,20 @@ struct cluster_member_change {
     unsigned voters; /* from now on */
 };
 
+#define DISK_FULL  1u /* what grows the state is refused (NOSPACE) */
+#define DISK_HANGS 2u /* an append has been out for some election timeouts */
+
 /* What each node tells all others about itself once a second (vitals.c). */
 struct cluster_vitals {
     uint64_t role, term, commit, applied, last; /* role: enum cluster_role */
     uint64_t digest_index, digest;              /* the digest it had before that entry */
     uint64_t snapshot_index, log_bytes;
-    uint64_t write_us, free_bytes; /* journal: a batch until it is durable; room on the disk */
+    uint64_t write_us, free_bytes; /* a batch until it is durable, of late, or the age of the
+                                      append that is out; room on the disk */
     uint64_t uptime_ms, version, policy_version, policy_hash;
     uint64_t profile_hash, build_hash, files, files_max; /* 0: not known */
     uint64_t draining;                                   /* wants not to lead */
+    uint64_t disk;                                       /* DISK_ bits; 0: it is well */
 };
 
 struct cluster_options {

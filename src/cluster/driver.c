@@ -248,6 +248,7 @@ static void persist_entries(struct cluster *c, uint64_t index, const struct raft
     a->index = index;
     a->n = a->total = n;
     a->bytes = 0;
+    a->since_ms = now_ms(c);
     a->refs = mem_must_alloc(n * sizeof(struct payload *));
     for (size_t i = 0; i < n; i++) {
         struct log_entry e = { .term = entries[i].term,

@@ -78,6 +78,7 @@ struct append {
     size_t n;     /* entries that still count: later truncations cut it */
     size_t total; /* entries handed to the journal */
     size_t bytes; /* of those */
+    uint64_t since_ms;
     struct payload **refs;
     struct journal_entry entries[];
 };
@@ -277,6 +278,10 @@ struct cluster {
     bool transferring;
     uint64_t transfer_target, transfer_deadline_ms, transfer_term;
 
+    /* disk.c */
+    uint64_t full_since_ms; /* leader: since when without space; 0: it has some */
+    uint64_t disk_tried_ms; /* the last handing over for the disk's sake; 0 none */
+
     /* snapshot.c */
     struct snap_own *own_snapshot;
     uint64_t snapshot_size; /* of the last one */
@@ -464,6 +469,12 @@ void probe_judge(struct cluster *c, uint64_t id, struct cluster_change_state *st
 void probe_applied(struct cluster *c, uint64_t index);
 void vitals_on_frame(struct cluster *c, struct peer *p, struct reader *r);
 bool digest_known(const struct cluster *c, uint64_t index, uint64_t *digest); /* quarantine.c */
+
+/* ---- disk.c: a leader whose disk fails it ---------------------------------------------- */
+uint64_t disk_state(const struct cluster *c);          /* DISK_ bits, for the others */
+uint64_t disk_append_age_ms(const struct cluster *c);  /* of the oldest that is out; 0 none */
+bool disk_majority_has_space(const struct cluster *c); /* as far as the others have told */
+void disk_run(struct cluster *c);                      /* hands over when it must */
 
 /* ---- reads.c ------------------------------------------------------------------------ */
 void reads_run(struct cluster *c);

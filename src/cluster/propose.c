@@ -192,6 +192,12 @@ static int open_allowed(struct cluster *c, struct error *e)
         error_hint(e, "reads go on; make room on it and writes go on by themselves");
         return ERR_NOSPACE;
     }
+    if (!disk_majority_has_space(c)) {
+        /* It could append, but what the others cannot store would never commit. */
+        error_set(e, ERR_NOSPACE, "the disks of too many nodes are full");
+        error_hint(e, "reads go on; make room on them and writes go on by themselves");
+        return ERR_NOSPACE;
+    }
     return 0;
 }
 
@@ -322,7 +328,7 @@ void cluster_batch_abandon(struct cluster *c)
 uint64_t transfer_choose(const struct cluster *c)
 {
     uint64_t best = 0, best_match = 0;
-    bool best_drains = false;
+    unsigned best_rank = 0;
     for (unsigned i = 0; i < c->raft.configuration.n; i++) {
         const struct raft_server *s = &c->raft.configuration.servers[i];
         raft_index match = 0;
@@ -334,12 +340,12 @@ uint64_t transfer_choose(const struct cluster *c)
             raft_match_index(&c->raft, s->id, &match) != 0) {
             continue;
         }
-        bool drains = p->vitals.draining != 0;
-        if (best == 0 || (best_drains && !drains) ||
-            (best_drains == drains && match > best_match)) {
+        /* One that drains can lead, one whose disk fails it cannot for long. */
+        unsigned rank = (p->vitals.disk != 0 ? 2u : 0u) + (p->vitals.draining != 0 ? 1u : 0u);
+        if (best == 0 || rank < best_rank || (rank == best_rank && match > best_match)) {
             best = s->id;
             best_match = match;
-            best_drains = drains;
+            best_rank = rank;
         }
     }
     return best;
@@ -358,6 +364,7 @@ static void transfer_end(struct cluster *c, int status)
 
 void transfer_run(struct cluster *c)
 {
+    disk_run(c);
     if (!c->transferring) {
         return;
     }

@@ -34,10 +34,14 @@ static void fill(struct cluster *c, struct cluster_vitals *v)
     v->snapshot_index = c->log.snapshot_index;
     v->log_bytes = journal_log_bytes(c->journal);
     v->write_us = journal_write_us(c->journal);
+    if (v->write_us < disk_append_age_ms(c) * 1000) {
+        v->write_us = disk_append_age_ms(c) * 1000; /* it may never end */
+    }
     v->free_bytes = journal_free_bytes(c->journal);
     v->uptime_ms = now_ms(c) - c->started_ms;
     v->version = c->o.version;
     v->draining = c->draining;
+    v->disk = disk_state(c);
     if (store_policy(c->store, 0, &policy)) {
         v->policy_version = policy.version;
         v->policy_hash = hash64(policy.sha256.data, policy.sha256.len);

@@ -60,13 +60,15 @@ static bool may_propose(void *arg)
 }
 
 /* A leader's own write takes 20 s while a majority of others commits: it takes no more than so
- * many bytes, and goes on when the disk does. */
+ * many bytes, and goes on when the disk does (with an election timeout under which this is not yet
+ * too long for a leader; test_cluster_disk.c). */
 static void test_leader_with_a_hanging_disk(void **state)
 {
     (void)state;
     struct world *w = world_new(32, 3);
     struct error e = { 0 };
     w->value_bytes = 60000;
+    w->election_ms = 8000;
     world_start(w);
     world_propose(w, 2);
     struct node *l = world_wait_leader(w);
