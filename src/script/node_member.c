@@ -87,7 +87,7 @@ static int node_change(lua_State *L)
 static void push_vitals(lua_State *L, const struct cluster_member *m)
 {
     const struct cluster_vitals *v = &m->vitals;
-    lua_createtable(L, 0, 20);
+    lua_createtable(L, 0, 22);
     set_integer(L, "age_ms", m->vitals_ms);
     set_string(L, "role", cluster_role_name((int)v->role));
     set_integer(L, "term", v->term);
@@ -100,6 +100,8 @@ static void push_vitals(lua_State *L, const struct cluster_member *m)
     set_integer(L, "log_bytes", v->log_bytes);
     set_integer(L, "write_us", v->write_us);
     set_integer(L, "free_bytes", v->free_bytes);
+    set_bool(L, "disk_full", (v->disk & DISK_FULL) != 0);
+    set_bool(L, "disk_hangs", (v->disk & DISK_HANGS) != 0);
     set_integer(L, "uptime_ms", v->uptime_ms);
     set_integer(L, "version", v->version);
     set_integer(L, "policy", v->policy_version);

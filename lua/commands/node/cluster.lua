@@ -106,8 +106,10 @@ return {
         run = function(_, req)
             local took, message, code, hint = probe(req.timeout)
             if not took then return nil, message, code, hint end
-            local voters, reachable, latency = 0, 0, {}
+            local voters, reachable, latency, well = 0, 0, {}, true
             for _, member in ipairs(node.members()) do
+                local v = member.vitals
+                if v and (v.disk_full or v.disk_hangs) then well = false end
                 if member.voter then
                     voters = voters + 1
                     if member.reachable then reachable = reachable + 1 end
@@ -116,7 +118,7 @@ return {
             end
             local quorum = voters // 2 + 1
             return {
-                status = reachable == voters and "ok" or "degraded", leader = node.status().leader,
+                status = reachable == voters and well and "ok" or "degraded", leader = node.status().leader,
                 voters = voters, reachable = reachable, quorum = quorum, commit_ms = took / 1000,
                 failures_left = math.max(0, reachable - quorum), latency_ms = latency,
             }, { columns = { "status", "leader", "voters", "reachable", "quorum", "failures_left" } }

@@ -90,6 +90,10 @@ local function check_writes(members)
     end
     if not worst then return row("fsync", "warn", "no node has told yet", "ask again in a second") end
     local ms = worst.vitals.write_us / 1000
+    if worst.vitals.disk_hangs then
+        return row("fsync", "error", ("%s waits for its disk since %.1f s"):format(worst.address, ms / 1000),
+            "look at the disk and at the descriptors there; a leader hands over, and only lags until it is well")
+    end
     local text = ("slowest: %s, %.1f ms for a write with its sync"):format(worst.address, ms)
     if ms > 20 then
         return row("fsync", ms > 200 and "error" or "warn", text,
@@ -140,7 +144,14 @@ local function check_same(members, name, key, what, advice)
 end
 
 local function check_disk(members)
-    local least
+    local full, least = {}, nil
+    for _, member in ipairs(fresh(members)) do
+        if member.vitals.disk_full then full[#full + 1] = member end
+    end
+    if #full > 0 then
+        return row("disk", "error", names_of(full) .. ": the disk is full",
+            "make room there: with a majority full bookings are refused (NOSPACE); it heals by itself")
+    end
     for _, member in ipairs(fresh(members)) do
         if member.vitals.free_bytes > 0 and (not least or member.vitals.free_bytes < least.vitals.free_bytes) then
             least = member
