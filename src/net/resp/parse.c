@@ -151,7 +151,7 @@ static void protocol_error(struct conn *c, const char *text)
 
 static void take(struct conn *c, struct slot *x)
 {
-    const char *p = (const char *)x->words.data;
+    const char *p = x->words.len > 0 ? (const char *)x->words.data : "";
     for (size_t i = 0; i < x->argc; i++) {
         x->argv[i].data = x->argv[i].len > 0 ? p : "";
         p += x->argv[i].len;

@@ -287,10 +287,10 @@ static void test_prices(void **state)
            "'total':200},{'type':'kid','price':50},{'count':2,'price':100,'total':200}]}" },
          { "move $x A1 B2", "{'price':350}" },
          { DO("price = function(tx, ask, seat) return (ask.codes.HALF and 50 or 100) + #ask.gains "
-              "+ (ask:status(seat) == ask.after and ask.user.name == '' and 1 or 0) end,",
+              "+ (ask:status(seat) == ask.after and ask.user.roles and 1 or 0) end,",
               "return {}"),
            "" },
-         { "book 1 dan A2 --code HALF", "{'price':52}" }, { "book 1 dan A1", "{'price':102}" },
+         { "book 1 dan A2 --code HALF", "{'price':52}" }, { "book 1 dan A3", "{'price':102}" },
          { DO("price = function() return 1.5 end,", "return {}"), "" },
          { "book 1 bob A1", "!INTERNAL whole number" },
          { DO("price = function() return -1 end,", "return {}"), "" },
