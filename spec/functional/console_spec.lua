@@ -62,13 +62,6 @@ describe("the programs of a client", function()
         assert.is_nil(status:find("also takes", 1, true), status)
     end)
 
-    it("ends with status 2 when there is no such command", function()
-        local status, _, err = usher { "frobnicate" }
-        assert.equal(2, status)
-        assert.truthy(err:find("^NOTFOUND unknown command 'frobnicate'"), err)
-        assert.equal(1, (usher { "order", "NOSUCH" }))
-    end)
-
     it("keeps globals for the session, joins the lines of a statement, and reads its own writes", function()
         local status, out, err = usher({ "console", "-w", "json" }, table.concat({
             "x = 1", "for i = 1, 3 do", "x = x + i", "end", "= x", "book 1 eve A5", "orders --customer eve",

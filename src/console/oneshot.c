@@ -55,18 +55,10 @@ static int status_of(int code)
     return code == 0 ? EXIT_DONE : code == ERR_BADARG ? EXIT_USAGE : EXIT_REFUSED;
 }
 
-/* A word that is no command was asked wrongly, though the code is that of things that are not
- * there. */
-static bool is_no_command(const struct error *e)
-{
-    static const char text[] = "unknown command '";
-    return e->code == ERR_NOTFOUND && strncmp(e->message, text, sizeof text - 1) == 0;
-}
-
 static int fail(const struct error *e)
 {
     render_error(e, span_make("", 0));
-    return is_no_command(e) ? EXIT_USAGE : status_of(e->code);
+    return status_of(e->code);
 }
 
 static struct client_options client_options(const struct console_options *o)
