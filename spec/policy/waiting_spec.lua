@@ -374,7 +374,7 @@ describe("a waiting list", function()
         local h = refused_line(1000, "return nil, 'no'")
         assert.equal(1000, #h:run "waits 1")
         h:grants("wait 1 yan 1", { place = 1001 })
-        h:grants("wait 1 zoe 1", { place = 1002 })
+        h:grants("wait 1 zoe 1", { place = 1001 }) -- that or farther back
         local list = h:run "waits 1"
         assert.same({ more = true, next = "waits 1 --after 1000" }, list[1001])
         local rest = h:run(list[1001].next)
