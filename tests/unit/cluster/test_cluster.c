@@ -608,6 +608,7 @@ static void test_full_follower(void **state)
     assert_true(sim_run_until(w->sim, 5000, somebody_leads, w));
     sim_set_disk_bytes(f->env, UINT64_C(1) << 40);
     node_start(l);
+    sim_run(w->sim, 10000); /* until it has found the room, and told who leads */
     world_propose(w, 3);
     world_check(w);
     world_free(w);
