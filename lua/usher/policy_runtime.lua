@@ -114,12 +114,21 @@ local function same_places(before, after)
     return true
 end
 
--- A move is judged at the events where it changes something: the others may have begun, say.
 local function touches(ask, event)
-    if ask.verb ~= "reseat" or not ask.order then return true end
     if any_at(ask.gains, event) or any_at(ask.leaves, event) then return true end
     local before, after = at_event(ask.order.seats, event), at_event(ask.seats, event)
     return not same_places(before, after)
+end
+
+-- A move is judged at the events where it changes something: the others may have begun, say. One that
+-- changes nothing anywhere is judged at all of them.
+local function touched(ask, events)
+    if ask.verb ~= "reseat" or not ask.order then return events end
+    local some = {}
+    for _, event in ipairs(events) do
+        if touches(ask, event) then some[#some + 1] = event end
+    end
+    return some[1] and some or events
 end
 
 local function exempted(rule, ask)
@@ -218,12 +227,10 @@ end
 function M.judge(tx, ask, trace)
     M.complete(tx, ask)
     local events = rawget(ask, "events")
-    if not events then
-        return touches(ask, ask.event) and judge_at(tx, ask, ask.event, trace) or nil
-    end
+    if not events then return judge_at(tx, ask, ask.event, trace) end
     local first
-    for _, event in ipairs(events) do
-        local denial = touches(ask, event) and judge_at(tx, view(ask, event), event, trace) or nil
+    for _, event in ipairs(touched(ask, events)) do
+        local denial = judge_at(tx, view(ask, event), event, trace)
         if denial and not trace then return denial end
         first = first or denial
     end

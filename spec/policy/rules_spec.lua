@@ -578,7 +578,7 @@ describe("a move of an order of several events", function()
         h:refuses("swap $o 1:A1 $p 2:B1", "window")
     end)
 
-    it("is not judged where it leaves the order alone, but by what a place comes with", function()
+    it("is judged where the order stays when nothing changes there, and by what a place comes with", function()
         local policy = [[
             local looks = rule { name = "looks", on = { "reseat" }, check = function(_, ask)
                 return nil, "at " .. ask.event.id
@@ -589,8 +589,9 @@ describe("a move of an order of several events", function()
             return policy { rules = { looks }, commands = { drop } }]]
         local h = test.house { policy = policy, rows = HALL, events = { "1", "2" } }
         h:play "o = book 1 ann A1 2:A1"
-        h:grants "drop $o" -- event 1 is as it was
-        h:refuses('move $o A1 {"seat":"A1","data":{"legs":2}}', { rule = "looks", message = "at 1" })
+        h:refuses("drop $o", { rule = "looks", message = "at 1" }) -- as it was there, and nowhere else
+        h:play "p = book 1 bob B1"
+        h:refuses('move $p B1 {"seat":"B1","data":{"legs":2}}', { rule = "looks", message = "at 1" })
     end)
 end)
 

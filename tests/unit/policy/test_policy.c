@@ -601,7 +601,7 @@ static void test_gains_of_areas(void **state)
          { "move $o A1 A2", "!DENIED gains A2*1, leaves A1*1." },
          { "move $p FLOOR*1=child A2=child", "!DENIED gains A2*1child, leaves FLOOR*1child." },
          { "move $p FLOOR*1 FLOOR*1=child", "!DENIED gains , leaves ." },
-         { "move $p FLOOR*1=child FLOOR*1", "{}" }); /* the ticket goes along: nothing changes */
+         { "move $p FLOOR*1=child FLOOR*1", "!DENIED gains , leaves ." }); /* nothing changes */
 }
 
 /* A swap is judged when it is done: what an order gave is the other's then, and nobody finds it
