@@ -174,7 +174,6 @@ struct cluster_status {
     uint64_t log_bytes, entries_in_flight;
 };
 void cluster_status(struct cluster *c, struct cluster_status *out);
-uint64_t cluster_applied(const struct cluster *c); /* the entry that the committed view rests on */
 /* A committed entry that is still in memory; false when there is none at that index. `data` is
  * valid until the next turn of the loop. */
 struct cluster_entry {

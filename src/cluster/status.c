@@ -105,8 +105,6 @@ static void fill_members(struct cluster *c, struct cluster_status *out)
     }
 }
 
-uint64_t cluster_applied(const struct cluster *c) { return c->applied; }
-
 void cluster_status(struct cluster *c, struct cluster_status *out)
 {
     memset(out, 0, sizeof *out);

@@ -117,7 +117,7 @@ static inline struct policy *vm_of(lua_State *L) { return (struct policy *)sandb
 /* What the answer names as its index: an entry that is there, or that the call itself writes. */
 static inline uint64_t vm_index_shown(const struct policy *p)
 {
-    return store_index_shown(p->store, p->index, p->dry_run);
+    return store_index_shown(p->store, p->dry_run);
 }
 
 /* Runs a C function in the VM's coroutine under a budget (policy.c). 0, or an error that says

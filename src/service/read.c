@@ -74,7 +74,7 @@ static void evaluate(struct service *s, struct window *w, struct item *it)
 {
     window_open(w);
     policy_evaluate(s->policy, w->store, &s->call, &it->user, store_time_ms(w->store),
-                    cluster_applied(s->cluster), &s->answer);
+                    store_index(w->store), &s->answer);
     item_move(it, ITEM_FLIGHT);
     group_keep(w->answers, it, &s->answer);
 }
@@ -131,7 +131,8 @@ static void read_one(struct service *s, struct window *w, struct item *it)
     } else {
         uint64_t wanted = index_wanted(s, it);
         if (wanted > 0 && !it->reached) {
-            if (cluster_applied(s->cluster) < wanted) {
+            window_open(w);
+            if (store_index(w->store) < wanted) {
                 it->min_index = wanted;
                 item_move(it, ITEM_INDEX);
                 items_push(&w->waiting, it);

@@ -187,9 +187,9 @@ uint64_t store_digest(const struct store *s);
 uint64_t store_time_ms(const struct store *s); /* time of the newest group applied */
 uint64_t store_index(const struct store *s);   /* index of the newest group applied */
 /* The newest entry that the state rests on: the open group's only once something in it has
- * changed, the open transaction left out when it is `undone` later. With no group open it is
- * `index`, for entries that are none of the store's may follow its newest group. */
-uint64_t store_index_shown(const struct store *s, uint64_t index, bool undone);
+ * changed, the open transaction left out when it is `undone` later. Entries that are none of the
+ * store's, as a new leader's first, are named nowhere. */
+uint64_t store_index_shown(const struct store *s, bool undone);
 /* Only for tests and `debug tamper`: flips a seat without an effect. */
 void store_tamper(struct store *s);
 

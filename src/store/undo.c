@@ -234,14 +234,14 @@ void store_group_begin(struct store *s, uint64_t time_ms, uint64_t index)
     s->group_open = true;
 }
 
-uint64_t store_index_shown(const struct store *s, uint64_t index, bool undone)
+uint64_t store_index_shown(const struct store *s, bool undone)
 {
     if (!s->group_open) {
-        return index;
+        return s->index;
     }
     const struct group *g = group_newest(s);
     size_t changes = undone && s->tx_open ? s->tx_start : g->len;
-    return changes > 0 ? g->index : g->index - 1;
+    return changes > 0 ? g->index : g->index_before;
 }
 
 void store_group_seal(struct store *s)
