@@ -17,6 +17,15 @@ static void hang(struct world *w, struct node *l, uint64_t seconds)
     sim_set_job_latency(w->sim, 1000, 1000);
 }
 
+/* The leader of `n` nodes that have written something. */
+static struct node *led(uint64_t seed, unsigned n)
+{
+    struct world *w = world_new(seed, n);
+    world_start(w);
+    world_propose(w, 3);
+    return world_wait_leader(w);
+}
+
 static bool all_acked(void *arg)
 {
     struct world *w = arg;
@@ -53,10 +62,8 @@ static const struct cluster_vitals *told_of(struct node *by, const struct node *
 static void test_leader_hangs(void **state)
 {
     (void)state;
-    struct world *w = world_new(41, 3);
-    world_start(w);
-    world_propose(w, 3);
-    struct node *old = world_wait_leader(w);
+    struct node *old = led(41, 3);
+    struct world *w = old->w;
     uint64_t term = node_status(old).term;
     hang(w, old, 60);
     sim_run(w->sim, 1000);
@@ -85,11 +92,9 @@ static void test_leader_hangs(void **state)
 static void test_all_hang(void **state)
 {
     (void)state;
-    struct world *w = world_new(42, 3);
+    struct node *l = led(42, 3);
+    struct world *w = l->w;
     struct error e = { 0 };
-    world_start(w);
-    world_propose(w, 3);
-    struct node *l = world_wait_leader(w);
     uint64_t term = node_status(l).term;
     sim_set_job_latency(w->sim, 10000000, 10000000);
     assert_int_equal(node_propose(l, &e), 0);
@@ -108,10 +113,8 @@ static void test_all_hang(void **state)
 static void test_one_of_two_hangs(void **state)
 {
     (void)state;
-    struct world *w = world_new(43, 2);
-    world_start(w);
-    world_propose(w, 3);
-    struct node *l = world_wait_leader(w);
+    struct node *l = led(43, 2);
+    struct world *w = l->w;
     uint64_t term = node_status(l).term;
     hang(w, l, 20);
     sim_run(w->sim, 60000);
@@ -126,11 +129,9 @@ static void test_one_of_two_hangs(void **state)
 static void test_leader_is_full(void **state)
 {
     (void)state;
-    struct world *w = world_new(44, 3);
+    struct node *old = led(44, 3);
+    struct world *w = old->w;
     struct error e = { 0 };
-    world_start(w);
-    world_propose(w, 3);
-    struct node *old = world_wait_leader(w);
     uint64_t term = node_status(old).term;
     sim_set_disk_bytes(old->env, 1);
     sim_run(w->sim, 2000);
@@ -154,11 +155,9 @@ static void test_leader_is_full(void **state)
 static void test_majority_is_full(void **state)
 {
     (void)state;
-    struct world *w = world_new(45, 3);
+    struct node *l = led(45, 3);
+    struct world *w = l->w;
     struct error e = { 0 };
-    world_start(w);
-    world_propose(w, 3);
-    struct node *l = world_wait_leader(w);
     uint64_t term = node_status(l).term;
     for (unsigned i = 0; i < w->count; i++) {
         sim_set_disk_bytes(w->nodes[i].env, &w->nodes[i] == l ? ROOMY : 1);
