@@ -543,8 +543,14 @@ return {
     {
         name = "nothing-written-names-the-next", breaks = "an answer names an entry that is there",
         file = "src/store/undo.c",
-        from = "changes > 0 ? g->index : g->index - 1", to = "g->index",
+        from = "changes > 0 ? g->index : g->index_before", to = "g->index",
         test = "test_service_session", case = "test_nothing_written",
+    },
+    {
+        name = "nothing-written-names-a-barrier", breaks = "an answer names no entry that maps never name",
+        file = "src/store/undo.c",
+        from = "changes > 0 ? g->index : g->index_before", to = "changes > 0 ? g->index : g->index - 1",
+        test = "test_service_session", case = "test_index_of_barrier",
     },
     {
         name = "slow-timers-tell-as-often", breaks = "housekeeping keeps pace with the heartbeat",
