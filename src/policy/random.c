@@ -3,23 +3,41 @@
  * simulator gets the same ids again. */
 #include "policy/random.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 /* ChaCha12: no attack reaches beyond 7 rounds, and an id is made for every booking. */
 #define ROUNDS 12
 
-static uint32_t rotl(uint32_t v, int n) { return (v << n) | (v >> (32 - n)); }
+/* A row of the 4 x 4 state. The columns of a round do not depend on each other: they are computed
+ * at once, which makes a block four times as cheap. */
+typedef uint32_t lanes __attribute__((vector_size(16)));
 
-static void quarter(uint32_t *x, int a, int b, int c, int d)
+static inline lanes rotl(lanes v, int n) { return v << n | v >> (32 - n); }
+
+/* Quarter rounds of all four columns (RFC 8439, 2.1). */
+static inline void quarters(lanes x[4])
 {
-    x[a] += x[b];
-    x[d] = rotl(x[d] ^ x[a], 16);
-    x[c] += x[d];
-    x[b] = rotl(x[b] ^ x[c], 12);
-    x[a] += x[b];
-    x[d] = rotl(x[d] ^ x[a], 8);
-    x[c] += x[d];
-    x[b] = rotl(x[b] ^ x[c], 7);
+    x[0] += x[1];
+    x[3] = rotl(x[3] ^ x[0], 16);
+    x[2] += x[3];
+    x[1] = rotl(x[1] ^ x[2], 12);
+    x[0] += x[1];
+    x[3] = rotl(x[3] ^ x[0], 8);
+    x[2] += x[3];
+    x[1] = rotl(x[1] ^ x[2], 7);
+}
+
+/* Turns the rows so that the diagonals stand in columns, or, the other way round, back. */
+static inline void turn(lanes x[4], bool back)
+{
+    lanes left1 = __builtin_shufflevector(x[1], x[1], 1, 2, 3, 0);
+    lanes right1 = __builtin_shufflevector(x[1], x[1], 3, 0, 1, 2);
+    lanes left3 = __builtin_shufflevector(x[3], x[3], 1, 2, 3, 0);
+    lanes right3 = __builtin_shufflevector(x[3], x[3], 3, 0, 1, 2);
+    x[1] = back ? right1 : left1;
+    x[2] = __builtin_shufflevector(x[2], x[2], 2, 3, 0, 1);
+    x[3] = back ? left3 : right3;
 }
 
 static void next_block(struct random *r)
@@ -28,18 +46,19 @@ static void next_block(struct random *r)
     memcpy(in + 4, r->key, sizeof(r->key));
     in[12] = (uint32_t)r->counter;
     in[13] = (uint32_t)(r->counter >> 32);
-    memcpy(r->block, in, sizeof(in));
+    lanes x[4], first[4];
+    memcpy(first, in, sizeof(in));
+    memcpy(x, in, sizeof(in));
     for (int i = 0; i < ROUNDS / 2; i++) {
-        for (int c = 0; c < 4; c++) {
-            quarter(r->block, c, 4 + c, 8 + c, 12 + c);
-        }
-        for (int c = 0; c < 4; c++) {
-            quarter(r->block, c, 4 + (c + 1) % 4, 8 + (c + 2) % 4, 12 + (c + 3) % 4);
-        }
+        quarters(x);
+        turn(x, false);
+        quarters(x);
+        turn(x, true);
     }
-    for (int i = 0; i < 16; i++) {
-        r->block[i] += in[i];
+    for (int i = 0; i < 4; i++) {
+        x[i] += first[i];
     }
+    memcpy(r->block, x, sizeof(x));
     r->counter++;
     r->used = 0;
 }
