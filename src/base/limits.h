@@ -189,6 +189,8 @@
 /* Answers a client has not taken: first its requests wait, then it is cut off. */
 #define OUT_BYTES_SOFT            (1024 * 1024)
 #define OUT_BYTES_MAX             (64 * 1024 * 1024)
+/* The same of all clients together; beyond it the one that has left most is cut off. */
+#define OUT_BYTES_ALL_MAX         (256 * 1024 * 1024)
 /* Live changes that a subscriber has not taken. */
 #define PUSH_BYTES_MAX            (8 * 1024 * 1024)
 /* What a feed of a node command keeps for a reader that is busy; then it begins anew. */

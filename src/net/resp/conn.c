@@ -64,12 +64,21 @@ static void on_closed(uv_handle_t *h)
     resp_finish(r);
 }
 
+/* After each change of what waits to be written. */
+static void count_untaken(struct conn *c)
+{
+    size_t now = c->writing && !c->closing ? c->sending.len + c->out.len : 0;
+    c->server->untaken += now - c->waiting;
+    c->waiting = now;
+}
+
 void resp_conn_kill(struct conn *c)
 {
     if (c->closing) {
         return;
     }
     c->closing = true;
+    count_untaken(c);
     push_free(c);
     session_free(c);
     backup_free(c);
@@ -120,12 +129,27 @@ static void write_rest(struct conn *c, size_t from)
     }
 }
 
+static void cut_off(struct conn *c)
+{
+    log_info("a client does not read its answers: cut off");
+    resp_conn_kill(c);
+}
+
+/* Many clients that leave a little each would take as much memory as one that leaves all. */
+static void cut_off_largest(struct resp *r)
+{
+    struct conn *most = r->conns;
+    for (struct conn *c = r->conns; c != NULL; c = c->next) {
+        most = c->waiting > most->waiting ? c : most;
+    }
+    cut_off(most);
+}
+
 static void write_out(struct conn *c)
 {
     size_t most = OUT_BYTES_MAX;
     if (c->out.failed || (c->writing && c->out.len > most)) {
-        log_info("a client does not read its answers: cut off");
-        resp_conn_kill(c);
+        cut_off(c);
         return;
     }
     if (c->writing || c->out.len == 0) {
@@ -159,6 +183,7 @@ static void on_written(uv_write_t *w, int status)
         buf_free(&c->sending);
     }
     buf_clear(&c->sending);
+    count_untaken(c);
     if (status != 0) {
         resp_conn_kill(c);
     } else {
@@ -176,6 +201,10 @@ static void on_flush(void *arg)
     }
     slots_written(c);
     write_out(c);
+    count_untaken(c);
+    if (c->server->untaken > c->server->o.untaken_max) {
+        cut_off_largest(c->server);
+    }
     if (c->closing) {
         return;
     }
@@ -324,6 +353,7 @@ int resp_new(const struct resp_options *o, struct resp **out, struct error *e)
         return error_set(e, ERR_NOMEM, "resp: out of memory");
     }
     r->o = *o;
+    r->o.untaken_max = o->untaken_max != 0 ? o->untaken_max : OUT_BYTES_ALL_MAX;
     (void)uv_timer_init(o->loop, &r->sweep);
     r->sweep.data = r;
     (void)uv_timer_start(&r->sweep, on_sweep, SWEEP_MS, SWEEP_MS);

@@ -69,6 +69,7 @@ struct conn {
     size_t sending_at;
     size_t pushed_out, pushed_sending; /* bytes of pushes among them, at most */
     bool writing;
+    size_t waiting; /* what of both the server has counted in `untaken` */
 
     struct policy_user user;
     uint64_t seen_index; /* request.h: a connection reads its own writes */
@@ -94,6 +95,7 @@ struct resp {
     struct resp_options o;
     struct conn *conns;
     size_t count;
+    size_t untaken; /* bytes that wait until clients read */
     struct slot *spare;
     size_t spare_count;
     uv_timer_t sweep;

@@ -16,6 +16,7 @@ struct resp_options {
     struct service *service;
     struct scripts *scripts; /* NULL: no console sessions */
     struct access *access;   /* NULL: everybody is admin */
+    size_t untaken_max;      /* bytes that wait for all clients; 0: OUT_BYTES_ALL_MAX */
 };
 int resp_new(const struct resp_options *o, struct resp **out, struct error *e);
 /* Takes a connected stream socket; on error it is still the caller's. */

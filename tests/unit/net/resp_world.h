@@ -154,7 +154,8 @@ static inline void world_start_files(struct resp_world *w, bool users, bool scri
                                .env = w->env,
                                .service = w->service,
                                .scripts = w->scripts,
-                               .access = w->access };
+                               .access = w->access,
+                               .untaken_max = 8 * 1024 * 1024 };
     assert_int_equal(resp_new(&ro, &w->resp, &e), 0);
     assert_int_equal(uv_timer_init(&w->loop, &w->guard), 0);
     w->guard.data = w;

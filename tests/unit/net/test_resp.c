@@ -312,6 +312,52 @@ static void test_flood_without_reading(void **state)
     (void)close(fd);
 }
 
+/* Asks for `n` answers of 100 kB each. */
+static int ask_for_much(struct resp_world *w, int n)
+{
+    static char word[100000];
+    struct buf in = BUF_INIT;
+    memset(word, 'w', sizeof word);
+    for (int i = 0; i < n; i++) {
+        buf_printf(&in, "*2\r\n$4\r\nECHO\r\n$100000\r\n");
+        buf_put(&in, word, sizeof word);
+        buf_put_str(&in, "\r\n");
+    }
+    int fd = world_connect(w);
+    world_write(w, fd, in.data, in.len);
+    buf_free(&in);
+    return fd;
+}
+
+/* Clients that read nothing, none of which leaves much: together they may leave 8 MiB here. The one
+ * that left most goes, and the others get all of theirs. */
+static void test_many_without_reading(void **state)
+{
+    struct resp_world *w = *state;
+    enum { CLIENTS = 20 };
+    int fds[CLIENTS], large = ask_for_much(w, 9);
+    size_t ended = 0;
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = ask_for_much(w, 7);
+    }
+    struct buf got = BUF_INIT;
+    assert_true(world_read(w, large, &got, 9 * 100011));
+    assert_true(got.len < 9 * 100011);
+    for (int i = 0; i < CLIENTS; i++) {
+        buf_clear(&got);
+        ended += world_read(w, fds[i], &got, 7 * 100011) ? 1 : 0;
+        (void)close(fds[i]);
+    }
+    assert_in_range(ended, 1, CLIENTS / 2);
+    world_step(w);
+    assert_int_equal(resp_connections(w->resp), 0);
+    struct buf again = world_talk(w, "PING\r\n", 6);
+    assert_string_equal(again.data, "+PONG\r\n");
+    buf_free(&again);
+    buf_free(&got);
+    (void)close(large);
+}
+
 /* With users, strangers may do what is public, hear NOAUTH for more, and send little. */
 static void test_users(void **state)
 {
@@ -466,6 +512,7 @@ int main(void)
         WITH(test_long_lines, setup),
         WITH(test_word_limit, setup),
         WITH(test_flood_without_reading, setup),
+        WITH(test_many_without_reading, setup),
         WITH(test_users, setup_users),
         WITH(test_slow_password, setup_users),
         WITH(test_guessing, setup_users),
