@@ -1,8 +1,8 @@
 /* node.rehearse{...}: what `policy rehearse` (lua/commands/node/policy.lua) is written over.
  *
  *   probe the service for a while -> gather refusals from all nodes -> copy the log, a slice at
- *   a time -> load the snapshot's state in a job -> replay and judge on a thread of its own,
- *   at the lowest priority, with probes going on -> the report
+ *   a time -> load the snapshot's state in a job -> replay and judge on a thread of its own, in
+ *   what time nobody else wants, with probes going on -> the report
  *
  * A probe is an ordinary linearizable read through the service, as a client would send it;
  * how long it takes before and meanwhile goes into the report (`serving`).
@@ -12,9 +12,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -28,7 +25,6 @@
 #define PROBES_MAX      8192
 #define SLICE_BYTES     (256 * 1024)
 #define BEGINNINGS_MAX  3
-#define LOWEST_PRIORITY 19
 #define USERS_MAX       256
 #define ROLES_MAX       32
 
@@ -199,7 +195,8 @@ static void on_pulse(void *arg)
 static void *judge(void *arg)
 {
     struct run *r = arg;
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOWEST_PRIORITY);
+    struct sched_param none = { 0 };
+    (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
     r->options.refusals = span_make((const char *)r->refusals.data, r->refusals.len);
     r->status = rehearse(r->store, span_make((const char *)r->entries.data, r->entries.len),
                          &r->options, &r->report, &r->error);
@@ -208,8 +205,8 @@ static void *judge(void *arg)
     return NULL;
 }
 
-/* On a worker: only waits. The work has a thread of its own because its priority can be
- * lowered but not raised again. */
+/* On a worker: only waits. The work has a thread of its own, which runs when nothing else wants
+ * to: even the lowest nice value takes a share. */
 static void job_run(struct env_job *job)
 {
     struct run *r = job->arg;

@@ -85,20 +85,44 @@ local CASES = {
     { "64 clients, hot event", "hot", 64, 1 },
 }
 
+local function load_cluster(c, case, suffix)
+    local name, mode, clients, pipeline = table.unpack(case)
+    local before = cpu_of(c)
+    name = name .. (suffix or "")
+    lines_of({ cluster.usher, "bench", "--at", c:addresses(), "--mode", mode, "--clients", tostring(clients),
+        "--pipeline", tostring(pipeline), "--seconds", tostring(options.seconds), "--requests", "3000000",
+        "--json", "--keep" }, function(r)
+        record(name .. " /s", r.per_second)
+        record(name .. " p50 us", r.p50_us)
+        record(name .. " p99 us", r.p99_us)
+        record(name .. " cpu us", (cpu_of(c) - before) * 1e6 / r.requests)
+    end)
+end
+
+--- Rehearses 100,000 of the recorded bookings, again and again until the function that it returns is
+--- called; that one returns how often.
+local function rehearse(c)
+    local dir = c.dir .. "/candidate"
+    os.execute("mkdir -p '" .. dir .. "'")
+    cluster.write(dir .. "/policy.lua", [[local rules = require "usher.rules"
+        return policy { name = "candidate", rules = { rules.max_per_customer(4), rules.no_orphans() } }]])
+    local script = ([[n=0; while [ ! -e %s/stop ] && %s --at %s policy rehearse %s --last 100000 >&2; do
+        n=$((n + 1)); done; echo $n]]):format(dir, cluster.usher, c:addresses(), dir)
+    local shell = process.start({ "/bin/sh", "-c", script }, { out = dir .. "/times", err = dir .. "/reports" })
+    return function()
+        cluster.write(dir .. "/stop", "")
+        shell:wait(120)
+        return tonumber(shell:output())
+    end
+end
+
 local function usher_round()
     local c = cluster.new()
-    for _, case in ipairs(CASES) do
-        local name, mode, clients, pipeline = table.unpack(case)
-        local before = cpu_of(c)
-        lines_of({ cluster.usher, "bench", "--at", c:addresses(), "--mode", mode, "--clients", tostring(clients),
-            "--pipeline", tostring(pipeline), "--seconds", tostring(options.seconds), "--requests", "3000000",
-            "--json", "--keep" }, function(r)
-            record(name .. " /s", r.per_second)
-            record(name .. " p50 us", r.p50_us)
-            record(name .. " p99 us", r.p99_us)
-            record(name .. " cpu us", (cpu_of(c) - before) * 1e6 / r.requests)
-        end)
-    end
+    for _, case in ipairs(CASES) do load_cluster(c, case) end
+    local stop = rehearse(c)
+    load_cluster(c, CASES[1], ", rehearsing")
+    load_cluster(c, CASES[2], ", rehearsing")
+    record("rehearsals of 100,000 meanwhile", stop())
     c:close()
 end
 
@@ -193,6 +217,12 @@ for _, n in ipairs { 1, 64, 256 } do
 end
 ratio("64 clients: usher / etcd (aim >= 10)", "64 clients /s", "etcd, 64 clients /s")
 ratio("one client: usher / etcd", "1 client /s", "etcd, 1 clients /s")
+for _, clients in ipairs { "1 client", "64 clients" } do
+    ratio(("%s, p50: while a policy is rehearsed / without"):format(clients), clients .. ", rehearsing p50 us",
+        clients .. " p50 us")
+    ratio(("%s, p99: while a policy is rehearsed / without"):format(clients), clients .. ", rehearsing p99 us",
+        clients .. " p99 us")
+end
 local pipelined = median("8 x 64 pipelined /s")
 if pipelined then
     print(("%-64s %8.2f"):format("8 x 64 pipelined / 150,000 a second (aim >= 1)", pipelined / 150000))
