@@ -93,6 +93,21 @@ describe("a policy from the profile", function()
         c:must(1, "policy", "rollback")
     end)
 
+    it("that fails is told in the log of the node that runs it, without what it may say of a customer", function()
+        c:must(1, "policy", "deploy", "return policy { name = 'wrong', rules = {\n"
+            .. "function(_, ask) error('no ' .. ask.customer) end } }")
+        local reply, why = c:call(1, "book", "1", "zoe", "B9")
+        assert.is_nil(reply)
+        assert.matches("^INTERNAL .*no zoe", why)
+        local text = ""
+        process.wait_for("a node says so", 10, function()
+            text = c.nodes[1].process:output() .. c.nodes[2].process:output() .. c.nodes[3].process:output()
+            return text:find("policy %d+ fails at policy.lua:2: ") ~= nil, text:sub(-500)
+        end)
+        assert.is_nil(text:find("zoe", 1, true))
+        c:must(1, "policy", "rollback")
+    end)
+
     it("is still in force after all nodes were killed", function()
         for i = 1, 3 do c:kill(i) end
         for i = 1, 3 do c:start(i) end

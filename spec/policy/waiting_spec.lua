@@ -18,6 +18,18 @@ end
 
 local function order_of(h, customer) return h:orders({ customer = customer })[1] end
 
+describe("time in a test", function()
+    it("tells of an expire hook that fails, which no answer does", function()
+        local h = test.house { rows = { "A: ..." },
+            policy = "return policy { hooks = { expire = function(tx, o)\n tx:set('n', tx:get('n') + 1) end } }" }
+        h:grants "hold 1 ann A1"
+        local ok, why = pcall(h.pass, h, "11m")
+        assert.is_false(ok)
+        assert.matches("the hook `expire`: policy.lua:2: attempt to perform arithmetic", tostring(why))
+        assert.equal("expired", h:orders({ customer = "ann" })[1].status)
+    end)
+end)
+
 describe("a waiting list", function()
     it("gives a seat that comes free to the first in line who fits, as a hold", function()
         local h = house()

@@ -318,6 +318,10 @@ static void after_expiry(struct policy *p, struct store *s, bool hooked, uint64_
     }
     if (hooked) {
         int rc = vm_run(p, expire_entry, p->budget, &e);
+        if (rc != 0 || out.code != 0) {
+            p->untold = rc != 0 ? e : out.error;
+            error_prefix(&p->untold, "the hook `expire`");
+        }
         if ((rc != 0 || out.code != 0) && p->wrote) {
             store_tx_undo_to(s, mark);
         }

@@ -91,6 +91,13 @@ int vm_run(struct policy *p, lua_CFunction f, uint64_t budget, struct error *e)
     return ERR_INTERNAL;
 }
 
+bool policy_failed(struct policy *p, struct error *e)
+{
+    *e = p->untold;
+    error_clear(&p->untold);
+    return e->code != 0;
+}
+
 /* ---- Loading -----------------------------------------------------------------------------------
  */
 

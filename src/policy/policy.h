@@ -79,6 +79,9 @@ typedef bool policy_expire_cb(void *arg, const char *command, struct span effect
  * there is no memory, the caller tries again later. */
 size_t policy_expire(struct policy *p, struct store *s, uint64_t now_ms, uint64_t index,
                      size_t most, policy_expire_cb *cb, void *arg);
+/* The last that failed without an answer to tell it: an expire hook, what serves a waiting list.
+ * False: nothing since this was asked last. */
+bool policy_failed(struct policy *p, struct error *e);
 
 /* A waiting list was too long for one transaction: policy_expire() goes on with it. */
 bool policy_waiting_due(const struct store *s);

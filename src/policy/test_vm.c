@@ -307,6 +307,10 @@ static int store_expire(lua_State *L)
         some = policy_expire(vm->policy, b->store, now_ms, b->index, 256, expired, b);
         end(b);
     } while (some > 0); /* a hook may have made holds that are over already */
+    struct error e;
+    if (policy_failed(vm->policy, &e)) {
+        return luaL_error(L, "%s", e.message);
+    }
     lua_pushinteger(L, b->expired);
     return 1;
 }

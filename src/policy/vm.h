@@ -88,8 +88,9 @@ struct policy {
     struct active tried;     /* vm_try_bundle() */
     struct loading *loading; /* policy.c */
     bool found_again;
-    bool no_memory; /* the cap was hit since policy_exhausted() was asked */
-    size_t id_len;  /* of ids[0] during expiry */
+    bool no_memory;      /* the cap was hit since policy_exhausted() was asked */
+    size_t id_len;       /* of ids[0] during expiry */
+    struct error untold; /* policy_failed() */
 
     /* The call being evaluated. */
     uint64_t epoch;      /* grows with every call */

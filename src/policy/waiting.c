@@ -116,6 +116,8 @@ void waiting_serve(struct policy *p)
     size_t mark = store_tx_mark(p->store);
     if (vm_run(p, serve_entry, p->budget, &e) != 0) {
         store_tx_undo_to(p->store, mark); /* W2 */
+        p->untold = e;
+        error_prefix(&p->untold, "serving a waiting list");
     }
 }
 
@@ -173,9 +175,13 @@ void waiting_go_on(struct policy *p)
     error_clear(&e);
     const struct event *ev = round_event(p);
     size_t mark = store_tx_mark(p->store);
-    if (ev != NULL && ev->open && vm_run(p, go_on_entry, p->budget, &e) == 0 &&
-        store_tx_effects(p->store).len > 0) {
+    bool open = ev != NULL && ev->open;
+    if (open && vm_run(p, go_on_entry, p->budget, &e) == 0 && store_tx_effects(p->store).len > 0) {
         return;
+    }
+    if (e.code != 0) {
+        p->untold = e;
+        error_prefix(&p->untold, "serving a waiting list");
     }
     /* W3; an event that opens again begins a new one. */
     store_tx_undo_to(p->store, mark);

@@ -183,6 +183,9 @@ static bool evaluate(struct service *s, struct batch *b, struct item *it)
     if (!answer_known(s, b, it, id)) {
         store_tx_begin(store);
         policy_evaluate(s->policy, store, &s->call, &it->user, b->time_ms, b->index, &s->answer);
+        if (s->answer.code == ERR_INTERNAL) {
+            service_complain(s, &s->answer.error);
+        }
         if (s->answer.code != 0 && id.len == 0) {
             record_refusal(s, b, it);
         }

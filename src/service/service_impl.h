@@ -158,6 +158,7 @@ struct service {
     uint64_t upkeep_stop_ns; /* of the expiries of a batch */
     uint32_t policy_refused; /* a committed version that does not load here */
     uint32_t policy_told;    /* what the listeners know */
+    uint64_t complain_ms;    /* mono time of the next complaint */
 
     struct item *free_items;
     struct slab *slabs;
@@ -277,6 +278,8 @@ bool upkeep_wanted(struct service *s, uint64_t now_ms);
 /* Inside an open batch; returns the number of transactions added to s->entry. */
 uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms);
 void upkeep_schedule(struct service *s);
+/* complain.c: says in the log that the policy fails, now and then, and where. */
+void service_complain(struct service *s, const struct error *e);
 void upkeep_policy(struct service *s); /* loads the committed policy when it is another */
 bool upkeep_policy_waits(const struct service *s);
 

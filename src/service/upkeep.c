@@ -189,6 +189,10 @@ uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms)
     if (expiry_due(store, time_ms) || policy_waiting_due(store)) {
         s->upkeep_failed =
             policy_expire(s->policy, store, time_ms, index, BATCH_EXPIRE_MAX, on_expired, s) == 0;
+        struct error e;
+        if (policy_failed(s->policy, &e)) {
+            service_complain(s, &e);
+        }
     }
     uint32_t n = s->upkeep_added;
     if (results_due(store, time_ms)) {
