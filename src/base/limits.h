@@ -102,6 +102,9 @@
  * that even the worst policy does not cost the leader its office on a machine that is not
  * overloaded. Operators' commands (a chart of a million seats) end at SANDBOX_CPU_MS_MAX. */
 #define POLICY_CPU_MS_MAX              250
+/* Calls in each other. Each makes the collector's and the hook's work longer: Lua's own limit of
+ * some 200,000 costs a quarter of a second. */
+#define SANDBOX_CALLS_MAX              10000
 /* Default budget and memory of the policy VM: a booking takes about 300 instructions. */
 #define POLICY_INSTRUCTIONS            10000000ull
 #define POLICY_MEMORY_BYTES            (256u * 1024 * 1024)

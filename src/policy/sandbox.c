@@ -101,12 +101,22 @@ static void note_where(struct sandbox *sb, lua_State *L)
     }
 }
 
+static void too_deep(lua_State *L)
+{
+    luaL_where(L, 0);
+    lua_pushfstring(L, "stack overflow: more than %d calls in each other", SANDBOX_CALLS_MAX);
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
 static void hook(lua_State *L, lua_Debug *ar)
 {
-    (void)ar;
     struct sandbox *sb = sandbox_of(L);
     sb->spent += (uint64_t)sb->quantum_armed;
     if (!over_budget(sb)) {
+        if (lua_getstack(L, SANDBOX_CALLS_MAX, ar)) {
+            too_deep(L);
+        }
         if (sb->quantum != sb->quantum_armed) {
             arm(sb, L, sb->quantum);
         }

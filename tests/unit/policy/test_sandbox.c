@@ -534,6 +534,13 @@ static void test_recursion(void **state)
     struct vm vm;
     open_vm(&vm);
     refused(&vm, "local function f() return 1 + f() end return f()", "INTERNAL", "");
+    close_vm(&vm);
+    /* With all memory and instructions it would be a quarter of a second, deep down. */
+    struct policy_options o = { .seed = { 1, 2 } };
+    open_with(&vm, &o);
+    refused(&vm, "local function f() return 1 + f() end return f()", "INTERNAL",
+            "stack overflow: more than 10000 calls in each other");
+    run(&vm, "local function f(n) return n == 0 and {} or (f(n - 1)) end return f(8000)");
     run(&vm, "local function f() pcall(f) end f() return {}"); /* ends by itself, far down */
     assert_int_equal(vm.answer.code, 0);
     refused(&vm, "local function f(s) return (s:gsub('.', f)) end return f('x')", "INTERNAL",
