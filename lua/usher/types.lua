@@ -77,7 +77,7 @@ function Event:sections() end
 ---@field position integer from 1: `seat.row[seat.position] == seat`
 ---@field category string
 ---@field table string|nil
----@field x number
+---@field x number 0 where the chart gives none
 ---@field y number
 ---@field accessible boolean for a wheelchair user
 ---@field companion boolean for whoever comes along
