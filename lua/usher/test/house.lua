@@ -131,7 +131,8 @@ function M.fill(self)
     self.store = core.store()
     self.vm:seed(options.seed or 1)
     self.now = self.start
-    self.named, self.layouts, self.order_of_events = {}, {}, {}
+    self.named, self.newest, self.lost = {}, {}, {} -- orders by name and by customer; why a name has none
+    self.layouts, self.order_of_events = {}, {}
     if self.bundle then
         self.store:record(self.bundle, self.policy_version, self.now, "test", ("0"):rep(64))
     end
@@ -200,7 +201,7 @@ end
 local function expand(self, word)
     local name = word:match("^%$(.+)$")
     if not name then return word end
-    return self.named[name] or word
+    return self.named[name] or self.newest[name] or word
 end
 
 --- Runs one command; what the store's binding returns: true, json, ids, or false, code, ...
@@ -211,7 +212,7 @@ function House:raw(line, user, vm)
     if ok and b ~= "" then
         self.last = b
         local verb = list[1]
-        if verb == "hold" or verb == "book" or verb == "best" then self.named[list[3]] = b end
+        if verb == "hold" or verb == "book" or verb == "best" then self.newest[list[3]] = b end
     end
     return ok, a, b, c, d
 end
@@ -226,6 +227,9 @@ function M.made_by(verb, one, two)
     return id ~= "" and id or nil
 end
 
+--- Whether a refusal says that there is no such command: a slip in a script, not an answer.
+function M.is_unknown(code, message) return code == "NOTFOUND" and message:find("^unknown command") ~= nil end
+
 local function refusal_of(code, message, hint, fields)
     local out = fields ~= "" and json.decode("{" .. fields .. "}") or {}
     out.code, out.message, out.hint = code, message, hint ~= "" and hint or nil
@@ -238,9 +242,15 @@ end
 ---@return table|nil answer
 ---@return table|nil refusal { code, message, hint, rule, seat, ... }
 function House:run(line, options)
-    local ok, a, b, c, d = self:raw(line, options and options.user)
+    local list = type(line) == "table" and line or words.split(line)
+    local ok, a, b, c, d = self:raw(list, options and options.user)
     if ok then return (json.decode(a)) end
-    return nil, refusal_of(a, b, c, d)
+    local refusal = refusal_of(a, b, c, d)
+    for _, word in ipairs(list) do
+        local lost = self.lost[word:match("^%$(.+)$") or ""]
+        if lost then refusal.hint = lost end
+    end
+    return nil, refusal
 end
 
 --- A command without effect: its answer or refusal, either with `rules`.
@@ -440,8 +450,12 @@ function House:play(script)
             user = { name = "test", access = access, roles = words.split(roles) }
         elseif line ~= "" and line:sub(1, 2) ~= "--" then
             local asked = words.split(command or line)
-            local ok, _, order, other = self:raw(asked, user)
-            if name then self.named[name] = ok and M.made_by(asked[1], order, other) or nil end
+            local ok, code, order, other = self:raw({ table.unpack(asked) }, user)
+            if not ok and M.is_unknown(code, order) then words.fail(line .. ": " .. order) end
+            if name then
+                self.named[name] = ok and M.made_by(asked[1], order, other) or nil
+                self.lost[name] = not ok and ("%s was refused: %s %s"):format(line, code, order) or nil
+            end
         end
     end
     return self
@@ -542,7 +556,14 @@ end
 
 --- An order by its id, its name in House:play, or its customer (then the newest one).
 ---@return table|nil order
-function House:order(who) return (self:run { "order", self.named[who] or who }) end
+function House:order(who)
+    local id = self.named[who]
+    if not id then
+        local list = self:run { "orders", "--customer", who } or {}
+        id = list[1] and list[#list].order or who
+    end
+    return (self:run { "order", id })
+end
 
 --- Orders: { customer=, event=, status= }.
 function House:orders(filter)

@@ -41,6 +41,7 @@ local function play_step(house, step)
         return done
     end
     local ok, answer, one, two = house:raw({ table.unpack(step.line) }, step.user)
+    if not ok and house_of.is_unknown(answer, one) then return nil, one end
     if not ok then return nil, answer == "INTERNAL" and "the policy failed: " .. one or nil end
     done.order = house_of.made_by(step.line[1], one, two)
     house.named[tostring(step.number)] = done.order
@@ -246,6 +247,11 @@ local function say_mistake(options)
     if type(options) ~= "table" then return "test.property takes a table" end
     if type(options.holds) ~= "function" then
         return "test.property: holds = function(house) ... end is what must always be so"
+    end
+    for key in pairs(options.actions or {}) do
+        if math.type(key) ~= "integer" then
+            return ("test.property: actions is a list of functions; '%s' has a name"):format(tostring(key))
+        end
     end
 end
 
