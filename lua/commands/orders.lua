@@ -57,7 +57,18 @@ local function rules_of(tx, event)
     return out
 end
 
---- Which policy granted an order, at which entry of the log, and by which rules.
+-- The version that was active at a time, nil when it is not known any more.
+local function version_at(tx, time)
+    for version = tx.policy.version, 1, -1 do
+        local record = tx:policy_record(version)
+        if not record then return nil end
+        if record.time <= time then return version end
+    end
+    return 0
+end
+
+--- Which policy granted an order its seats, which judged its last change (a confirm keeps the seats), at
+--- which entry of the log, and the rules of today.
 local function explain(tx, req)
     local order = req.order
     local version = order.policy
@@ -75,9 +86,9 @@ local function explain(tx, req)
         judged = not order.unjudged,
         policy = { version = version, time = record and record.time, author = record and record.author,
             sha256 = record and record.sha256 },
-        current_rules = events,
         first_held_at = order.first_held_at, changed_at = order.changed_at,
-        changed_index = order.index,
+        changed_index = order.index, changed_policy = version_at(tx, order.changed_at),
+        current_policy = tx.policy.version, current_rules = events,
     }
 end
 

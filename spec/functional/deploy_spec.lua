@@ -104,11 +104,16 @@ describe("policy deploy", function()
         assert.equal(1, why.policy.version)
         assert.same({ "max_per_customer", "no_orphans" }, why.current_rules[1].rules)
         assert.truthy(why.changed_index > 0)
+        assert.same({ 1, 1 }, { why.changed_policy, why.current_policy })
+        local held = c:must(1, "hold", "1", "otto", "A4", "A5").order
         cluster.write(c.dir .. "/worse.lua",
             "return policy { rules = { function() return nil, 'sold to nobody' end } }")
         assert.equal(0, (c:run("policy", "deploy", c.dir .. "/worse.lua")))
         everywhere(2)
         has(select(3, c:run("book", "1", "nina", "B5")), "sold to nobody")
+        c:must(3, "confirm", held) -- by then another policy is active: a bare function judges no confirm
+        why = c:must(1, "explain", held)
+        assert.same({ 1, 2, 2 }, { why.policy.version, why.changed_policy, why.current_policy })
         status, out, err = c:run("policy", "rollback", "-w", "json")
         assert.equal(0, status, err)
         assert.equal(3, json.decode(out).version)
