@@ -3,6 +3,8 @@
 --- These three are globals of every bundle. They check what an author wrote when the bundle
 --- is loaded, so that a misspelt key is found at deployment and not during a sale, and they
 --- bring it into one form that the policy VM reads.
+local near = require "usher.near"
+
 local M = {}
 
 ---@class Denial
@@ -42,8 +44,8 @@ local function misuse(level, text, ...) error(text:format(...), level + 1) end
 --- Refuses unknown keys: the commonest mistake in a policy is a misspelt one.
 local function check_keys(what, t, known, level)
     for key in pairs(t) do
-        if not known[key] then
-            misuse(level + 1, "%s: unknown key '%s'", what, tostring(key))
+        if known[key] == nil then
+            misuse(level + 1, "%s: unknown key '%s'%s", what, tostring(key), near.hint(key, known))
         end
     end
 end
@@ -52,6 +54,30 @@ local function check_type(what, value, wanted, level)
     if value ~= nil and type(value) ~= wanted then
         misuse(level + 1, "%s is a %s, not a %s", what, type(value), wanted)
     end
+end
+
+--- Refuses what is no list: `ipairs` ends at a hole, which is a misspelt name, and sees no key that
+--- is a name, and what comes after would be left out in silence.
+local function check_list(what, list, level)
+    local last = 0
+    for key in pairs(list) do
+        if math.type(key) ~= "integer" or key < 1 then
+            misuse(level + 1, "%s has the key '%s': it is a list", what, tostring(key))
+        end
+        last = math.max(last, key)
+    end
+    for i = 1, last do
+        if list[i] == nil then misuse(level + 1, "%s[%d] is nil: is its name right?", what, i) end
+    end
+end
+
+--- What the functions of usher.rules are called, for those who forget to call them.
+---@type table<function, string>
+M.makers = {}
+
+local function check_called(what, value, level)
+    local name = type(value) == "function" and M.makers[value]
+    if name then misuse(level + 1, "%s is the function %s: call it", what, name) end
 end
 
 local function set_of(list, what, level)
@@ -66,11 +92,38 @@ local function set_of(list, what, level)
     return set
 end
 
+local CODES = {}
+for code in ([[BADARG NOTFOUND TAKEN LIMIT DENIED EXPIRED CONFLICT NOQUORUM NOTREADY UNKNOWN NOAUTH NOPERM
+    BUSY TOOBIG NOSPACE INTERNAL]]):gmatch("%u+") do
+    CODES[code] = true
+end
+
+-- `rule` and `policy` are there when a denial is passed on, `singles` is for the shipped rules.
+local DENIAL = { code = true, message = true, hint = true, otherwise = true, seat = true, alternative = true,
+    rule = false, policy = false, singles = false }
+
+local function check_code(what, code, level)
+    check_type(what .. ": code", code, "string", level + 1)
+    if code ~= nil and not CODES[code] then
+        misuse(level + 1, "%s: there is no code '%s'%s", what, code, near.hint(code, CODES))
+    end
+end
+
+--- Raises what is wrong with a denial, if anything is.
+---@param what string who gives it, for the error
+---@param denial table
+---@param level integer as of `error`, for the caller
+function M.check_denial(what, denial, level)
+    check_keys(what, denial, DENIAL, level + 1)
+    check_code(what, denial.code, level + 1)
+end
+
 --- Refuses what is being asked for. Never returns.
 ---@param denial Denial|string
 function M.deny(denial)
     if type(denial) == "string" then denial = { message = denial } end
     if type(denial) ~= "table" then error("deny: a table or a text is expected", 2) end
+    M.check_denial("deny", denial, 2)
     local out = {}
     for key, value in pairs(denial) do out[key] = value end
     out.code = out.code or "DENIED"
@@ -78,8 +131,8 @@ function M.deny(denial)
 end
 
 local RULE_KEYS = { name = true, code = true, message = true, hint = true, exempt = true,
-    on = true, seat = true, check = true, overbook = true,
-    exempts = true }
+    on = true, seat = true, check = true, overbook = false,
+    exempts = false }
 local VERBS = { take = true, reseat = true, confirm = true, extend = true }
 
 --- Makes a rule. A bare function is a `check`.
@@ -94,12 +147,13 @@ function M.rule(spec)
     for _, key in ipairs { "name", "code", "message", "hint" } do
         check_type("rule: " .. key, spec[key], "string", 2)
     end
+    check_code("rule", spec.code, 2)
     if not spec.seat and not spec.check then
         error("rule: `seat` or `check` is needed, or nothing would be judged", 2)
     end
     local on = set_of(spec.on or { "take", "reseat" }, "rule: on", 2)
     for verb in pairs(on) do
-        if not VERBS[verb] then misuse(2, "rule: on: no such verb as '%s'", verb) end
+        if not VERBS[verb] then misuse(2, "rule: on: no such verb as '%s'%s", verb, near.hint(verb, VERBS)) end
     end
     local out = {}
     for key, value in pairs(spec) do out[key] = value end
@@ -111,17 +165,37 @@ function M.rule(spec)
 end
 
 local function rule_list(list, what, level)
+    if type(list) == "function" or type(list) == "table" and (list.check or list.seat) then
+        misuse(level + 1, "%s is a rule, not a list of rules", what)
+    end
     check_type(what, list, "table", level + 1)
+    check_list(what, list, level + 1)
     local out = {}
-    for i, entry in ipairs(list or {}) do
+    for i, entry in ipairs(list) do
         if type(entry) ~= "table" and type(entry) ~= "function" then
             misuse(level + 1, "%s[%d] is a %s, not a rule", what, i, type(entry))
         end
+        check_called(("%s[%d]"):format(what, i), entry, level + 1)
         local one = M.rule(entry) -- a copy: the same rule may stand in several lists
         one.name = one.name or "rule " .. i
         out[i] = one
     end
     return out
+end
+
+-- Commands, or lists of them as modules return.
+local function check_commands(list, what, level)
+    if type(list) == "table" and list.name ~= nil then
+        misuse(level + 1, "%s is a command, not a list of commands", what)
+    end
+    check_type(what, list, "table", level + 1)
+    check_list(what, list, level + 1)
+    for i, entry in ipairs(list) do
+        if type(entry) == "table" and entry.name == nil then
+            check_commands(entry, ("%s[%d]"):format(what, i), level + 1)
+        end
+    end
+    return list
 end
 
 -- The rules of each verb, as the runner goes through them.
@@ -142,7 +216,9 @@ local HOOKS = { take = true, confirm = true, reseat = true, release = true, canc
 local function hook_table(hooks, what, level)
     check_type(what, hooks, "table", level + 1)
     for name, hook in pairs(hooks or {}) do
-        if not HOOKS[name] then misuse(level + 1, "%s: no such hook as '%s'", what, tostring(name)) end
+        if not HOOKS[name] then
+            misuse(level + 1, "%s: no such hook as '%s'%s", what, tostring(name), near.hint(name, HOOKS))
+        end
         check_type(what .. "." .. name, hook, "function", level + 1)
     end
     return hooks or {}
@@ -188,11 +264,12 @@ local function settings(spec, base, what, level)
     -- Cut, not refused: a node whose active policy does not load any more would sell without rules.
     out.wait_ttl = math.min(duration_of(spec, "wait_ttl", base.wait_ttl, what, level + 1), out.hold_max)
     check_type(what .. ": price", spec.price, "function", level + 1)
+    check_called(what .. ": price", spec.price, level + 1)
     check_type(what .. ": late_confirm", spec.late_confirm, "boolean", level + 1)
     out.best = spec.best and best_settings(spec.best, what .. ": best", level + 1) or base.best
-    out.rules = spec.rules and rule_list(spec.rules, what .. ": rules", level + 1) or base.rules
+    out.rules = spec.rules ~= nil and rule_list(spec.rules, what .. ": rules", level + 1) or base.rules
     out.judges = judges_of(out.rules)
-    out.hooks = spec.hooks and hook_table(spec.hooks, what .. ": hooks", level + 1) or base.hooks
+    out.hooks = spec.hooks ~= nil and hook_table(spec.hooks, what .. ": hooks", level + 1) or base.hooks
     return out
 end
 
@@ -207,10 +284,9 @@ function M.policy(spec)
     check_keys("policy", spec, POLICY, 2)
     check_type("policy: name", spec.name, "string", 2)
     check_type("policy: rulesets", spec.rulesets, "table", 2)
-    check_type("policy: commands", spec.commands, "table", 2)
     local out = settings(spec, DEFAULTS, "policy", 2)
     out.name = spec.name or "policy"
-    out.commands = spec.commands or {}
+    out.commands = spec.commands ~= nil and check_commands(spec.commands, "policy: commands", 2) or {}
     out.rulesets = {}
     local base = {}
     for key in pairs(SETTINGS) do base[key] = out[key] end

@@ -8,10 +8,20 @@
 --- policy is loaded. A rule reads the house and the ask and changes nothing; it is run for each
 --- event that a request touches. All take `exempt`, a list of roles they do not concern. They
 --- are written like a policy's own rules, so any of them is a place to copy from.
+local near = require "usher.near"
+local policy = require "usher.policy"
+
 local M = { time = require("usher.rules.common").time }
 
 for _, part in ipairs { "limits", "hoarding", "neighbours", "places", "window", "prices" } do
-    for name, make in pairs(require("usher.rules." .. part)) do M[name] = make end
+    for name, make in pairs(require("usher.rules." .. part)) do
+        M[name] = make
+        policy.makers[make] = "rules." .. name
+    end
 end
+
+setmetatable(M, { __index = function(_, name)
+    error(("there is no rule '%s'%s"):format(tostring(name), near.hint(name, M)), 2)
+end })
 
 return M
