@@ -6,10 +6,13 @@
 #include "policy/command_lua.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #define ARGS_MAX 64 /* arguments and options of one command */
 
@@ -57,6 +60,32 @@ static bool flag_member(lua_State *L, int t, const char *name)
     bool on = lua_toboolean(L, -1) != 0;
     lua_pop(L, 1);
     return on;
+}
+
+/* Refuses keys of the table at `t` that are none of `names`: mostly misspelt ones. Of numbers those
+ * from 1 to `places` are allowed. `what` begins the error. */
+static void check_keys(lua_State *L, int t, const char *const *names, lua_Integer places,
+                       const char *what)
+{
+    lua_pushnil(L);
+    for (; lua_next(L, t); lua_pop(L, 1)) {
+        if (lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1 && lua_tointeger(L, -2) <= places) {
+            continue;
+        }
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            luaL_error(L, "%sonly names are keys here", what);
+        }
+        const char *key = lua_tostring(L, -2), *near = NULL;
+        bool known = false;
+        for (size_t i = 0; names[i] != NULL && !known; i++) {
+            known = strcmp(names[i], key) == 0;
+        }
+        if (!known && (near = text_nearest(span_of(key), names)) != NULL) {
+            luaL_error(L, "%sunknown key '%s', did you mean '%s'?", what, key, near);
+        } else if (!known) {
+            luaL_error(L, "%sunknown key '%s'", what, key);
+        }
+    }
 }
 
 /* A list of texts as a NULL-ended array, which is stored in *to before it is filled. */
@@ -144,6 +173,11 @@ static void read_type(lua_State *L, int t, lua_Integer at, struct arg_def *arg)
 /* The rest of an argument, whose name is set: {..., type, many=, default=, help=, ...}. */
 static void read_arg(lua_State *L, int t, lua_Integer type_at, struct arg_def *arg)
 {
+    static const char *const keys[] = { "help",     "default", "meta",     "many", "pairs",
+                                        "optional", "choices", "complete", NULL };
+    char what[ID_BYTES_MAX + 16];
+    (void)snprintf(what, sizeof what, "%s '%s': ", arg->option ? "option" : "argument", arg->name);
+    check_keys(L, t, keys, type_at, what);
     read_type(L, t, type_at, arg);
     arg->help = text_member(L, t, "help");
     arg->dflt = text_member(L, t, "default");
@@ -156,6 +190,8 @@ static void read_arg(lua_State *L, int t, lua_Integer type_at, struct arg_def *a
 /* args = { {"event", "event"}, ... } */
 static void read_args(lua_State *L, int list, struct command_def *def, bool options)
 {
+    static const char *const none[] = { NULL };
+    check_keys(L, list, none, LUA_MAXINTEGER, options ? "options: " : "args: ");
     lua_Integer n = (lua_Integer)lua_rawlen(L, list);
     for (lua_Integer i = 1; i <= n; i++) {
         struct arg_def *arg = new_arg(L, def);
@@ -218,7 +254,11 @@ static char *text_or(lua_State *L, const char *name, const char *otherwise)
 
 static void read_strings(lua_State *L, struct command_def *def)
 {
+    static const char *const keys[] = { "name",    "aliases", "group",    "kind",    "access",
+                                        "summary", "example", "args",     "options", "read",
+                                        "run",     "again",   "complete", NULL };
     def->name = text_member(L, 1, "name");
+    check_keys(L, 1, keys, 0, "");
     def->group = text_or(L, "group", "other");
     def->summary = text_member(L, 1, "summary");
     def->example = text_member(L, 1, "example");

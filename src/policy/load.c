@@ -12,6 +12,7 @@
 
 #include "base/embed.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "policy/command_lua.h"
 #include "policy/vm.h"
 
@@ -86,6 +87,31 @@ static bool module_path(struct span name, char *out, size_t cap)
 
 static void push_require(lua_State *L, int files, int loaded);
 
+/* Refuses an unknown "usher.x" by the name that was asked for, with the nearest there is. */
+static void check_module(lua_State *L, struct span name, const char *path)
+{
+    struct buf text = BUF_INIT;
+    bool found = embed_find(path) != NULL || read_override(vm_of(L), path, &text);
+    buf_free(&text);
+    if (found) {
+        return;
+    }
+    const char *best = NULL;
+    unsigned least = TEXT_DISTANCE_MAX;
+    for (const struct embed_file *f = embed_files; f->name != NULL; f++) {
+        const char *known[] = { f->name, NULL };
+        unsigned d = text_distance(span_of(path), span_of(f->name), TEXT_DISTANCE_MAX);
+        if (strncmp(f->name, "usher/", 6) == 0 && d < least && text_nearest(span_of(path), known)) {
+            best = f->name + 6;
+            least = d;
+        }
+    }
+    if (best != NULL) {
+        luaL_error(L, "module '%s' not found; did you mean 'usher.%s'?", name.data, best);
+    }
+    luaL_error(L, "module '%s' not found: Usher has none of that name", name.data);
+}
+
 /* Compiles the module's chunk: upvalue 1 of require holds the bundle's files. [-0, +1] */
 static void push_module_chunk(lua_State *L, struct span name, int files, int loaded)
 {
@@ -94,6 +120,7 @@ static void push_module_chunk(lua_State *L, struct span name, int files, int loa
         luaL_error(L, "require: bad module name");
     }
     if (name.len > 6 && memcmp(name.data, "usher.", 6) == 0) {
+        check_module(L, name, path);
         push_builtin_chunk(L, path);
         return;
     }
@@ -167,9 +194,7 @@ static int command(lua_State *L)
     error_clear(&e);
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    lua_getfield(L, 1, "kind");
-    bool node = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "node") == 0;
-    if (command_def_from_lua(L, 1, node ? COMMAND_NODE : COMMAND_TRANSACTION, &def, &e) != 0) {
+    if (command_def_from_lua(L, 1, COMMAND_TRANSACTION, &def, &e) != 0) {
         return luaL_error(L, "%s", e.message);
     }
     command_def_free(def);
@@ -182,8 +207,8 @@ static int command(lua_State *L)
     return 1;
 }
 
-/* policy{...} and rule{...} for a bundle: calls the Lua constructor (upvalue 1) and says at
- * which line of the bundle a mistake stands. In C because `return policy{...}` is a tail call:
+/* policy{...}, rule{...} and deny{...} for a bundle: calls the Lua constructor (upvalue 1) and says
+ * at which line of the bundle a mistake stands. In C because `return policy{...}` is a tail call:
  * for a Lua function the line would be gone by then. */
 static int constructor(lua_State *L)
 {
@@ -219,13 +244,6 @@ static void add_command(lua_State *L, int to, const char *from)
 {
     if (lua_type(L, -1) != LUA_TTABLE || lua_getfield(L, -1, "name") != LUA_TSTRING) {
         luaL_error(L, "%s: command{...} or a list of them is expected", from);
-    }
-    lua_getfield(L, -2, "kind");
-    bool node = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "node") == 0;
-    lua_pop(L, 1);
-    if (node) {
-        lua_pop(L, 2); /* the script VM's */
-        return;
     }
     lua_insert(L, -2);
     lua_rawset(L, to);
@@ -290,9 +308,7 @@ int load_builtins(lua_State *L)
         if (lua_getfield(L, -1, *name) != LUA_TFUNCTION) {
             return luaL_error(L, "usher/policy.lua has no function '%s'", *name);
         }
-        if (strcmp(*name, "deny") != 0) {
-            lua_pushcclosure(L, constructor, 1);
-        }
+        lua_pushcclosure(L, constructor, 1);
         sandbox_set_global(L, *name);
     }
     lua_pop(L, 1);

@@ -318,6 +318,7 @@ static int open_protected(lua_State *L)
     sandbox_set_global(L, "json");
     load_globals(L);
     int results = load_builtins(L);
+    sandbox_strict(L);
     /* Nearly all that a call makes is dead after it. The generational collector gives the same
      * few hundred kilobytes out again and again, while the processor still has them in its cache;
      * the incremental one walks through as much memory as the loaded policy has. */

@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 bool sandbox_guards(lua_State *L) { return lua_getallocf(L, NULL) == sandbox_alloc; }
 
@@ -430,6 +431,51 @@ static int open_protected(lua_State *L)
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     return 0;
+}
+
+/* The global nearest to that name, the first of the alphabet among equals; NULL: none is near. */
+static const char *near_global(lua_State *L, int globals, const char *name)
+{
+    const char *best = NULL;
+    unsigned least = TEXT_DISTANCE_MAX;
+    lua_pushnil(L);
+    while (lua_next(L, globals)) {
+        lua_pop(L, 1);
+        const char *candidate[] = { lua_tostring(L, -1),
+                                    NULL }; /* the keys are names, all of them */
+        if (text_nearest(span_of(name), candidate) == NULL) {
+            continue;
+        }
+        unsigned d = text_distance(span_of(name), span_of(candidate[0]), TEXT_DISTANCE_MAX);
+        if (d < least || (d == least && best != NULL && strcmp(candidate[0], best) < 0)) {
+            least = d;
+            best = candidate[0];
+        }
+    }
+    return best;
+}
+
+/* [globals, key] */
+static int refuse_global(lua_State *L)
+{
+    if (lua_type(L, 2) != LUA_TSTRING) {
+        return luaL_error(L, "globals have names");
+    }
+    const char *name = lua_tostring(L, 2), *near = near_global(L, 1, name);
+    if (near != NULL) {
+        return luaL_error(L, "there is no global '%s'; did you mean '%s'?", name, near);
+    }
+    return luaL_error(L, "there is no global '%s'", name);
+}
+
+void sandbox_strict(lua_State *L)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox_of(L)->globals);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, refuse_global);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_pop(L, 1);
 }
 
 static int panic(lua_State *L)

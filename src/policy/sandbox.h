@@ -83,6 +83,8 @@ int sandbox_pcall(lua_State *L, int args, unsigned percent);
 int sandbox_compile(lua_State *L, struct span text, const char *name, struct error *e);
 /* MAY_RAISE. Gives the chunk at `function` a global of its own: pops the value on top. */
 void sandbox_chunk_global(lua_State *L, int function, const char *name);
+/* MAY_RAISE. From here on reading a global that nobody has set raises, with its name. */
+void sandbox_strict(lua_State *L);
 /* MAY_RAISE. Pops a value and makes it the global `name`. [-1, +0] */
 void sandbox_set_global(lua_State *L, const char *name);
 /* MAY_RAISE. Replaces the table on top by a read-only view of it. [-1, +1] */
