@@ -102,20 +102,21 @@ end
 local DENIAL = { code = true, message = true, hint = true, otherwise = true, seat = true, alternative = true,
     rule = false, policy = false, singles = false }
 
-local function check_code(what, code, level)
-    check_type(what .. ": code", code, "string", level + 1)
-    if code ~= nil and not CODES[code] then
-        misuse(level + 1, "%s: there is no code '%s'%s", what, code, near.hint(code, CODES))
-    end
+local function wrong_code(code)
+    if code == nil or CODES[code] then return nil end
+    return ("there is no code '%s'%s"):format(tostring(code), near.hint(code, CODES))
 end
 
---- Raises what is wrong with a denial, if anything is.
----@param what string who gives it, for the error
+--- What is wrong with a denial as an author writes it, or nil.
 ---@param denial table
----@param level integer as of `error`, for the caller
-function M.check_denial(what, denial, level)
-    check_keys(what, denial, DENIAL, level + 1)
-    check_code(what, denial.code, level + 1)
+---@return string|nil
+function M.wrong_denial(denial)
+    for key in pairs(denial) do
+        if DENIAL[key] == nil then
+            return ("unknown key '%s'%s"):format(tostring(key), near.hint(key, DENIAL))
+        end
+    end
+    return wrong_code(denial.code)
 end
 
 --- Refuses what is being asked for. Never returns.
@@ -123,7 +124,8 @@ end
 function M.deny(denial)
     if type(denial) == "string" then denial = { message = denial } end
     if type(denial) ~= "table" then error("deny: a table or a text is expected", 2) end
-    M.check_denial("deny", denial, 2)
+    local wrong = M.wrong_denial(denial)
+    if wrong then error("deny: " .. wrong, 2) end
     local out = {}
     for key, value in pairs(denial) do out[key] = value end
     out.code = out.code or "DENIED"
@@ -147,7 +149,8 @@ function M.rule(spec)
     for _, key in ipairs { "name", "code", "message", "hint" } do
         check_type("rule: " .. key, spec[key], "string", 2)
     end
-    check_code("rule", spec.code, 2)
+    local wrong = wrong_code(spec.code)
+    if wrong then error("rule: " .. wrong, 2) end
     if not spec.seat and not spec.check then
         error("rule: `seat` or `check` is needed, or nothing would be judged", 2)
     end

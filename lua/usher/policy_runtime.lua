@@ -2,6 +2,9 @@
 ---
 --- The VM builds the ask in C, calls `judge` and raises what it returns. Everything here runs
 --- with effects forbidden, under the transaction's budget.
+local near = require "usher.near"
+local policy = require "usher.policy"
+
 local M = {}
 
 ---@class Ask what a rule judges, as the places will be once it is granted
@@ -33,11 +36,30 @@ local LAZY = {
     leaves = function() return {} end,
     all = function(_, ask) return ask.seats end,
 }
+-- Members that not every ask has. All others raise, as with objects: a misspelt one is no nil.
+local ABSENT = { order = true, metadata = true, expires_at = true, count = true, exchange = true,
+    event = true, size = true, events = true, plan = true }
+local ALWAYS = { verb = true, command = true, customer = true, after = true }
+
+local function refuse_field(key)
+    local names = {}
+    for _, set in ipairs { LAZY, Ask, ABSENT, ALWAYS } do
+        for name in next, set do names[name] = true end
+    end
+    local name = type(key) == "string" and near.nearest(key, names)
+    error(("ask has no field '%s'%s"):format(tostring(key),
+        name and ("; did you mean '%s'?"):format(name) or ""), 3)
+end
+
 local the_tx -- the VM has one
 
 local ask_meta = { __index = function(ask, key)
     local make = LAZY[key]
-    if not make then return Ask[key] end
+    if not make then
+        local method = Ask[key]
+        if method == nil and not ABSENT[key] then refuse_field(key) end
+        return method
+    end
     local value = make(the_tx, ask)
     rawset(ask, key, value)
     return value
@@ -144,17 +166,39 @@ local function label_of(seat)
     return seat.label
 end
 
--- Denials come back from pcall as tables; anything else is a mistake in the rule.
+--- Where a function is defined, "policy.lua:5"; the VM's own.
+---@type fun(f: function): string
+M.where = nil
+
+local HOW = "end it with `return true`, or refuse with `return nil, { message = ... }` or deny{}"
+
+-- A mistake in what a check says: its author is told, and nothing is granted by it.
+local function misuse(rule, text, ...)
+    error(("the check of the rule '%s' (%s) "):format(rule.name, M.where(rule.check)) .. text:format(...), 0)
+end
+
+local function refused(rule, count, granted, denial)
+    if count == 0 then misuse(rule, "returned nothing: %s", HOW) end
+    if granted then misuse(rule, "returned a %s: %s", type(granted), HOW) end
+    if denial == nil then return { message = rule.message } end
+    if type(denial) == "string" then return { message = denial } end
+    if type(denial) ~= "table" then misuse(rule, "refused with a %s: %s", type(denial), HOW) end
+    local wrong = policy.wrong_denial(denial)
+    if wrong then misuse(rule, "refused: %s", wrong) end
+    return denial
+end
+
+-- Denials come back from pcall as tables; anything else is a mistake in the rule. What is true but
+-- not `true` grants, except what was meant to be a denial.
 local function returned(rule, ok, ...)
-    local granted, denial = ...
-    if ok and granted then return nil end
-    if not ok then
+    local granted = ...
+    if ok and granted then
+        if granted == true or (type(granted) ~= "table" and type(granted) ~= "string") then return nil end
+    elseif not ok then
         if type(granted) ~= "table" then error(granted, 0) end
         return granted
     end
-    if select("#", ...) == 0 then return nil end -- fell off its end: nothing to say against it
-    if type(denial) == "string" then denial = { message = denial } end
-    return denial or { message = rule.message }
+    return refused(rule, select("#", ...), ...)
 end
 
 -- What keeps all its places gains none: there each of them is judged.
@@ -190,7 +234,10 @@ end
 
 local function note(trace, rule, event, denial)
     local message = denial and denial.message
-    if message and denial.seat then message = message:gsub("SEAT", (denial.seat:gsub("%%", "%%%%"))) end
+    if message then
+        local seat = (denial.seat or "a seat"):gsub("%%", "%%%%")
+        message = message:gsub("%f[%w_]SEAT%f[^%w_]", seat)
+    end
     trace[#trace + 1] = { rule = rule.name, event = event.id, ok = denial == nil,
         code = denial and denial.code, message = message }
 end

@@ -65,6 +65,7 @@ describe("random customers", function()
                         deny { message = "SEAT would be alone", seat = one }
                     end
                 end
+                return true
             end } }]]
         local options = { policy = broken, rows = ROWS, customers = 3000, holds = no_orphan }
         local lines, text = caught(options)
@@ -80,6 +81,7 @@ describe("random customers", function()
         local lines, text = caught { rows = ROWS, customers = 3000, holds = function() end, policy = [[
             return policy { rules = { function(_, ask)
                 if #ask.seats == 3 then return ask.seats[4].label end
+                return true
             end } }]] }
         assert.equal(1, lines, text)
         assert.truthy(text:find("the policy failed: policy.lua:2:", 1, true), text)

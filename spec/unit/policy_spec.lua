@@ -34,7 +34,7 @@ describe("deny", function()
         fails("deny: unknown key 'msg'; did you mean 'message'?", P.deny, { msg = "no" })
         fails("deny: there is no code 'DENEID'; did you mean 'DENIED'?", P.deny, { code = "DENEID" })
         fails("deny: there is no code 'no'; known are BADARG, BUSY, ", P.deny, { code = "no" })
-        fails("deny: code is a number", P.deny, { code = 422 })
+        fails("deny: there is no code '422'", P.deny, { code = 422 })
         fails("policy_spec.lua", function() P.deny { msg = "no" } end)
     end)
 

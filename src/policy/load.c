@@ -269,6 +269,16 @@ static void add_commands(lua_State *L, int to, const char *from, int depth)
     lua_settop(L, list - 1);
 }
 
+/* The runtime's `where`: f -> "policy.lua:5". */
+static int where_defined(lua_State *L)
+{
+    char where[VM_WHERE_BYTES];
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    vm_where_defined(L, 1, where);
+    lua_pushstring(L, where);
+    return 1;
+}
+
 /* A reference to a function of usher.policy_runtime, which is on top. [-0, +0] */
 static int runtime_function(lua_State *L, const char *name)
 {
@@ -315,6 +325,8 @@ int load_builtins(lua_State *L)
     lua_pushvalue(L, -1);
     lua_pushliteral(L, "usher.policy_runtime");
     lua_call(L, 1, 1);
+    lua_pushcfunction(L, where_defined);
+    lua_setfield(L, -2, "where");
     p->complete = runtime_function(L, "complete");
     p->judge = runtime_function(L, "judge");
     p->filter = runtime_function(L, "filter");

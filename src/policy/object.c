@@ -209,19 +209,25 @@ const struct order *object_order(lua_State *L, int index)
     return order;
 }
 
-bool object_seat(lua_State *L, int index, uint32_t *event, uint32_t *seat)
+bool object_place(lua_State *L, int index, uint32_t *event, uint32_t *number)
 {
-    const struct object *o = object_test(L, index, OBJECT_SEAT);
-    if (o == NULL) {
-        o = object_test(L, index, OBJECT_PLACE);
+    static const enum object_kind kinds[] = { OBJECT_SEAT, OBJECT_PLACE, OBJECT_AREA };
+    const struct object *o = NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && o == NULL; i++) {
+        o = object_test(L, index, kinds[i]);
     }
-    if (o == NULL || (o->number & PLACE_AREA)) {
+    if (o == NULL) {
         return false;
     }
     object_check_alive(L, o);
     *event = o->event;
-    *seat = o->number;
+    *number = o->kind == OBJECT_AREA ? o->number | PLACE_AREA : o->number;
     return true;
+}
+
+bool object_seat(lua_State *L, int index, uint32_t *event, uint32_t *seat)
+{
+    return object_place(L, index, event, seat) && !(*seat & PLACE_AREA);
 }
 
 /* ---- Metatables -------------------------------------------------------------------- */

@@ -272,6 +272,20 @@ void rules_judge(lua_State *L, int ask)
     lua_pop(L, 1);
 }
 
+/* The value on top is no price. */
+static void refuse_price(lua_State *L, const struct ruleset *set)
+{
+    char where[VM_WHERE_BYTES];
+    bool text = lua_type(L, -1) == LUA_TSTRING;
+    const char *value = sandbox_tostring(L, -1, NULL);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, set->price);
+    vm_where_defined(L, -1, where);
+    luaL_error(L,
+               "a price function must return a whole number of minor units, 0 or more; that of %s "
+               "returned %s%s%s",
+               where, text ? "the text '" : "", value, text ? "'" : "");
+}
+
 static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const struct places *all,
                         uint32_t i)
 {
@@ -281,13 +295,10 @@ static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const 
     lua_pushvalue(L, ask);
     object_push_place(L, &all->place[i], all->type[i], place_data(all, i));
     call_counted(L, 3, 1, &p->judging);
-    int exact = 0;
-    lua_Integer each = lua_tointegerx(L, -1, &exact);
+    int exact = lua_type(L, -1) == LUA_TNUMBER; /* "5" is no price: prices are not parsed */
+    lua_Integer each = exact ? lua_tointegerx(L, -1, &exact) : 0;
     if (!exact || each < 0 || each > INT64_MAX / 1000000) {
-        luaL_error(L,
-                   "a price function must return a whole number of minor units, 0 or more; "
-                   "this one returned %s",
-                   sandbox_tostring(L, -1, NULL));
+        refuse_price(L, set);
     }
     lua_pop(L, 1);
     return each * all->place[i].count;

@@ -7,6 +7,7 @@
  * line as Lua reports them. */
 #include "policy/vm.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -125,15 +126,15 @@ static struct span member(lua_State *L, const char *name)
     return span_make(s, len);
 }
 
-/* Seats may be given as objects: shows their label. */
+/* Seats and areas may be given as objects: shows their label. */
 static struct span seat_member(lua_State *L, const char *name)
 {
     lua_pushstring(L, name);
     lua_rawget(L, 1);
-    uint32_t event, seat;
-    if (lua_type(L, -1) == LUA_TUSERDATA && object_seat(L, -1, &event, &seat)) {
+    uint32_t event, number;
+    if (lua_type(L, -1) == LUA_TUSERDATA && object_place(L, -1, &event, &number)) {
         const struct event *ev = store_event_number(vm_of(L)->store, event);
-        return ev != NULL ? chart_label(ev->chart, seat) : span_make(NULL, 0);
+        return ev != NULL ? place_label(ev, number) : span_make(NULL, 0);
     }
     if (lua_type(L, -1) == LUA_TSTRING) {
         return vm_to_span(L, -1);
@@ -141,12 +142,28 @@ static struct span seat_member(lua_State *L, const char *name)
     return span_make(NULL, 0);
 }
 
+static bool in_word(const struct span *s, size_t i)
+{
+    return i < s->len && (isalnum((unsigned char)s->data[i]) || s->data[i] == '_');
+}
+
+/* Whether the word SEAT stands at s[i]. */
+static bool is_seat(const struct span *s, size_t i)
+{
+    return s->len - i >= 4 && memcmp(s->data + i, "SEAT", 4) == 0 && !in_word(s, i + 4) &&
+           (i == 0 || !in_word(s, i - 1));
+}
+
+/* A refusal without a seat speaks of a seat. */
 static void set_text(struct error *e, int code, struct span message, struct span seat)
 {
     char text[ERROR_MESSAGE_BYTES];
     size_t n = 0;
+    if (seat.len == 0) {
+        seat = span_of("a seat");
+    }
     for (size_t i = 0; i < message.len && n + 1 < sizeof(text); i++) {
-        if (seat.len > 0 && message.len - i >= 4 && memcmp(message.data + i, "SEAT", 4) == 0) {
+        if (is_seat(&message, i)) {
             for (size_t k = 0; k < seat.len && n + 1 < sizeof(text); k++) {
                 text[n++] = seat.data[k];
             }
@@ -244,6 +261,35 @@ int vm_error_protected(lua_State *L)
 
 /* ---- Values ----------------------------------------------------------------------- */
 
+int vm_misuse(lua_State *L, const char *fmt, ...)
+{
+    char text[ERROR_MESSAGE_BYTES], where[VM_WHERE_BYTES] = "";
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    lua_Debug at;
+    for (int level = 0; where[0] == 0 && lua_getstack(L, level, &at); level++) {
+        if (lua_getinfo(L, "Sl", &at) && at.currentline > 0) {
+            (void)snprintf(where, sizeof where, "%s:%d: ", at.short_src, at.currentline);
+        }
+    }
+    lua_pushfstring(L, "%s%s", where, text);
+    return lua_error(L);
+}
+
+void vm_where_defined(lua_State *L, int index, char where[VM_WHERE_BYTES])
+{
+    lua_Debug at;
+    lua_pushvalue(L, index);
+    lua_getinfo(L, ">S", &at);
+    if (at.linedefined > 0) {
+        (void)snprintf(where, VM_WHERE_BYTES, "%s:%d", at.short_src, at.linedefined);
+    } else {
+        (void)snprintf(where, VM_WHERE_BYTES, "a function of Usher");
+    }
+}
+
 void vm_push_span(lua_State *L, struct span s)
 {
     lua_pushlstring(L, s.data != NULL ? s.data : "", s.len);
@@ -259,7 +305,7 @@ struct span vm_to_span(lua_State *L, int index)
 struct span vm_check_span(lua_State *L, int index, const char *what)
 {
     if (lua_type(L, index) != LUA_TSTRING) {
-        luaL_error(L, "%s must be a string, not %s", what, luaL_typename(L, index));
+        vm_misuse(L, "%s must be a string, not %s", what, luaL_typename(L, index));
     }
     return vm_to_span(L, index);
 }
@@ -267,8 +313,8 @@ struct span vm_check_span(lua_State *L, int index, const char *what)
 void vm_check_type(lua_State *L, int index, int type, const char *what)
 {
     if (lua_type(L, index) != type) {
-        luaL_error(L, "%s must be a %s, not a %s", what, lua_typename(L, type),
-                   luaL_typename(L, index));
+        vm_misuse(L, "%s must be a %s, not a %s", what, lua_typename(L, type),
+                  luaL_typename(L, index));
     }
 }
 
@@ -277,7 +323,7 @@ lua_Integer vm_check_integer(lua_State *L, int index, const char *what)
     int exact = 0;
     lua_Integer n = lua_tointegerx(L, index, &exact);
     if (!exact || lua_type(L, index) != LUA_TNUMBER) {
-        luaL_error(L, "%s must be a whole number", what);
+        vm_misuse(L, "%s must be a whole number", what);
     }
     return n;
 }
@@ -289,7 +335,7 @@ uint64_t vm_check_duration(lua_State *L, int index, const char *what)
         return (uint64_t)lua_tointeger(L, index);
     }
     if (lua_type(L, index) != LUA_TSTRING || !text_duration_ms(vm_to_span(L, index), &ms)) {
-        luaL_error(L, "%s must be a duration: milliseconds or a text like \"15m\"", what);
+        vm_misuse(L, "%s must be a duration: milliseconds or a text like \"15m\"", what);
     }
     return ms;
 }
@@ -324,9 +370,9 @@ int vm_fields_next(lua_State *L, int table, const char *const *names, const char
         }
         const char *near = text_nearest(span_of(key), names);
         if (near != NULL) {
-            luaL_error(L, "%s: unknown field '%s', did you mean '%s'?", what, key, near);
+            vm_misuse(L, "%s: unknown field '%s', did you mean '%s'?", what, key, near);
         }
-        luaL_error(L, "%s: unknown field '%s'", what, key);
+        vm_misuse(L, "%s: unknown field '%s'", what, key);
     }
-    return luaL_error(L, "%s: fields have names, not numbers", what);
+    return vm_misuse(L, "%s: fields have names, not numbers", what);
 }

@@ -145,6 +145,12 @@ struct store *vm_store(lua_State *L);
 
 void vm_push_span(lua_State *L, struct span s);
 struct span vm_to_span(lua_State *L, int index); /* a string on the stack, not converted */
+/* Raises a mistake of a script: as luaL_error(), but the place is that of the innermost Lua
+ * function, whatever C functions are in between. */
+int vm_misuse(lua_State *L, const char *fmt, ...) __attribute__((cold, format(printf, 2, 3)));
+/* Where the function at `index` is defined, "policy.lua:5". */
+#define VM_WHERE_BYTES (LUA_IDSIZE + 16)
+void vm_where_defined(lua_State *L, int index, char where[VM_WHERE_BYTES]);
 struct span vm_check_span(lua_State *L, int index, const char *what);
 /* The value at `index` must be of the type; `what` names it in the error. */
 void vm_check_type(lua_State *L, int index, int type, const char *what);
@@ -180,6 +186,8 @@ void object_push_json(lua_State *L, const struct buf *text);
 const struct event *object_event(lua_State *L, int index); /* MAY raise NOTFOUND */
 const struct event *vm_event(lua_State *L, uint32_t number);
 const struct order *object_order(lua_State *L, int index);
+/* Seat, area or place: its event and number (PLACE_AREA). */
+bool object_place(lua_State *L, int index, uint32_t *event, uint32_t *number);
 /* A seat, or the seat of a place. */
 bool object_seat(lua_State *L, int index, uint32_t *event, uint32_t *seat);
 /* Event argument: an event object or its id. */
@@ -268,11 +276,15 @@ struct place_list {
     uint32_t n;
     bool rising;   /* each place stands behind the one before it: none is there twice */
     uint64_t last; /* the last one's event and number */
+    bool script;   /* the words are a script's own: one without an event is its mistake */
 };
 /* Resolves a word against an event or an order and appends its places. */
 void places_resolve(lua_State *L, struct place_list *list, struct span word, bool plain,
                     const struct event *ev, const struct order *o);
 struct span place_label(const struct event *ev, uint32_t number);
+/* Raises NOTFOUND, with the categories that there are. */
+int vm_refuse_category(lua_State *L, const struct event *ev, struct span name)
+    __attribute__((cold));
 uint32_t place_category(const struct event *ev, uint32_t number);
 
 /* Before a finish or a split of some places (parts.c): puts them first among the entries of the

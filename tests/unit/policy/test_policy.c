@@ -196,7 +196,7 @@ static void test_rules(void **state)
              "= 'late', on = 'confirm', check = function(tx, ask) return nil, { message = ask.verb "
              ".. ask.command .. ask.order.status } end }, rule { name = 'staff', exempt = { "
              "'boss' }, check = function(tx, ask) if ask.customer == 'mallory' then deny "
-             "'go away' end end } },",
+             "'go away' end return true end } },",
              "return {}"),
           "" },
         { "book 1 ann B1 A3", "!LIMIT not A3; go back {'rule':'front','policy':1,'seat':'A3'}" },
@@ -569,7 +569,8 @@ static void test_data_of_places(void **state)
         HOUSE,
         { "policy return policy { rules = { function(tx, ask) local d = ask.gains[1].data if d and "
           "d.legs == 0 then deny(('no room for legs at %s %s %s'):format(ask.verb, "
-          "ask.gains[1].label, ask.gains[1].type)) end end }, price = function(tx, ask, place) "
+          "ask.gains[1].label, ask.gains[1].type)) end return true end }, price = function(tx, "
+          "ask, place) "
           "return place.data and place.data.price or 1 end }",
           "" },
         { "o = hold 1 ann {'seat':'A1','data':{'price':7}} A2", "{'price':8}" },
