@@ -16,6 +16,25 @@ static int refuse_missing(lua_State *L, const char *what, struct span id)
                       (int)(id.len < 128 ? id.len : 128), id.data);
 }
 
+static bool has_category(const struct event *ev, struct span name)
+{
+    return ev != NULL && chart_find_category(ev->chart, name) >= 0;
+}
+
+/* A category is one of the nearest event before it, or of the order's events. */
+static void check_category(lua_State *L, struct span name, const struct context *c)
+{
+    const struct event *ev = c->ev;
+    bool found = has_category(ev, name);
+    for (uint32_t i = 0; c->order != NULL && i < c->order->places_count && !found; i++) {
+        ev = store_event_number(vm_of(L)->store, c->order->places[i].event);
+        found = has_category(ev, name);
+    }
+    if (ev != NULL && !found) {
+        vm_refuse_category(L, ev, name);
+    }
+}
+
 /* [-0, +1] one resolved value. */
 static void push_value(lua_State *L, const struct call_value *v, struct context *c)
 {
@@ -48,6 +67,10 @@ static void push_value(lua_State *L, const struct call_value *v, struct context 
         object_push_order(L, order_id(o));
         break;
     }
+    case ARG_CATEGORY:
+        check_category(L, v->text, c);
+        vm_push_span(L, v->text);
+        break;
     case ARG_CHART:
         if (store_chart(s, v->text) == NULL) {
             refuse_missing(L, "chart", v->text);

@@ -191,7 +191,11 @@ static void score_block(struct search *s)
     push_block(s);
     rules_call(L, 1, 1);
     if (lua_type(L, -1) != LUA_TNUMBER) {
-        luaL_error(L, "tx:best: score must return a number, not %s", luaL_typename(L, -1));
+        char where[VM_WHERE_BYTES];
+        vm_where_defined(L, s->score, where);
+        lua_pushfstring(L, "tx:best: a score must return a number, that of %s returned %s", where,
+                        luaL_typename(L, -1));
+        lua_error(L); /* where tx:best was called is no help: mostly in a shipped command */
     }
     lua_rawseti(L, -3, 1);
     lua_rawseti(L, -2, 2);
@@ -365,6 +369,7 @@ static int read_arguments(struct search *s)
     lua_State *L = s->L;
     lua_Integer count = 0;
     int orphans = -1;
+    bool counted = false;
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 9);
     lua_pushnil(L);
@@ -375,7 +380,10 @@ static int read_arguments(struct search *s)
             s->customer = vm_check_span(L, -1, "customer");
             lua_copy(L, -1, 8);
             break;
-        case BEST_COUNT: count = vm_check_integer(L, -1, "count"); break;
+        case BEST_COUNT:
+            count = vm_check_integer(L, -1, "count");
+            counted = true;
+            break;
         case BEST_CATEGORY:
             (void)vm_check_span(L, -1, "category");
             lua_copy(L, -1, 6);
@@ -396,6 +404,9 @@ static int read_arguments(struct search *s)
         case BEST_ORDER: lua_copy(L, -1, 9); break;
         case BEST_ORPHANS: orphans = lua_toboolean(L, -1); break;
         }
+    }
+    if (!counted) {
+        vm_misuse(L, "tx:best: count is missing");
     }
     if (count < 1 || count > ORDER_SEATS_MAX) {
         vm_refusef(L, ERR_BADARG, "a party has 1 to %d members", ORDER_SEATS_MAX);
@@ -436,12 +447,6 @@ static void read_order(struct search *s)
     lua_replace(L, 9);
     s->before = places_of_order(L, o);
     s->stays = s->leaves != NULL ? places_minus(L, s->before, s->leaves) : s->before;
-}
-
-static int refuse_category(lua_State *L, const struct event *ev, struct span name)
-{
-    return vm_refusef(L, ERR_NOTFOUND, "event %.*s has no category '%.*s'", (int)ev->id.len,
-                      ev->id.data, (int)name.len, name.data);
 }
 
 /* The name that was counted most often, and how often; 0: none was. [-0, +1] name */
@@ -528,7 +533,7 @@ int tx_best(lua_State *L)
     if (!lua_isnil(L, 6)) {
         category = chart_find_category(s.chart, vm_to_span(L, 6));
         if (category < 0) {
-            return refuse_category(L, s.event[0], vm_to_span(L, 6));
+            return vm_refuse_category(L, s.event[0], vm_to_span(L, 6));
         }
     }
     if (!lua_isnil(L, 4)) {

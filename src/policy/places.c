@@ -5,6 +5,7 @@
  * the chart, no parsing. Whatever cannot be found is NOTFOUND with the nearest label. */
 #include "policy/vm.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -36,6 +37,22 @@ static int refuse_label(lua_State *L, const struct event *ev, struct span label)
         error_hint(&e, "did you mean %.*s?", SHOWN(near));
     }
     return vm_refuse_seat(L, &e, label);
+}
+
+int vm_refuse_category(lua_State *L, const struct event *ev, struct span name)
+{
+    struct error e;
+    char list[ERROR_HINT_BYTES / 2] = "";
+    size_t n = 0;
+    for (uint32_t i = 0; i < chart_categories(ev->chart) && n < sizeof list; i++) {
+        struct span one = chart_category_name(ev->chart, i);
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.*s", i > 0 ? ", " : "", SHOWN(one));
+    }
+    error_clear(&e);
+    (void)error_set(&e, ERR_NOTFOUND, "event %.*s has no category '%.*s'", SHOWN(ev->id),
+                    SHOWN(name));
+    error_hint(&e, "it has %s", list);
+    return vm_refuse(L, &e);
 }
 
 /* The number of a seat or area; -1 when the event has neither. */
@@ -88,7 +105,7 @@ static const struct event *only_event(lua_State *L, const struct order *o)
 
 /* Finds event and number of a label; never returns without. */
 static const struct event *locate(lua_State *L, struct span label, const struct event *ev,
-                                  const struct order *o, uint32_t *number)
+                                  const struct order *o, bool script, uint32_t *number)
 {
     if (ev == NULL && o != NULL) {
         const struct event *own = find_in_order(L, o, label, number);
@@ -96,6 +113,10 @@ static const struct event *locate(lua_State *L, struct span label, const struct 
             return own;
         }
         ev = only_event(L, o);
+    }
+    if (ev == NULL && script) {
+        vm_misuse(L, "seat '%.*s': of which event? Give event = ..., or the seat as an object",
+                  SHOWN(label));
     }
     if (ev == NULL) {
         vm_refusef(L, ERR_BADARG, "seat '%.*s': of which event? Say EVENT:%.*s", SHOWN(label),
@@ -155,7 +176,7 @@ static void append_word(lua_State *L, struct place_list *list, const struct seat
             vm_refusef(L, ERR_NOTFOUND, "there is no event '%.*s'", SHOWN(w->event));
         }
     }
-    ev = locate(L, w->label, ev, o, &number);
+    ev = locate(L, w->label, ev, o, list->script, &number);
     if (w->to.len > 0) {
         append_range(L, list, ev, number, w);
         return;
@@ -172,7 +193,7 @@ void places_resolve(lua_State *L, struct place_list *list, struct span word, boo
 {
     if (plain) {
         uint32_t number = 0;
-        ev = locate(L, word, ev, o, &number);
+        ev = locate(L, word, ev, o, list->script, &number);
         struct place p = { ev->number, number, 1, 0, 0 };
         append(L, list, &p, span_make(NULL, 0), span_make(NULL, 0));
         return;
@@ -323,7 +344,7 @@ static void place_of_table(lua_State *L, const struct event *ev)
         if (label.len == 0) {
             luaL_error(L, "a seat needs 'seat' or 'area'");
         }
-        p.event = locate(L, label, ev, NULL, &p.number)->number;
+        p.event = locate(L, label, ev, NULL, true, &p.number)->number;
     }
     object_push_place(L, &p, type, data);
     lua_replace(L, table);
@@ -334,7 +355,7 @@ static void place_of_table(lua_State *L, const struct event *ev)
 static void normalise(lua_State *L, int index, const struct event *ev)
 {
     lua_newtable(L);
-    struct place_list list = { .index = lua_gettop(L) };
+    struct place_list list = { .index = lua_gettop(L), .script = true };
     lua_Integer total = (lua_Integer)lua_rawlen(L, index);
     for (lua_Integer i = 1; i <= total; i++) {
         int type = lua_rawgeti(L, index, i);

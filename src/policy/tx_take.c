@@ -192,6 +192,9 @@ static int do_take(lua_State *L)
         t.f.until_ms = vm_of(L)->now_ms + hold;
     }
     if (!t.f.late) {
+        if (lua_isnil(L, 6)) {
+            vm_misuse(L, "tx:take: customer is missing");
+        }
         if (!text_is_id(t.f.customer)) {
             vm_refusef(L, ERR_BADARG, "tx:take needs a customer: an id of at most %d bytes",
                        ID_BYTES_MAX);
