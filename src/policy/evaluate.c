@@ -39,16 +39,36 @@ static void push_command(lua_State *L)
     }
 }
 
-/* The end of `body`, with the two results of run on top. A continuation: when a pcall of the
+/* return nil, message[, code], as commands on a node do. [nil, message, code] Never returns. */
+static int refuse_text(lua_State *L)
+{
+    struct span code = lua_type(L, -1) == LUA_TSTRING ? vm_to_span(L, -1) : span_of("DENIED");
+    if (error_from_wire(code.data, code.len) == 0) {
+        return luaL_error(L, "command '%s' refused with the code '%s', which there is not",
+                          vm_of(L)->call->def->name, code.data);
+    }
+    lua_createtable(L, 0, 2);
+    vm_push_span(L, code);
+    lua_setfield(L, -2, "code");
+    lua_pushvalue(L, -3);
+    lua_setfield(L, -2, "message");
+    return lua_error(L);
+}
+
+/* The end of `body`, with the three results of run on top. A continuation: when a pcall of the
  * script has caught an error, Lua has unwound the C stack and goes on here. */
 static int body_end(lua_State *L, int status, lua_KContext k)
 {
     (void)status;
     (void)k;
-    if (lua_isnil(L, -2) && lua_istable(L, -1)) {
+    if (lua_isnil(L, -3) && lua_istable(L, -2)) {
+        lua_pop(L, 1);
         return lua_error(L); /* return nil, {code=, message=} */
     }
-    lua_pop(L, 1);
+    if (lua_isnil(L, -3) && lua_type(L, -2) == LUA_TSTRING) {
+        return refuse_text(L);
+    }
+    lua_pop(L, 2);
     render_answer(L, -1);
     return 0;
 }
@@ -62,7 +82,7 @@ static int body(lua_State *L)
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
     vm_push_request(L);
-    lua_callk(L, 2, 2, 0, body_end);
+    lua_callk(L, 2, 3, 0, body_end);
     return body_end(L, LUA_OK, 0);
 }
 
