@@ -128,6 +128,7 @@ local function best(tx, req)
     if #choices == 0 then refuse_best(req, reason, why) end
     local order, denial = shared.take_first(tx, choices,
         { customer = req.customer, hold = ttl, metadata = req.metadata })
+    if not order and why then refuse_best(req, reason, why) end -- of the seats: those were meant
     return order or error(denial, 0)
 end
 

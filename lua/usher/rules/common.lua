@@ -46,22 +46,24 @@ end
 ---@param rule string its name, for errors
 ---@param spec table|nil
 ---@param kinds table<string, string>
+---@param level? integer whose mistake it is, as of `error`; 3, who called the caller
 ---@return table values checked: durations in ms, moments as functions
-function M.read(rule, spec, kinds)
+function M.read(rule, spec, kinds, level)
+    level = level or 3
     local out = {}
     if spec == nil then return out end
-    if type(spec) ~= "table" then misuse(3, "%s: a table of parameters is expected", rule) end
+    if type(spec) ~= "table" then misuse(level, "%s: a table of parameters is expected", rule) end
     for key, value in pairs(spec) do
         if key == "exempt" then
-            out.exempt = KINDS.texts[2](value) or misuse(3, "%s: exempt must be a list of roles", rule)
+            out.exempt = KINDS.texts[2](value) or misuse(level, "%s: exempt must be a list of roles", rule)
         else
             local kind = KINDS[kinds[key]]
             if not kind then
-                misuse(3, "%s: there is no parameter '%s'; it takes %s, exempt", rule, tostring(key),
+                misuse(level, "%s: there is no parameter '%s'; it takes %s, exempt", rule, tostring(key),
                     sorted(kinds))
             end
             out[key] = kind[2](value)
-            if out[key] == nil then misuse(3, "%s: %s must be %s", rule, key, kind[1]) end
+            if out[key] == nil then misuse(level, "%s: %s must be %s", rule, key, kind[1]) end
         end
     end
     return out

@@ -75,7 +75,7 @@ end
 local function channel_of(number, spec)
     local what = ("channels: channel %d"):format(number)
     local out = common.read(what, spec, { keys = "texts", seats = "texts", sections = "texts",
-        categories = "texts", roles = "texts", release = "moment" })
+        categories = "texts", roles = "texts", release = "moment" }, 4)
     if not (out.keys or out.roles) then common.misuse(3, "%s: keys or roles are needed", what) end
     if not (out.seats or out.sections or out.categories) then
         common.misuse(3, "%s: seats, sections or categories are needed", what)
