@@ -49,7 +49,8 @@ end
 
 local function answer(tx, version, extra)
     local record = tx:policy_record(version)
-    local out = { version = version, sha256 = record.sha256, author = record.author, time = record.time }
+    local out = { version = version, sha256 = record.sha256, author = record.author, time = record.time,
+        name = record.name, restored = record.restored and record.restored >= 0 and record.restored or nil }
     for key, value in pairs(extra or {}) do out[key] = value end
     return out
 end
@@ -59,32 +60,38 @@ local function put(tx, req, files, extra)
     if before > 0 and same(files, tx:policy_files(before)) then
         return answer(tx, before, { already = true })
     end
-    local version = tx:policy_put(files, req.author)
     extra = extra or {}
+    local version = tx:policy_put(files, req.author, extra.restored)
     extra.before = before
     return answer(tx, version, extra)
 end
 
 local function deploy(tx, req) return put(tx, req, files_of(req.source)) end
 
---- The version that a rollback without a number means: the newest one before the active content
---- first came that is different. Rolling back twice goes further back.
-local function previous(tx, version, record)
-    local first = version
+--- What a version brought back: a version's number, nil when it was deployed. Of versions from before
+--- that was recorded: the newest one that had the same content.
+local function source_of(tx, version)
+    local record = version > 0 and tx:policy_record(version)
+    if not record then return nil end
+    if record.restored then return record.restored >= 0 and record.restored or nil end
     for v = version - 1, math.max(1, version - KEPT + 1), -1 do
         local old = tx:policy_record(v)
-        if old and old.sha256 == record.sha256 then first = v end
-    end
-    for v = first - 1, math.max(1, version - KEPT + 1), -1 do
-        local old = tx:policy_record(v)
-        if old and old.sha256 ~= record.sha256 then return v end
+        if old and old.sha256 == record.sha256 then return v end
     end
 end
 
--- What a rollback from `version` restores: a version's number, 0 for the default policy; nil: nothing.
+--- The version that a rollback without a number means: what was active before the step that led to
+--- the active content. A rollback's step is that of the version it brought back, so that the next
+--- one goes further back. 0 is the default policy; nil: there is nothing before.
+local function previous(tx, version)
+    local source = version
+    while source do version, source = source, source_of(tx, source) end
+    return version > 0 and version - 1 or nil
+end
+
+-- What a rollback from `version` restores.
 local function restored(tx, req, version)
-    local record = version > 0 and tx:policy_record(version)
-    return req.version or record and (previous(tx, version, record) or version <= KEPT and 0) or nil
+    return req.version or version > 0 and tx:policy_record(version) and previous(tx, version) or nil
 end
 
 local function content(tx, version)

@@ -355,7 +355,9 @@ function Tx:order_drop(order) end
 ---@return string replacement, integer orders
 function Tx:forget(customer, replacement) end
 
----@return { version: integer, time: integer, author: string, sha256: string }|nil
+--- `restored`: the version that a rollback brought back, -1 for a deploy; it and `name` are nil for
+--- versions of older programs.
+---@return { version: integer, time: integer, author: string, sha256: string, name: string, restored: integer }|nil
 function Tx:policy_record(version) end
 
 --- Files of a version, by name.
@@ -369,8 +371,9 @@ function Tx:policy_default() end
 --- Makes these files the next version; compiled first. CONFLICT when they lack an event's ruleset.
 ---@param files table<string, string>
 ---@param author? string
+---@param restored? integer the version whose files these are, for a rollback
 ---@return integer version
-function Tx:policy_put(files, author) end
+function Tx:policy_put(files, author, restored) end
 
 --- The answer of `seats`.
 function Tx:seats_view(event, full) end

@@ -282,6 +282,7 @@ int vm_try_bundle(lua_State *L, struct span bundle)
     load_bundle(L, bundle, scratch);
     try_commands(L, scratch);
     push_bereft(L, scratch);
+    lua_pushstring(L, scratch->name);
     (void)lua_gc(L, LUA_GCCOLLECT);
     size_t kept = p->sb.memory_bytes > before ? p->sb.memory_bytes - before : 0;
     load_free(p, scratch);
@@ -289,7 +290,7 @@ int vm_try_bundle(lua_State *L, struct span bundle)
         luaL_error(L, "policy.lua: it keeps %d MiB once loaded; at most %d are allowed",
                    (int)(kept >> 20), (int)(POLICY_LOADED_BYTES_MAX >> 20));
     }
-    return 1;
+    return 2;
 }
 
 bool policy_exhausted(struct policy *p)

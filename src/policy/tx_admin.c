@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "policy/history.h"
 #include "policy/lua_json.h"
 #include "policy/vm.h"
 
@@ -203,8 +204,21 @@ static void refuse_bereft(lua_State *L, struct span event)
     vm_refuse(L, &e);
 }
 
-/* tx:policy_put({["policy.lua"]=text, ...}[, author]) -> version. A user's own name goes
- * before the author who is named. */
+static void note_history(lua_State *L, const struct history_entry *h)
+{
+    struct policy *p = vm_of(L);
+    history_with(vm_store(L), h, &p->scratch);
+    if (p->scratch.failed) {
+        vm_refusef(L, ERR_NOMEM, "no memory for the policy's history");
+    }
+    struct effect f = { .kind = EFFECT_RECORD_SET,
+                        .id = span_of(HISTORY_RECORD),
+                        .text = span_make((const char *)p->scratch.data, p->scratch.len) };
+    vm_do(L, &f);
+}
+
+/* tx:policy_put({["policy.lua"]=text, ...}[, author[, restored]]) -> version. A user's own name
+ * goes before the author who is named. */
 static int tx_policy_put(lua_State *L)
 {
     self(L);
@@ -212,6 +226,7 @@ static int tx_policy_put(lua_State *L)
     struct policy *p = vm_of(L);
     struct effect f = { .kind = EFFECT_POLICY_PUT, .version = 1 };
     struct policy_record newest;
+    struct history_entry h = { .restored = luaL_optinteger(L, 4, -1) };
     f.text = push_bundle(L, 2);
     if (f.text.len > POLICY_BUNDLE_BYTES_MAX) {
         vm_refusef(L, ERR_TOOBIG, "the bundle has %zu bytes; at most %d are deployed", f.text.len,
@@ -219,17 +234,17 @@ static int tx_policy_put(lua_State *L)
     }
     lua_pushcfunction(L, try_bundle);
     lua_pushvalue(L, -2);
-    int status = lua_pcall(L, 1, 1, 0);
+    int status = lua_pcall(L, 1, 2, 0);
     if (status == LUA_ERRMEM) {
         vm_refusef(L, ERR_BADARG, "policy.lua: it ran out of memory while it was loaded");
     } else if (status != LUA_OK) {
         size_t len;
         const char *why = sandbox_tostring(L, -1, &len);
         vm_refusef(L, ERR_BADARG, "%.*s", (int)len, why);
-    } else if (!lua_isnil(L, -1)) {
-        refuse_bereft(L, vm_to_span(L, -1));
+    } else if (!lua_isnil(L, -2)) {
+        refuse_bereft(L, vm_to_span(L, -2));
     }
-    lua_pop(L, 1);
+    h.name = lua_isstring(L, -1) ? vm_to_span(L, -1) : span_of(""); /* stays on the stack */
     char sha[65];
     sha256_hex(L, f.text, sha);
     f.sha256 = span_make(sha, 64);
@@ -240,7 +255,10 @@ static int tx_policy_put(lua_State *L)
     if (store_policy(vm_store(L), 0, &newest)) {
         f.version = newest.version + 1;
     }
+    luaL_argcheck(L, h.restored >= -1 && h.restored < f.version, 4, "no version before this one");
     vm_do(L, &f);
+    h.version = f.version;
+    note_history(L, &h);
     lua_pushinteger(L, f.version);
     return 1;
 }

@@ -4,6 +4,7 @@
 #include "base/embed.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "policy/history.h"
 #include "policy/lua_json.h"
 #include "policy/vm.h"
 
@@ -336,7 +337,16 @@ static int tx_policy_record(lua_State *L)
         lua_pushnil(L);
         return 1;
     }
-    lua_createtable(L, 0, 4);
+    struct history_entry h;
+    lua_createtable(L, 0, 6);
+    if (history_find(vm_store(L), r.version, &h)) {
+        if (h.name.len > 0) {
+            vm_push_span(L, h.name);
+            lua_setfield(L, -2, "name");
+        }
+        lua_pushinteger(L, h.restored);
+        lua_setfield(L, -2, "restored");
+    }
     lua_pushinteger(L, r.version);
     lua_setfield(L, -2, "version");
     lua_pushinteger(L, (lua_Integer)r.time_ms);

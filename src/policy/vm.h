@@ -389,8 +389,8 @@ struct load_defs {
     size_t count;
 };
 void load_defs(lua_State *L, int commands, struct load_defs *out);
-/* Loads a bundle only to see whether it is right (policy.c); raises what is wrong. [-0, +1]: the id
- * of an event whose ruleset it lacks, or nil */
+/* Loads a bundle only to see whether it is right (policy.c); raises what is wrong. [-0, +2]: the id
+ * of an event whose ruleset it lacks, or nil; the policy's name */
 int vm_try_bundle(lua_State *L, struct span bundle);
 
 /* ---- The search (best.c) ---------------------------------------------------------------- */

@@ -175,6 +175,75 @@ static void test_policy_again(void **state)
     play_close(&p);
 }
 
+/* What versions did is not known: written by a program that kept no such record. */
+static void forget_history(struct play *p)
+{
+    struct error e = { 0 };
+    struct effect f = { .kind = EFFECT_RECORD_SET, .id = span_of("policy-history") };
+    play_begin(p);
+    store_tx_begin(p->store);
+    assert_int_equal(store_do(p->store, &f, &e), 0);
+    store_tx_end(p->store);
+    play_end(p);
+}
+
+static void deploy_all(struct play *p, const char *names)
+{
+    for (; *names != 0; names++) {
+        char line[80];
+        (void)snprintf(line, sizeof line, "deploy-policy `return policy { name = 'p%c' }`", *names);
+        play(p, line, "{'already':'(absent)'}");
+    }
+}
+
+/* Rollbacks in a row undo step by step, whatever content came twice; a deploy between them is a
+ * step of its own, and so is what stands before the version that somebody chose. */
+static void test_rollback_steps(void **state)
+{
+    (void)state;
+    struct play p;
+    play_open(&p);
+    deploy_all(&p, "dabac"); /* 1 to 5 */
+    play(&p, "rollback-policy", "{'version':6,'restored':4,'before':5}");
+    play(&p, "rollback-policy", "{'version':7,'restored':3}");
+    play(&p, "rollback-policy", "{'version':8,'restored':2}");
+    deploy_all(&p, "e");
+    play(&p, "rollback-policy", "{'version':10,'restored':8}");
+    play(&p, "rollback-policy", "{'version':11,'restored':1}");
+    play(&p, "rollback-policy", "{'version':12,'restored':0}");
+    play(&p, "rollback-policy", "!NOTFOUND there is nothing before version 12");
+    play(&p, "rollback-policy 4", "{'version':13,'restored':4}");
+    play(&p, "rollback-policy", "{'version':14,'restored':3}");
+    play(&p, "policies 13", "{'restored':4,'name':'pa'}");
+    play(&p, "policies 5", "{'restored':'(absent)','name':'pc'}");
+    deploy_all(&p, "fghijklmnopqrst"); /* 15 to 29: the first that is kept is 14 */
+    play(&p, "policies 14", "{'restored':3,'name':'pb'}");
+    play(&p, "rollback-policy 14", "{'version':30,'restored':14}");
+    play(&p, "rollback-policy", "!NOTFOUND version 13 is not kept");
+    play_close(&p);
+}
+
+/* Versions without a record: what is there again counts as restored from the newest that had it. */
+static void test_rollback_of_older_data(void **state)
+{
+    (void)state;
+    struct play p;
+    play_open(&p);
+    deploy_all(&p, "dabac");
+    play(&p, "rollback-policy 4", "{'version':6}");
+    forget_history(&p);
+    play(&p, "policies 6", "{'restored':'(absent)','name':'(absent)'}");
+    play(&p, "rollback-policy", "{'version':7,'restored':1}"); /* 4 may have restored 2 */
+    play_close(&p);
+    play_open(&p);
+    deploy_all(&p, "dabc");
+    play(&p, "rollback-policy 3", "{'version':5}");
+    forget_history(&p);
+    play(&p, "rollback-policy", "{'version':6,'restored':2}");
+    play(&p, "rollback-policy", "{'version':7,'restored':1}");
+    play_close(&p);
+}
+
 /* A command needs no group: its bundle can be deployed again over itself, and is listed. */
 static void test_policy_put_again(void **state)
 {
@@ -206,6 +275,8 @@ int main(void)
         cmocka_unit_test(test_policy_put_again),
         cmocka_unit_test(test_policy_put_group),
         cmocka_unit_test(test_policy_again),
+        cmocka_unit_test(test_rollback_steps),
+        cmocka_unit_test(test_rollback_of_older_data),
         cmocka_unit_test(test_policy_put_keeps_rulesets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
