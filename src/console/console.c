@@ -21,7 +21,7 @@
 #include "console/interrupt.h"
 #include "console/policy.h"
 
-#define STATUS_INCOMPLETE 2
+#define STATUS_INCOMPLETE 2 /* of the node; a program's 2 is a wrong word */
 
 static void print_output(void *arg, struct span kind, struct span text, struct span columns)
 {
@@ -150,16 +150,18 @@ static void run_statement(struct console *c)
     render_begin(c->render);
     c->running = statement_text(c);
     int status = 0;
+    bool incomplete = false;
     error_clear(&e);
     if (!policy_line(c->o, c->running, &status) && !run_backup(c, &status, &e)) {
         status = client_line(c->client, c->running, &c->hooks, &e, &traceback);
+        incomplete = status == STATUS_INCOMPLETE && e.code == 0;
     }
     if (client_sessions(c->client) > 1 && client_sessions(c->client) != c->sessions) {
         (void)fprintf(stderr, "connected to %s; a new session: its variables are gone\n",
                       client_address(c->client));
     }
     c->sessions = client_sessions(c->client);
-    if (status != STATUS_INCOMPLETE || e.code != 0 || c->exited) {
+    if (!incomplete || c->exited) {
         report(c, status, &e, &traceback);
         buf_clear(&c->statement);
     }
