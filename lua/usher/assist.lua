@@ -140,6 +140,9 @@ local function given(definition, words, count)
     return positionals, used, waiting
 end
 
+--- The command whose help a line such as `hold ?` asks for.
+local function help_of(line) return line:match("^%s*([%w_-]+)%s+%?%s*$") end
+
 local function positionals_of(definition)
     local list = {}
     for _, argument in ipairs(definition.args) do
@@ -155,7 +158,7 @@ end
 function M.hint(line)
     if line:find("^%s*set%s+output%f[%s\0]") then return line:find("^%s*set%s+output%s*$") and OUTPUT or "" end
     local definition = command_of(line)
-    if not definition then return "" end
+    if not definition or help_of(line) then return "" end
     local words, open = M.words(line)
     if #words == 1 and open and not line:find("%s$") and words[1] ~= definition.name then return "" end
     local positionals, used, waiting = given(definition, words, #words)
@@ -183,7 +186,7 @@ end
 ---@return string? question, string? default
 function M.ask(line, started)
     local definition = command_of(line)
-    if not definition then return nil end
+    if not definition or help_of(line) then return nil end
     local words, _, broken = M.words(line)
     if broken then return nil end
     local positionals = given(definition, words, #words)
@@ -247,7 +250,7 @@ end
 ---@return string? question, string line
 function M.confirm(line)
     local definition = command_of(line)
-    if not definition then return nil, line end
+    if not definition or help_of(line) then return nil, line end
     local words = M.words(line)
     local own
     for _, argument in ipairs(definition.args) do own = own or argument.name == "yes" end
@@ -294,7 +297,8 @@ end
 --- The same for a line.
 function M.before(line)
     local definition = command_of(line)
-    return definition and M.before_words { definition.name, table.unpack(M.words(line), 2) }
+    if not definition or help_of(line) then return nil end
+    return M.before_words { definition.name, table.unpack(M.words(line), 2) }
 end
 
 local CHANGES = { ["add-node"] = true, ["remove-node"] = true, ["replace-node"] = true }
@@ -333,8 +337,8 @@ function M.own(line)
     if format and FORMATS[format] then return "format", format end
     if plain:find("^set%s+output%s*%S*$") then return "formats" end
     if plain == "?" then return "line", "help" end
-    local word = plain:match("^([%w-]+)%s+%?$")
-    if word and by_name[word] then return "line", "help " .. word end
+    local word = help_of(line)
+    if word then return "line", "help " .. word end
     local count = plain:match("^history%s*(%d*)$")
     if count then return "history", count end
 end
