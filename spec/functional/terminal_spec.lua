@@ -91,6 +91,42 @@ describe("the console in a terminal", function()
         assert.truthy(run("= 1 + + 2"):find("console:1: unexpected symbol near '+'", 1, true))
     end)
 
+    it("asks for no more lines when a program that reads files refuses its words", function()
+        open()
+        cluster.write(state .. "/mine.lua", "return policy { name = 'mine' }")
+        assert.truthy(run("policy diff " .. state .. "/mine.lua | head"):find("BADARG", 1, true))
+        assert.truthy(run("= 6 * 7"):find("\n42\n", 1, true), t:screen())
+    end)
+
+    it("shows a command's help for a lone ? behind it, and neither asks nor runs", function()
+        open()
+        for _, word in ipairs { "hold", "best", "cancel", "drain" } do
+            assert.truthy(run(word .. " ?"):find("\nusage: " .. word .. " ", 1, true) or
+                t:screen():find(word .. " [^\n]*\n"), t:screen())
+            assert.is_nil(t:screen(true):find(" ?: ", 1, true))
+        end
+        assert.is_nil(t:screen(true):find("left, nothing was done", 1, true))
+    end)
+
+    it("asks for what a command needs that was deployed meanwhile", function()
+        open()
+        local bundle = [[return policy { commands = { command { name = "enter", group = "doors", summary = "Count",
+            args = { { "door", "int" }, { "who", "string", help = "whom" } },
+            run = function(_, req) return { let_in = req.who } end } } }]]
+        c:must(2, "policy", "deploy", bundle)
+        t:wait(function()
+            t:press("C-u")
+            t:type("enter ")
+            return process.poll(1, function() return t:last():find("DOOR WHO", 1, true) end)
+        end, 20)
+        t:type("4")
+        t:press("Enter")
+        t:wait("who: whom")
+        t:line("zoe")
+        t:wait(function(screen) return screen:find("let_in%s+zoe") end)
+        c:must(2, "policy", "rollback")
+    end)
+
     it("completes commands, events, seats, options, orders, nodes, Lua names and fields by Tab", function()
         open()
         local function tab(typed, expected)

@@ -43,8 +43,9 @@ struct terminal {
     const char *prefix;   /* ... of this line */
     char drawn[512];      /* the prompt that is on the screen */
     uint64_t asked_ms;
-    unsigned defined; /* session whose commands are known */
-    unsigned logged;  /* lines that the node has logged over the prompt */
+    unsigned defined;      /* session whose commands are known */
+    struct buf defined_at; /* ... and what its prompt said then */
+    unsigned logged;       /* lines that the node has logged over the prompt */
     struct winsize size;
     bool connected;
     mbstate_t bytes;
@@ -215,16 +216,21 @@ static bool draw_below_log(struct terminal *t)
     return true;
 }
 
-/* What the node can do, for hints and questions: once per session. */
+/* What the node can do, for hints and questions: once per session, and again when its prompt says
+ * something else, such as another number of changes of the commands. */
 static void define_commands(struct terminal *t)
 {
     struct buf json = BUF_INIT;
     struct error e;
     struct span word = span_of("commands");
-    if (t->defined == client_sessions(t->c->client)) {
+    struct span now = client_prompt(t->c->client);
+    bool known = t->defined == client_sessions(t->c->client);
+    if (known && (now.len == 0 || span_eq(now, text_of(&t->defined_at)))) {
         return;
     }
     t->defined = client_sessions(t->c->client);
+    buf_clear(&t->defined_at);
+    buf_put(&t->defined_at, now.data, now.len);
     if (client_definitions(t->c->client, word, &json, &e) == 0) {
         struct span text = text_of(&json);
         (void)render_assist_json(t->c->render, "define", &text, 1, NULL, NULL);
@@ -247,6 +253,8 @@ static bool idle(struct terminal *t)
             define_commands(t);
             (void)client_idle(client, true);
         }
+    } else if (t->connected) {
+        define_commands(t);
     }
     bool changed = make_prompt(t);
     if (size_changed(t)) {
@@ -582,6 +590,7 @@ static void take_line(struct terminal *t, struct span line)
     buf_put(&whole, text.data, text.len);
     if (go) {
         console_feed(c, text_of(&text));
+        t->asked_ms = 0; /* it may have changed what the prompt says */
     }
     if (c->statement.len == 0 && !console_is_blank(text_of(&whole))) {
         remember(t, &whole);
@@ -633,8 +642,8 @@ static void tear_down(struct terminal *t)
 {
     history_end(t->past);
     el_end(t->el);
-    struct buf *all[] = { &t->prompt, &t->more,   &t->hint, &t->shown_hint,
-                          &t->answer, &t->insert, &t->show, &t->line };
+    struct buf *all[] = { &t->prompt, &t->more, &t->hint, &t->shown_hint, &t->answer,
+                          &t->insert, &t->show, &t->line, &t->defined_at };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         buf_free(all[i]);
     }

@@ -81,6 +81,8 @@ int registry_add(struct registry *r, struct command_def *def /* owned on 0 */, s
 void registry_remove_kind(struct registry *r, int kind);
 /* Case-insensitive. */
 const struct command_def *registry_find(const struct registry *r, struct span name);
+/* Another number after every change of the definitions. */
+uint64_t registry_changes(const struct registry *r);
 const char *registry_nearest(const struct registry *r, struct span name); /* or NULL */
 /* Sorted by name. */
 size_t registry_count(const struct registry *r);

@@ -24,6 +24,7 @@ struct registry {
     size_t count, cap;
     struct slot *slots;
     size_t slots_count; /* a power of two, or 0 */
+    uint64_t changes;
 };
 
 struct registry *registry_new(void) { return mem_zalloc(sizeof(struct registry)); }
@@ -202,6 +203,7 @@ int registry_add(struct registry *r, struct command_def *def, struct error *e)
     mem_free(r->slots);
     r->slots = slots;
     r->slots_count = slots_count;
+    r->changes++;
     slots_fill(r);
     return 0;
 }
@@ -217,6 +219,7 @@ void registry_remove_kind(struct registry *r, int kind)
         }
     }
     r->count = kept;
+    r->changes++;
     if (r->slots != NULL) {
         memset(r->slots, 0, r->slots_count * sizeof *r->slots);
         slots_fill(r);
@@ -243,5 +246,6 @@ const char *registry_nearest(const struct registry *r, struct span name)
     return best;
 }
 
+uint64_t registry_changes(const struct registry *r) { return r->changes; }
 size_t registry_count(const struct registry *r) { return r->count; }
 const struct command_def *registry_at(const struct registry *r, size_t i) { return r->defs[i]; }

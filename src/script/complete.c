@@ -99,5 +99,6 @@ void scripts_prompt(struct scripts *s, struct buf *out)
     json_field_string(out, "role", span_of(cluster_role_name(st.role)));
     json_field_string(out, "profile", span_of(s->profile));
     json_field_string(out, "address", span_of(st.address));
+    json_field_int(out, "commands", (int64_t)registry_changes(s->registry));
     buf_put_u8(out, '}');
 }
