@@ -13,6 +13,8 @@
 --- Fairness: nobody in line is served while somebody before them, of the same event, would have
 --- been granted seats from the same house (seats that come free during a round, see below, aside).
 --- A large party may be passed by a smaller one that fits, and no seat is kept free for it.
+--- Where a rule was in the way, serving those behind may have made it possible: who was refused is asked
+--- again, from the front, once the line is through, as long as somebody has been served meanwhile.
 ---
 --- Per transaction at most 50 waits get seats, at most 200 are put before the rules, and at most
 --- about a quarter of its budget is used. A longer line is gone through in rounds: the key
@@ -212,7 +214,9 @@ local function new_work()
 end
 
 -- Asks for one wait. False: the house is full, nobody need be asked any more.
-local function ask(tx, event, work, wait)
+-- `round.refused` is the last in line of those whom more than want of room has kept out, `round.again` who
+-- that was when somebody was served last: up to there it may be otherwise now.
+local function ask(tx, event, round, work, wait)
     local category = wait.category or ""
     if wait.count >= (work.too_large[category] or math.huge) then return true end
     tx:with_codes(wait.codes or {})
@@ -224,6 +228,9 @@ local function ask(tx, event, work, wait)
     work.tries = work.tries + 1
     if done and order then
         work.made[wait.key], work.served = order, work.served + 1
+        round.again = round.refused
+    else
+        if wait.key > (round.refused or "") then round.refused = wait.key end
     end
     return true
 end
@@ -236,23 +243,34 @@ local function round_of(tx, event, continues)
     return { after = round.after, stop = round.after } -- something came free: once around from here
 end
 
--- Goes on with a round. Returns whether it is over; else it stands behind `round.after`.
+-- Goes on with a round. Returns whether it is over; else it stands behind `round.after`. nil: everybody was
+-- asked, up to `round.upto` where there is one.
 local function walk(tx, event, round, work)
     while true do
         local keys = tx:keys(prefix_of(event), round.after, PAGE)
         for _, key in ipairs(keys) do
-            if round.wrapped and key > round.stop then return true end
+            if round.wrapped and key > round.stop or key > (round.upto or key) then return nil end
             if work.served >= SERVE_MAX or work.tries >= TRIES_MAX or tx:used() >= USED_MAX then
                 return false
             end
             local wait = read(tx, key)
-            if wait and not ask(tx, event, work, wait) then return true end
+            if wait and not ask(tx, event, round, work, wait) then return true end
             round.after = key
         end
         if #keys < PAGE then
-            if round.wrapped or not round.stop then return true end
+            if round.wrapped or not round.stop then return nil end
             round.wrapped, round.after = true, nil
         end
+    end
+end
+
+-- Goes on until nobody is served any more: each time through the line but the last serves somebody.
+local function go_on(tx, event, round, work)
+    while true do
+        local over = walk(tx, event, round, work)
+        if over ~= nil then return over, round end
+        if not round.again then return true end
+        round = { upto = round.again, refused = round.refused }
     end
 end
 
@@ -264,8 +282,9 @@ end
 function M.serve(tx, event, continues)
     local round, work = round_of(tx, event, continues), new_work()
     local key = round_key(event)
-    if not walk(tx, event, round, work) then
-        tx:set(key, round)
+    local over, left = go_on(tx, event, round, work)
+    if not over then
+        tx:set(key, left)
     elseif tx:get(key) ~= nil then
         tx:set(key, nil)
     end

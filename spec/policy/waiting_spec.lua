@@ -337,6 +337,41 @@ describe("a waiting list", function()
         assert.equal("A2", order_of(h, "cid").seats[1].seat)
     end)
 
+    local NO_ORPHANS = [[return policy { name = "w", rules = { require("usher.rules").no_orphans() } }]]
+
+    it("asks again who is in front when serving those behind has made it possible", function()
+        local h = house { rows = { "A: ...." }, policy = NO_ORPHANS }
+        h:play "o = book 1 zoe A1..A4"
+        h:grants "wait 1 ann 3" -- one seat would be left, until somebody has it
+        h:grants "wait 1 bob 1"
+        h:grants "cancel $o"
+        assert.equal("A1", order_of(h, "bob").seats[1].seat)
+        assert.equal(3, #order_of(h, "ann").seats)
+        assert.same({}, h:run "keys wait:1")
+        assert.same({}, h:run "keys wait::")
+    end)
+
+    it("asks again whom that second time makes possible, and does so in rounds", function()
+        local h = house { rows = { "A: ........" }, policy = [[
+            -- who is "n<k>" may come once k seats are taken; the r... never
+            return policy { name = "w", rules = { function(_, ask)
+                local after = ask.customer:match "^n(%d)"
+                if ask.customer:sub(1, 1) == "r" then return nil, "never" end
+                return not after or 8 - ask.event.counts.free >= tonumber(after) or nil, { message = "later" }
+            end } }]] }
+        h:play "o = book 1 zoe A1..A8"
+        for _, who in ipairs { "n3", "n2", "n1" } do h:grants("wait 1 " .. who .. " 1") end
+        for i = 1, 250 do h:grants(("wait 1 r%d 1"):format(i)) end
+        h:grants "wait 1 bob 1"
+        h:grants "cancel $o"
+        for _ = 1, 4 do h:pass "1s" end
+        for _, who in ipairs { "bob", "n1", "n2", "n3" } do
+            assert.equal("held", (order_of(h, who) or {}).status, who)
+        end
+        assert.equal(250, #h:run "waits 1")
+        assert.same({}, h:run "keys wait::")
+    end)
+
     it("lets the command that frees a seat stand when a rule fails while it is served", function()
         local h = house { policy = [[return policy { name = "w", rules = { rule { name = "bad",
             check = function(_, ask) if ask.customer == "ann" then error("broken") end return true end } } }]] }
