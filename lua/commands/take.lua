@@ -73,11 +73,10 @@ local function refused(tx, req, hold, denial)
 end
 
 local function hold(tx, req)
-    local ttl = req.ttl or tx:settings(req.event).hold_ttl
     local ok, order = pcall(tx.take, tx,
-        { customer = req.customer, seats = req.seats, hold = ttl, metadata = req.metadata })
+        { customer = req.customer, seats = req.seats, hold = req.ttl or true, metadata = req.metadata })
     if ok then return order end
-    return refused(tx, req, ttl, order)
+    return refused(tx, req, req.ttl or shared.hold_ttl(tx, req.seats), order)
 end
 
 local function book(tx, req)
@@ -101,6 +100,13 @@ local function events_of(tx, text)
     return out
 end
 
+-- How long a hold at all of these lasts when nobody says.
+local function least_ttl(tx, events)
+    local least = math.huge
+    for _, event in ipairs(events) do least = math.min(least, tx:settings(event).hold_ttl) end
+    return least
+end
+
 -- Nothing was found: with one rule in the way its own denial helps most.
 local function refuse_best(req, reason, why)
     local denial = why and why.denial or {}
@@ -119,7 +125,7 @@ local function best(tx, req)
     end
     local events = events_of(tx, req.events)
     local settings = tx:settings(events[1]).best or {}
-    local ttl = not req.book and (req.ttl or tx:settings(events[1]).hold_ttl) or nil
+    local ttl = not req.book and (req.ttl or least_ttl(tx, events)) or nil
     local seats, reason, why = tx:best { event = #events > 1 and events or events[1],
         customer = req.customer, count = req.count, category = req.category, split = req.split, hold = ttl,
         score = settings.score, orphans = settings.orphans }
@@ -140,7 +146,7 @@ local function extend(tx, req)
     if order.status == "booked" then
         deny { code = "CONFLICT", message = "the order is booked: there is no hold to extend" }
     end
-    return tx:extend(order, tx.now + (req.ttl or tx:settings(shared.event_of(order)).hold_ttl))
+    return tx:extend(order, tx.now + (req.ttl or shared.hold_ttl(tx, order.seats)))
 end
 
 --- A hold that ran out, by expiry or by time alone.

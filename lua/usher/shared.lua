@@ -8,10 +8,22 @@ local M = {}
 --- Lists stop here and say how to go on.
 M.LIST_MAX = 1000
 
---- The event that settles how long holds last: the first one an order touches.
+--- The event that settles what is done with an order as a whole: the first one it touches.
 ---@param order Order
 ---@return Event
 function M.event_of(order) return order.seats[1].event end
+
+--- How long a hold of these places lasts when nobody says: the least that one of their events allows.
+---@param places Place[]
+---@return integer ms
+function M.hold_ttl(tx, places)
+    local least, last = math.huge, nil
+    for _, place in ipairs(places) do
+        local event = place.event
+        if event ~= last then least, last = math.min(least, tx:settings(event).hold_ttl), event end
+    end
+    return least
+end
 
 local ENDED = {
     released = "was released", cancelled = "was cancelled", expired = "has expired",

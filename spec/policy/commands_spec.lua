@@ -142,4 +142,18 @@ describe("the default behaviour", function()
         h:grants "open-event 1"
         h:grants "move $x A3 A6"
     end)
+
+    it("holds seats of several events as long as all of them allow by themselves", function()
+        local h = test.house { rows = { "A: ......" }, events = { "1", ["2"] = { rules = "m" } },
+            policy = [[return policy { name = "long", hold_ttl = "10m",
+                rulesets = { m = { hold_ttl = "1m", hold_max = "2m" } } }]] }
+        local minute = 60000
+        assert.equal(h.now + minute, h:grants("hold 1 ann A1 2:A1").expires_at)
+        assert.equal(h.now + minute, h:grants("hold 2 bob 1:A2 A2").expires_at)
+        assert.equal(h.now + 10 * minute, h:grants("hold 1 dan 1:A3").expires_at)
+        assert.equal(h.now + minute, h:grants("best 1,2 cid 1").expires_at)
+        h:refuses("hold 1 eve A6 2:A6 --ttl 3m", { code = "LIMIT", message = "at most 120 seconds" })
+        h:pass "30s"
+        assert.equal(h.now + minute, h:grants("extend $ann").expires_at)
+    end)
 end)

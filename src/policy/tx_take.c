@@ -79,21 +79,27 @@ static void set_places(lua_State *L, struct taking *t)
 
 /* ---- take --------------------------------------------------------------------------- */
 
-static uint64_t hold_max(lua_State *L, const struct places *seats)
+/* The least over the events of how long a hold lasts by itself, and at most. */
+static void hold_times(lua_State *L, const struct places *seats, uint64_t *ttl, uint64_t *max)
 {
-    uint64_t max = UINT64_MAX;
+    *ttl = *max = UINT64_MAX;
     for (uint32_t i = 0; i < seats->count; i++) {
         if (i == 0 || seats->place[i].event != seats->place[i - 1].event) {
-            uint64_t m = vm_ruleset(L, vm_event(L, seats->place[i].event))->hold_max_ms;
-            max = m < max ? m : max;
+            const struct ruleset *set = vm_ruleset(L, vm_event(L, seats->place[i].event));
+            *ttl = set->hold_ttl_ms < *ttl ? set->hold_ttl_ms : *ttl;
+            *max = set->hold_max_ms < *max ? set->hold_max_ms : *max;
         }
     }
-    return max;
 }
 
-static void check_hold(lua_State *L, const struct taking *t, uint64_t hold)
+/* How long the hold lasts: as asked for, or else as the events say. */
+static uint64_t check_hold(lua_State *L, const struct taking *t, bool asked, uint64_t hold)
 {
-    uint64_t max = hold_max(L, t->places);
+    uint64_t ttl, max;
+    hold_times(L, t->places, &ttl, &max);
+    if (!asked) {
+        return ttl; /* no ruleset's hold_max is less than its hold_ttl */
+    }
     if (hold == 0) {
         vm_refusef(L, ERR_BADARG, "a hold lasts more than no time");
     }
@@ -101,6 +107,7 @@ static void check_hold(lua_State *L, const struct taking *t, uint64_t hold)
         vm_refusef(L, ERR_LIMIT, "a hold lasts at most %llu seconds here",
                    (unsigned long long)(max / 1000));
     }
+    return hold;
 }
 
 /* A late confirm: the expired order's own seats, under its own id, booked. An order that is
@@ -153,7 +160,7 @@ static int do_take(lua_State *L)
     t.f.kind = EFFECT_TAKE;
     t.rules = true;
     uint64_t hold = 0;
-    bool held = false;
+    bool held = false, asked = false;
     (void)object_check(L, 1, OBJECT_TX);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 7);
@@ -165,8 +172,9 @@ static int do_take(lua_State *L)
             lua_copy(L, -1, 6);
             break;
         case TAKE_HOLD:
-            hold = vm_check_duration(L, -1, "hold");
-            held = true;
+            asked = !lua_isboolean(L, -1);
+            hold = asked ? vm_check_duration(L, -1, "hold") : 0;
+            held = asked || lua_toboolean(L, -1);
             break;
         case TAKE_METADATA:
             t.f.text = vm_check_json(L, -1, "metadata");
@@ -188,8 +196,7 @@ static int do_take(lua_State *L)
         t.places->place[i].price = 0;
     }
     if (held) {
-        check_hold(L, &t, hold);
-        t.f.until_ms = vm_of(L)->now_ms + hold;
+        t.f.until_ms = vm_of(L)->now_ms + check_hold(L, &t, asked, hold);
     }
     if (!t.f.late) {
         if (lua_isnil(L, 6)) {
