@@ -245,7 +245,8 @@ function Tx:used() end
 
 --- Takes free seats: a new order, held for `hold` (ms or "15m"; true: the least hold_ttl of its events) or,
 --- without, booked. Judged, priced, hooked.
---- `late` confirms an expired order late: the same seats, if they are free and the rules grant it.
+--- `late` confirms an expired order late: the same seats, if they are free, their events open and the rules
+--- grant it.
 ---@param t { customer?: string, seats?: SeatLike|SeatLike[], hold?: integer|string|boolean, metadata?: string, rules?: boolean, overbook?: boolean, event?: Event, late?: Order }
 ---@return Order
 function Tx:take(t) end

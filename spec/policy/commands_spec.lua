@@ -143,6 +143,19 @@ describe("the default behaviour", function()
         h:grants "move $x A3 A6"
     end)
 
+    it("confirms nothing late in an event that is closed", function()
+        local h = test.house { rows = { "A: ......" }, events = { "1", "2" },
+            policy = 'return policy { name = "late", hold_ttl = "2s", late_confirm = true }' }
+        h:play "x = hold 1 ann A1\ny = hold 1 bob A2 2:A2\nz = hold 1 cid A3 --ttl 60"
+        h:pass "3s"
+        h:grants "close-event 1"
+        h:refuses("confirm $x", { code = "DENIED", message = "event 1 is closed" })
+        h:refuses("confirm $y", { code = "DENIED", message = "event 1 is closed" })
+        h:grants("confirm $z", { status = "booked" }) -- a hold may still be
+        h:grants "open-event 1"
+        h:grants("confirm $x", { status = "booked" })
+    end)
+
     it("holds seats of several events as long as all of them allow by themselves", function()
         local h = test.house { rows = { "A: ......" }, events = { "1", ["2"] = { rules = "m" } },
             policy = [[return policy { name = "long", hold_ttl = "10m",

@@ -110,6 +110,18 @@ static uint64_t check_hold(lua_State *L, const struct taking *t, bool asked, uin
     return hold;
 }
 
+/* An expired order is no hold: a closed event has nothing for it. The store would give it the
+ * seats, for logs are full of those it did give. */
+static void check_late(lua_State *L, const struct places *seats)
+{
+    for (uint32_t i = 0; i < seats->count; i++) {
+        const struct event *ev = vm_event(L, seats->place[i].event);
+        if (!ev->open) {
+            vm_refusef(L, ERR_DENIED, "event %.*s is closed", (int)ev->id.len, ev->id.data);
+        }
+    }
+}
+
 /* A late confirm: the expired order's own seats, under its own id, booked. An order that is
  * still held past its time expires first. Replaces the seats argument (index 3). */
 static void late_order(lua_State *L, struct taking *t, int order)
@@ -198,7 +210,9 @@ static int do_take(lua_State *L)
     if (held) {
         t.f.until_ms = vm_of(L)->now_ms + check_hold(L, &t, asked, hold);
     }
-    if (!t.f.late) {
+    if (t.f.late) {
+        check_late(L, t.places);
+    } else {
         if (lua_isnil(L, 6)) {
             vm_misuse(L, "tx:take: customer is missing");
         }
