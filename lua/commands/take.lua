@@ -37,7 +37,8 @@ local function alternative_to(tx, req, hold)
     for _, place in ipairs(req.seats) do
         if not place.seat or place.event ~= first.event then return nil end
     end
-    local judged = #tx:settings(first.event).rules > 0
+    local settings = tx:settings(first.event)
+    local judged = #settings.rules > 0 or settings.price ~= nil
     for _, seats in ipairs(tx:near(first.seat, #req.seats, judged and 6 or 1)) do
         local places, words = {}, json.list {}
         for k, seat in ipairs(seats) do -- ticket types go with the seats, in their order
@@ -45,7 +46,8 @@ local function alternative_to(tx, req, hold)
             places[k] = { seat = seat, type = kind }
             words[k] = kind and seat.label .. "=" .. kind or seat.label
         end
-        if not judged or tx:judge { verb = "take", customer = req.customer, seats = places, hold = hold } then
+        if not judged or tx:judge { verb = "take", customer = req.customer, seats = places, hold = hold,
+            metadata = req.metadata, price = true } then
             return words
         end
     end

@@ -345,15 +345,32 @@ local function candidates(tx, ask, denial)
     return list
 end
 
+-- Has every place a price, where there is a price function?
+local function has_price(tx, ask)
+    for _, place in ipairs(ask.seats) do
+        local price = tx:settings(place.event).price
+        if price then
+            local ok, each = pcall(price, tx, ask, place)
+            if not ok and type(each) ~= "table" then error(each, 0) end
+            each = ok and math.tointeger(each)
+            if not each or each < 0 then return false end
+        end
+    end
+    return true
+end
+
 local function fits(tx, ask, seats)
     for _, seat in ipairs(seats) do
         if type(seat) ~= "userdata" or seat.status ~= "free" then return false end
     end
-    return #seats > 0 and not same(seats, ask.gains) and M.judge(tx, instead(ask, seats)) == nil
+    if #seats == 0 or same(seats, ask.gains) then return false end
+    local one = instead(ask, seats)
+    return M.judge(tx, one) == nil and has_price(tx, one)
 end
 
 --- Completes a denial that is about a seat: seats that would be granted in place of those asked
---- for, as near as possible, or no alternative at all. Only one that all rules grant is named.
+--- for, as near as possible, or no alternative at all. Only one that all rules grant is named, and that has
+--- a price.
 ---@param tx Tx
 ---@param ask table as it was judged
 ---@param denial table

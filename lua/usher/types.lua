@@ -303,8 +303,9 @@ function Tx:unblock(seats) end
 ---@return Seat[]|nil seats, string? reason, { rule: string, refused: integer, tried: integer, denial?: Denial }? why
 function Tx:best(t) end
 
---- Would the rules grant it? A take is judged as tx:take with the same `hold`; without it booked.
----@param ask { verb: "take"|"confirm"|"reseat"|"extend", customer?: string, seats: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event, hold?: integer|string }
+--- Would the rules grant it? A take is judged as tx:take with the same `hold`; without it booked. With `price`
+--- the price function is asked as well.
+---@param ask { verb: "take"|"confirm"|"reseat"|"extend", customer?: string, seats: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event, hold?: integer|string, price?: boolean }
 ---@return true|nil, Denial?
 function Tx:judge(ask) end
 

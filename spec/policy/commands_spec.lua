@@ -169,4 +169,23 @@ describe("the default behaviour", function()
         h:pass "30s"
         assert.equal(h.now + minute, h:grants("extend $ann").expires_at)
     end)
+
+    it("names no seat nearby that the price function or a rule about metadata would refuse", function()
+        local h = test.house { rows = { "A cheap: ..." }, policy = [[
+            local zones = require("usher.rules").price_zones { cheap = { 1000, child = 500 } }
+            return policy { name = "p", price = function(tx, ask, place)
+                if place.label == "A3" and ask.customer == "gil" then deny "not for you" end
+                return zones(tx, ask, place)
+            end } ]] }
+        h:grants "book 1 ann A2"
+        assert.is_nil((h:refuses("book 1 fay A2=student", { code = "TAKEN" }).alternative))
+        h:refuses("book 1 fay A2=child", { code = "TAKEN", alternative = { "A3=child" } })
+        h:refuses("book 1 gil A2", { code = "TAKEN", alternative = { "A1" } })
+        local noted = test.house { rows = { "A: ..." }, policy = [[
+            return policy { name = "p", rules = { function(_, ask) return not ask.metadata, "no notes" end } } ]] }
+        noted:grants "book 1 ann A2"
+        local refusal = noted:refuses([[book 1 fay A2 --metadata '{"a":1}']], { code = "TAKEN" })
+        assert.is_nil(refusal.alternative)
+        noted:refuses("book 1 fay A2", { code = "TAKEN", alternative = { "A3" } })
+    end)
 end)

@@ -607,6 +607,21 @@ describe("rules together", function()
         h:refuses("book 1 ann B9", { rule = "no_orphans", alternative = { "B10" } })
     end)
 
+    it("name no alternative that has no price", function()
+        local h = test.house { rows = { "A cheap: .....", "B: ....." }, policy = [[
+            local rules = require "usher.rules"
+            local zones = rules.price_zones { default = 10, cheap = { 10, child = 5 } }
+            return policy { name = "p", rules = { rules.no_orphans() }, price = function(tx, ask, place)
+                if ask.customer == "eve" and place.label == "A3" then deny "not for you" end
+                return zones(tx, ask, place)
+            end } ]] }
+        h:refuses("book 1 ann A2", { rule = "no_orphans", alternative = { "A3" } })
+        h:refuses("book 1 eve A2", { rule = "no_orphans", alternative = { "A1" } })
+        h:refuses("book 1 ann A2=child", { rule = "no_orphans", alternative = { "A3=child" } })
+        h:refuses("book 1 eve A2=child", { rule = "no_orphans", alternative = { "A1=child" } })
+        assert.is_nil(h:refuses("book 1 ann A2=student", { rule = "no_orphans" }).alternative)
+    end)
+
     it("do not deadlock best: it finds what they grant", function()
         local h = house("rules.no_orphans { aisles = true }, rules.adjacent(), rules.max_per_customer(4)",
             { rows = { "A: x.x.x.x.x.x.", "B: x..x..x..x", "C: .....|....." } })

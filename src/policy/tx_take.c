@@ -391,13 +391,15 @@ static enum verb check_verb(lua_State *L)
     return VERB_TAKE;
 }
 
-/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=, hold=} -> true | nil,
- * denial. With `hold` as tx:take with the same, a take without it is a booking. */
+/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=, hold=, price=} -> true |
+ * nil, denial. With `hold` as tx:take with the same, a take without it is a booking. With `price`
+ * the price functions are asked as well. */
 static int tx_judge(lua_State *L)
 {
     static const char *const names[] = { "verb",     "customer", "seats", "leaves", "order",
-                                         "metadata", "event",    "hold",  NULL };
+                                         "metadata", "event",    "hold",  "price",  NULL };
     struct ask ask;
+    bool price = false;
     memset(&ask, 0, sizeof(ask));
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 6); /* 3 seats, 4 leaves, 5 order, 6 event */
@@ -411,6 +413,7 @@ static int tx_judge(lua_State *L)
         case 4: lua_copy(L, -1, 5); break;
         case 5: ask.metadata = vm_check_span(L, -1, "metadata"); break;
         case 6: lua_copy(L, -1, 6); break;
+        case 8: price = lua_toboolean(L, -1); break;
         default: ask.until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
         }
     }
@@ -433,6 +436,9 @@ static int tx_judge(lua_State *L)
     }
     rules_push_ask(L, &ask);
     rules_try(L, -1, false);
+    if (lua_isnil(L, -1) && price) {
+        rules_try_price(L, -2, seats);
+    }
     if (lua_isnil(L, -1)) {
         lua_pushboolean(L, 1);
         return 1;
