@@ -25,6 +25,7 @@ local M = {}
 ---@field expires_at? integer ms, until when a take or an extend holds
 ---@field count? integer while `best` asks seat rules: the size of the party
 ---@field exchange? boolean a swap, judged after it was done
+---@field waiting? integer ms, an offer of the waiting list: since when the customer waits
 local Ask = {}
 
 -- Members that few rules look at are made when one does.
@@ -37,7 +38,7 @@ local LAZY = {
     all = function(_, ask) return ask.seats end,
 }
 -- Members that not every ask has. All others raise, as with objects: a misspelt one is no nil.
-local ABSENT = { order = true, metadata = true, expires_at = true, count = true, exchange = true,
+local ABSENT = { order = true, metadata = true, expires_at = true, count = true, exchange = true, waiting = true,
     event = true, size = true, events = true, plan = true }
 local ALWAYS = { verb = true, command = true, customer = true, after = true }
 

@@ -8,7 +8,8 @@
 --- number, and at the opening the numbers are the order: being early is worth nothing. Those who join
 --- later stand behind them, in order of arrival. `place EVENT CUSTOMER` tells how many are ahead;
 --- clients ask it every few seconds, and that is what moves the line. The rule refuses whoever has
---- not been let in, or whose time is over (then: join again, at the end).
+--- not been let in, or whose time is over (then: join again, at the end). Who waits for seats (`wait`) is
+--- offered them when they come free, if it was let in when it began to wait, or has been since.
 ---
 --- In each minute at most `rate` people are let in, however long nobody came before; minutes follow one
 --- another from the first one on, so that the end of one and the beginning of the next may bring twice as
@@ -133,7 +134,7 @@ function M.new(spec)
             name = "queue", exempt = given.exempt,
             check = function(tx, ask)
                 local me = tx:get(person(ask.event, ask.customer))
-                if me and me.until_ms and me.until_ms > tx.now then return true end
+                if me and me.until_ms and me.until_ms > (ask.waiting or tx.now) then return true end
                 if not me then
                     return nil, { message = "buyers queue for this event",
                         hint = ("join %s %s"):format(ask.event.id, ask.customer) }

@@ -227,9 +227,10 @@ function Tx:emit(name, value) end
 function Tx:codes() end
 
 --- From here on these codes count instead, and no user: for a request that is carried out later than it
---- was made, by somebody else's command. nil: both are the request's again.
+--- was made, by somebody else's command. nil: both are the request's again. Rules see `since` as ask.waiting.
 ---@param codes string[]|nil
-function Tx:with_codes(codes) end
+---@param since? integer ms
+function Tx:with_codes(codes, since) end
 
 --- Calls f(...) for something the command can do without. When it raises, or would need more than
 --- three quarters of the command's budget, its effects are undone and the command goes on.

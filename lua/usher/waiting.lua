@@ -219,7 +219,7 @@ end
 local function ask(tx, event, round, work, wait)
     local category = wait.category or ""
     if wait.count >= (work.too_large[category] or math.huge) then return true end
-    tx:with_codes(wait.codes or {})
+    tx:with_codes(wait.codes or {}, math.tointeger(wait.at) or 0)
     local done, order, no_room = tx:attempt(offer, tx, event, wait)
     if done and no_room then
         work.too_large[category] = wait.count

@@ -211,15 +211,21 @@ void rules_push_ask(lua_State *L, const struct ask *ask)
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "exchange");
     }
+    if (p->with_codes && p->waiting_ms >= 0) {
+        lua_pushinteger(L, p->waiting_ms);
+        lua_setfield(L, -2, "waiting");
+    }
 }
 
-/* tx:with_codes(list|nil): whose codes count from here on, for requests that are carried out
- * later than they were made. Whoever runs the command did not make them: no user counts either,
- * or a box office's exemptions would go to all who wait. */
+/* tx:with_codes(list|nil[, since]): whose codes count from here on, for requests that are carried
+ * out later than they were made: `since` when is told to the rules. Whoever runs the command did
+ * not make them: no user counts either, or a box office's exemptions would go to all who wait. */
 int tx_with_codes(lua_State *L)
 {
     struct policy *p = vm_of(L);
     (void)object_check(L, 1, OBJECT_TX);
+    lua_settop(L, 3);
+    p->waiting_ms = lua_isnil(L, 3) ? -1 : luaL_checkinteger(L, 3);
     lua_settop(L, 2);
     p->with_codes = !lua_isnil(L, 2);
     p->user_epoch = 0; /* tx.user is made anew */

@@ -100,6 +100,7 @@ struct policy {
     char trace; /* its address: registry key of what rules said in a dry run */
     char codes; /* likewise: of the codes that tx:with_codes has set */
     bool with_codes;
+    int64_t waiting_ms;           /* while with_codes: since when their owner waits, -1: does not */
     struct freed freed;           /* where this transaction has given seats back */
     char round[KV_KEY_BYTES_MAX]; /* key of the round that went on last (waiting.c) */
     size_t round_len;

@@ -124,6 +124,28 @@ describe("the stadium's sale", function()
         h:grants "hold 1 cid M1"
     end)
 
+    it("offers what comes free to who waits, however long ago it was let in", function()
+        local h = house "2026-03-10"
+        enter(h, "bob", "cid", "eve", "fay")
+        for i, who in ipairs { "bob", "cid", "eve" } do
+            h:grants(("book 1 %s L%d..L%d"):format(who, i * 4 - 3, math.min(i * 4, 10)))
+        end
+        h:grants "block 1 M1..M10"
+        h:grants("wait 1 stranger 1", { place = 1 }) -- never came through the queue
+        h:grants("wait 1 fay 2", { place = 2 })
+        h:grants "join 1 gil"
+        h:pass "20m"
+        h:grants("wait 1 gil 1", { place = 3 }) -- too late
+        h:refuses("hold 1 fay L1", { code = "TAKEN" })
+        h:grants "cancel $eve"
+        assert.equal(2, #h:orders({ customer = "fay" })[1].seats)
+        assert.same({}, h:orders { customer = "stranger" })
+        assert.same({}, h:orders { customer = "gil" })
+        h:grants("join 1 gil", { status = "admitted" })
+        h:grants "cancel-seat 1 L1"
+        assert.equal("held", h:orders({ customer = "gil" })[1].status)
+    end)
+
     it("sells nobody more than four, and nothing to who never came through the queue", function()
         test.property {
             policy = "policy.lua", charts = { house = CHART }, now = "2026-03-10",
