@@ -50,7 +50,7 @@ static void test_list_emptied_by_rule(void **state)
          { DO("rules = { function() for i = #kept, 1, -1 do kept[i] = nil end local t = {} "
               "for i = 1, 30000 do t[i % 100] = 'ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ' .. 10000 "
               "+ i "
-              "end end },",
+              "end return true end },",
               "kept = req.seats return tx:take { customer = 'c', seats = kept }"),
            "" },
          { "t 1 A1=" TYPE " A2", "{'seats':[{'seat':'A1','type':'" TYPE "'},{'seat':'A2'}]}" });
@@ -65,7 +65,7 @@ static void test_table_emptied_by_rule(void **state)
     "kept.customer, kept.metadata = nil, nil end local t = {} for i = 1, 30000 do "                \
     "t[i % 100] = 'ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ' .. 10000 + i end "                     \
     "if kept and kept.count and ask.gains[1].label:find 'A' then deny('not ' .. ask.customer) "    \
-    "end if ask.customer:find 'Z' then deny 'somebody else' end end } },"
+    "end if ask.customer:find 'Z' then deny 'somebody else' end return true end } },"
     PLAY(HOUSE,
          { DO(EMPTY, "if req.mode == 'best' then kept = { count = 2, event = req.event } "
                      "kept.customer = ('c'):rep(50) local seats = tx:best(kept) or {} kept = nil "
