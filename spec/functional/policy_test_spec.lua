@@ -201,7 +201,8 @@ describe("usher policy check", function()
             assert.truthy(err:find("^BADARG cannot read the policy .*nowhere.lua"), err)
             status, _, err = run("policy", verb, dir .. "/wrong.lua")
             assert.equal(verb == "check" and 1 or 2, status, verb)
-            assert.truthy(err:find("^BADARG policy.lua:1: policy: unknown key 'rulez'; in .*wrong.lua"), err)
+            assert.truthy(err:find(
+                "^BADARG policy.lua:1: policy: unknown key 'rulez'; did you mean 'rules'%?; in .*wrong.lua"), err)
         end
     end)
 end)
