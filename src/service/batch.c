@@ -181,6 +181,13 @@ static bool evaluate(struct service *s, struct batch *b, struct item *it)
         id = (struct span){ "", 0 }; /* decides nothing: remembers nothing */
     }
     if (!answer_known(s, b, it, id)) {
+        if (upkeep_unruled(s) && strcmp(s->call.def->group, "policy") != 0) {
+            (void)error_set(&e, ERR_INTERNAL, "policy %u does not load on the leader: its log says why",
+                            (unsigned)s->policy_refused);
+            error_hint(&e, "deploy one that does, or `policy rollback`");
+            group_keep_error(b->now, it, &e);
+            return true;
+        }
         store_tx_begin(store);
         policy_evaluate(s->policy, store, &s->call, &it->user, b->time_ms, b->index, &s->answer);
         if (s->answer.code == ERR_INTERNAL) {

@@ -281,6 +281,9 @@ void upkeep_schedule(struct service *s);
 /* complain.c: says in the log that the policy fails, now and then, and where. */
 void service_complain(struct service *s, const struct error *e);
 void upkeep_policy(struct service *s); /* loads the committed policy when it is another */
+/* The cluster has a policy and this node none: it does not load here (after an upgrade, say), and
+ * what is compiled in has no rules. Then only policies are dealt with. */
+bool upkeep_unruled(const struct service *s);
 bool upkeep_policy_waits(const struct service *s);
 
 /* watch.c */

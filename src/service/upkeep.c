@@ -172,6 +172,11 @@ static bool on_expired(void *arg, const char *command, struct span effects)
     return s->env->ops->mono_ns(s->env) < s->upkeep_stop_ns;
 }
 
+bool upkeep_unruled(const struct service *s)
+{
+    return s->policy_refused != 0 && policy_version(s->policy) == 0;
+}
+
 bool upkeep_wanted(struct service *s, uint64_t time_ms)
 {
     const struct store *store = cluster_store(s->cluster);
@@ -186,7 +191,9 @@ uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms)
     s->upkeep_failed = false;
     s->upkeep_added = 0;
     s->upkeep_stop_ns = s->env->ops->mono_ns(s->env) + BATCH_TIME_NS;
-    if (expiry_due(store, time_ms) || policy_waiting_due(store)) {
+    if (upkeep_unruled(s)) {
+        s->upkeep_failed = true; /* who waits would be served by no rules: later */
+    } else if (expiry_due(store, time_ms) || policy_waiting_due(store)) {
         s->upkeep_failed =
             policy_expire(s->policy, store, time_ms, index, BATCH_EXPIRE_MAX, on_expired, s) == 0;
         struct error e;
@@ -273,8 +280,10 @@ void upkeep_policy(struct service *s)
         tell_difference(s, &rec);
         if (policy_load(s->policy, version, rec.bundle, &e) != 0) {
             s->policy_refused = version;
-            log_error("policy %u does not load, %u stays active: %s", (unsigned)version,
-                      (unsigned)policy_version(s->policy), e.message);
+            log_error("policy %u does not load, %s: %s", (unsigned)version,
+                      upkeep_unruled(s) ? "nothing is sold until another one is deployed"
+                                        : "the one before stays active",
+                      e.message);
         } else {
             log_info("policy %u is active", (unsigned)version);
         }
