@@ -93,13 +93,13 @@ static void print_checked(const char *path, const struct buf *bundle)
 {
     struct reader r;
     struct span name, text;
-    size_t files = 0;
+    size_t files = 0, bytes = 0;
     reader_init(&r, bundle->data, bundle->len);
     while (policy_bundle_next(&r, &name, &text) == 0) {
         files++;
+        bytes += text.len;
     }
-    (void)printf("%s is right: %zu file%s, %zu bytes\n", path, files, files == 1 ? "" : "s",
-                 bundle->len);
+    (void)printf("%s is right: %zu file%s, %zu bytes\n", path, files, files == 1 ? "" : "s", bytes);
 }
 
 /* As every check: 0 right, 1 wrong, 2 there is nothing to check. */
@@ -228,6 +228,91 @@ static int run_specs(const char *path, struct error *e)
     return 0;
 }
 
+/* ---- Words and options -------------------------------------------------------------------- */
+
+/* Whether the option is given, as `--option value` or `--option=value`. */
+static bool given(int argc, char **argv, const char *option)
+{
+    size_t len = strlen(option);
+    for (int i = 0; i < argc; i++) {
+        if (strncmp(argv[i], option, len) == 0 && (argv[i][len] == 0 || argv[i][len] == '=')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_version(const char *word)
+{
+    int64_t n;
+    return word != NULL && text_int64(span_of(word), &n) && n >= 0 && n <= UINT32_MAX;
+}
+
+/* One option of `deploy` or `rollback`; *i moves to its value. */
+static int check_option(const char *verb, int argc, char **argv, int *i, struct error *e)
+{
+    static const char *const options[] = { "--expect",  "--author",  "--request",
+                                           "--dry-run", "--no-test", NULL };
+    const char *word = argv[*i], *equals = strchr(word, '=');
+    struct span name = span_make(word, equals != NULL ? (size_t)(equals - word) : strlen(word));
+    bool deploy = strcmp(verb, "deploy") == 0;
+    bool no_test = span_is(name, "--no-test"), flag = no_test || span_is(name, "--dry-run");
+    bool known = deploy || !no_test;
+    const char *near = text_nearest(name, options);
+    if (!known || near == NULL || !span_is(name, near)) {
+        return error_set(e, ERR_BADARG, "policy %s has no option %.*s%s%s%s", verb, (int)name.len,
+                         name.data, known && near != NULL ? "; did you mean " : "",
+                         known && near != NULL ? near : "", known && near != NULL ? "?" : "");
+    }
+    if (flag) {
+        return 0;
+    }
+    const char *value = equals != NULL ? equals + 1 : *i + 1 < argc ? argv[++*i] : NULL;
+    if (span_is(name, "--expect") && !is_version(value)) {
+        return error_set(e, ERR_BADARG, "policy %s: --expect takes a version's number", verb);
+    }
+    return value != NULL && *value != 0 ? 0
+                                        : error_set(e, ERR_BADARG, "policy %s: %.*s takes a value",
+                                                    verb, (int)name.len, name.data);
+}
+
+/* Everything that may follow is looked at before anything is done. */
+static int check_words(const char *verb, int argc, char **argv, struct error *e)
+{
+    bool deploy = strcmp(verb, "deploy") == 0;
+    int words = 0, rc = 0;
+    for (int i = 0; rc == 0 && i < argc; i++) {
+        if (strncmp(argv[i], "--", 2) == 0) {
+            rc = check_option(verb, argc, argv, &i, e);
+        } else if (deploy) {
+            rc = error_set(e, ERR_BADARG, "policy deploy takes one path, not also %s", argv[i]);
+        } else if (words++ > 0) {
+            rc = error_set(e, ERR_BADARG, "policy rollback takes at most a version");
+        } else if (!is_version(argv[i])) {
+            rc = error_set(e, ERR_BADARG, "policy rollback takes a version's number, not %s",
+                           argv[i]);
+        }
+    }
+    if (rc != 0) {
+        error_hint(e, "usage: policy %s",
+                   deploy ? "deploy PATH [--expect N] [--author WHO] [--no-test]"
+                          : "rollback [VERSION] [--expect N] [--author WHO]");
+    }
+    return rc;
+}
+
+/* Who may not do what `policy VERB` is made of is told of that, not of its parts. */
+static void name_verb(struct error *e, const char *verb)
+{
+    static const char needs[] = "` needs access ";
+    const char *rest = e->code == ERR_NOPERM ? strstr(e->message, needs) : NULL;
+    if (rest != NULL) {
+        struct error told = *e;
+        (void)error_set(e, ERR_NOPERM, "`policy %s%s", verb, told.message + (rest - e->message));
+        error_hint(e, "%s", told.hint);
+    }
+}
+
 /* ---- Commands ------------------------------------------------------------------------------ */
 
 struct session {
@@ -290,16 +375,6 @@ static const char *author(void)
     return p != NULL && text_is_id(span_of(p->pw_name)) ? p->pw_name : "somebody";
 }
 
-static bool given(int argc, char **argv, const char *option)
-{
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], option) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The transaction behind `deploy` and `rollback`, sent as itself: under its request id it can
  * be sent again. words[0..count) has room for six more. */
 static int send_change(struct session *s, struct span *words, size_t count, int argc, char **argv,
@@ -330,7 +405,8 @@ static int deploy_program(const struct console_options *o, const char *path, int
     struct buf bundle = BUF_INIT, json = BUF_INIT;
     struct error e;
     error_clear(&e);
-    int rc = read_compiled(path, &bundle, &e);
+    int rc = check_words("deploy", argc, argv, &e);
+    rc = rc != 0 ? rc : read_compiled(path, &bundle, &e);
     rc = rc != 0 || given(argc, argv, "--no-test") ? rc : run_specs(path, &e);
     rc = rc != 0 ? rc : bundle_json(&bundle, &json, &e);
     rc = rc != 0 ? rc : session_open(&s, o, &e);
@@ -339,6 +415,7 @@ static int deploy_program(const struct console_options *o, const char *path, int
         words[0] = span_of("deploy-policy");
         words[1] = span_make((const char *)json.data, json.len);
         rc = send_change(&s, words, 2, argc, argv, &e);
+        name_verb(&e, "deploy");
         mem_free(words);
     }
     session_close(&s);
@@ -352,11 +429,13 @@ static int rollback_program(const struct console_options *o, int argc, char **ar
     struct session s = { NULL, NULL };
     struct error e;
     error_clear(&e);
-    int rc = session_open(&s, o, &e);
+    int rc = check_words("rollback", argc, argv, &e);
+    rc = rc != 0 ? rc : session_open(&s, o, &e);
     if (rc == 0) {
         struct span *words = mem_must_alloc(((size_t)argc + 8) * sizeof *words);
         words[0] = span_of("rollback-policy");
         rc = send_change(&s, words, 1, argc, argv, &e);
+        name_verb(&e, "rollback");
         mem_free(words);
     }
     session_close(&s);
@@ -394,12 +473,11 @@ static int with_bundle(const struct console_options *o, const char *verb, const 
     return status;
 }
 
+/* A version is a number, a bundle's own JSON begins with a brace; every other word is a path. */
 static bool is_path(const char *word)
 {
-    struct stat s;
     int64_t number;
-    return !text_int64(span_of(word), &number) && word[0] != '{' && word[0] != '-' &&
-           (stat(word, &s) == 0 || strchr(word, '/') != NULL || strstr(word, ".lua") != NULL);
+    return !text_int64(span_of(word), &number) && word[0] != '{' && word[0] != '-';
 }
 
 bool policy_is_local(int argc, char **argv)
@@ -460,7 +538,7 @@ static bool is_ours(size_t n, char **words)
     }
     for (const char *const *verb = verbs; *verb != NULL; verb++) {
         if (strcmp(words[1], *verb) == 0) {
-            return is_path(words[2]);
+            return is_path(words[2]) && words[2][0] != '"' && words[2][0] != '\'';
         }
     }
     return false;
