@@ -151,8 +151,8 @@ local function policies(tx, req)
     elseif req.version then
         local record = req.version > 0 and tx:policy_record(req.version)
         if not record then
-            deny { code = "NOTFOUND", message = ("there is no version %d of the policy"):format(req.version),
-                hint = "`policy list` shows what is kept" }
+            deny { code = "NOTFOUND", message = ("version %d is not kept"):format(req.version),
+                hint = "`policy list` shows what is" }
         end
         return answer(tx, req.version, { files = tx:policy_files(req.version), active = req.version == last })
     end

@@ -20,6 +20,7 @@ local width_of, pad = width.of, width.pad
 
 local function is_time(key)
     return key == "time" or key == "expires_at" or key == "since" or key:match("_at$") ~= nil
+        or key:match("_time$") ~= nil
 end
 
 local COUNTS = { "free", "held", "booked", "blocked" }

@@ -126,6 +126,10 @@ describe("policy deploy", function()
         local list = c:must(1, "policy", "list")
         assert.equal(3, list[1].version)
         assert.is_true(list[1].active)
+        assert.same({ "limit", 1 }, { list[1].name, list[1].restored })
+        assert.is_nil(list[2].restored)
+        has(select(2, c:run("policy", "list", "-w", "csv")),
+            "version,active,name,restored,author,time,sha256,files,bytes\n")
         has(c:call(2, "policy", "show", "2"), "sold to nobody")
         local _, out = c:run("policy", "diff", c.dir .. "/worse.lua")
         has(out, '- local rules = require "usher.rules"')
@@ -137,6 +141,63 @@ describe("policy deploy", function()
         _, out = c:run("policy", "deploy", dir, "-w", "json")
         assert.is_true(json.decode(out).already)
         assert.equal(3, newest())
+    end)
+
+    it("takes a word for a path wherever files are read, and says which is not there", function()
+        for _, verb in ipairs { "check", "diff", "rehearse", "deploy" } do
+            local status, _, err = c:run("policy", verb, "nosuch")
+            assert.equal(2, status, verb)
+            has(err, "cannot read the policy nosuch: No such file or directory")
+            status, _, err = c:run("console", "-c", "policy " .. verb .. " nosuch")
+            assert.equal(1, status, verb)
+            has(err, "cannot read the policy nosuch: No such file or directory")
+        end
+        has(c:call(1, "policy", "diff", "return policy {}"), "+ return policy {}")
+        has(select(2, c:run("console", "-c", 'policy diff "return policy {}"')), "+ return policy {}")
+    end)
+
+    it("checks words and options before any spec is run, and calls itself by its own name", function()
+        local before = newest()
+        for wrong, said in pairs {
+            ["deploy " .. dir .. " mine"] = "BADARG policy deploy takes one path",
+            ["deploy " .. dir .. " --expct 3"] = "BADARG policy deploy has no option --expct; did you mean --expect?",
+            ["deploy " .. dir .. " --expect x"] = "BADARG policy deploy: --expect takes a version's number",
+            ["deploy " .. dir .. " --expect"] = "BADARG policy deploy: --expect takes a version's number",
+            ["deploy " .. dir .. " --author"] = "BADARG policy deploy: --author takes a value",
+            ["rollback abc"] = "BADARG policy rollback takes a version's number",
+            ["rollback 1 2"] = "BADARG policy rollback takes at most a version",
+            ["rollback --no-test"] = "BADARG policy rollback has no option --no-test",
+        } do
+            local words = { "policy" }
+            for word in wrong:gmatch("%S+") do words[#words + 1] = word end
+            local status, out, err = c:run(table.unpack(words))
+            assert.equal(2, status, wrong)
+            has(err, said)
+            assert.equal("", out)
+            assert.is_nil(err:find("1 success", 1, true) or err:find("-policy", 1, true), err)
+        end
+        assert.equal(before, newest())
+        local _, out = c:run("policy", "deploy", dir, "--no-test", "--expect=" .. before, "-w", "json")
+        assert.is_true(json.decode(out).already)
+    end)
+
+    it("counts the bytes of the files, in a check as in the list", function()
+        has(select(2, c:run("policy", "check", dir)), ("is right: 1 file, %d bytes"):format(#LIMIT:format(4)))
+        assert.equal(#LIMIT:format(4), c:must(1, "policy", "list")[1].bytes)
+    end)
+
+    it("says what is compared and what is not kept", function()
+        local reply, why = c:call(1, "policy", "diff")
+        assert.is_nil(reply)
+        has(why, "BADARG policy diff takes a bundle or one or two versions")
+        has(c:call(1, "policy", "diff", "1", "3"), "no difference between version 1 and version 3")
+        has(select(2, c:run("policy", "diff", dir)), "no difference between version 3 and yours")
+        for _, verb in ipairs { "show", "diff", "rollback", "rehearse" } do
+            reply, why = c:call(1, "policy", verb, "99")
+            assert.is_nil(reply)
+            has(why, "NOTFOUND version 99 is not kept; `policy list` shows what is")
+        end
+        has(select(2, c:run("help", "policy")), "--no-test")
     end)
 
     it("refuses broken bundles with file and line, and goes on serving", function()
@@ -241,6 +302,12 @@ describe("policy deploy", function()
         assert.is_nil(reply)
         has(why, "NOPERM")
         client:close()
+        for _, words in ipairs { { "deploy", dir, "--no-test" }, { "rollback" } } do
+            local status, _, err = process.run({ cluster.usher, "policy", "--user", "app", table.unpack(words) },
+                { env = { USHER_ADDR = d:addresses(), USHER_PASSWORD = "x" } })
+            assert.equal(1, status)
+            has(err, ("NOPERM `policy %s` needs access `admin`"):format(words[1]))
+        end
     end)
 
     -- Bookings go on through the two others while the leader dies in the middle of a deploy.

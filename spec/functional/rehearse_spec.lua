@@ -49,6 +49,20 @@ describe("policy rehearse", function()
         local none, why = c:call(1, "policy", "rehearse", "1", "--last", "0")
         assert.is_nil(none)
         assert.truthy(why:find("^BADARG"), why)
+        for _, since in ipairs { "5m", "1h", "2026-01-01", "2026-01-01T10:00", "2026-01-01 10:00:30Z", "1000" } do
+            assert.equal(report.requests, rehearse(1, policy(2, 500), "--since", since).requests, since)
+        end
+        process.wait_for("nothing was asked for a second", 10, function()
+            return rehearse(1, policy(2, 500), "--since", "1s").requests == 0
+        end)
+        assert.equal(0, rehearse(1, policy(2, 500), "--since", "2096-02-29").requests)
+        for _, since in ipairs { "5x", "2026-13-01", "2026-02-30", "2026-01-01T25:00", "soon", "-5m", "" } do
+            none, why = c:call(1, "policy", "rehearse", "1", "--since", since)
+            assert.is_nil(none)
+            assert.truthy(why:find("^BADARG %-%-since"), why)
+        end
+        local _, out = c:run("policy", "rehearse", "1")
+        assert.truthy(out:find("from_time%s+%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d"), out)
         local same = rehearse(1, "1") -- the active version itself
         assert.equal(same.requests, same.same)
     end)

@@ -122,20 +122,20 @@ end
 -- The files of a version; of the newest when no number is given.
 local function stored(version)
     if not version then
-        local list, message, code = usher.policies {}
-        if not list then return nil, message, code end
+        local list, message, code, hint = usher.policies {}
+        if not list then return nil, message, code, hint end
         version = list[1] and list[1].version or 0
     end
-    local record, message, code = usher.policies { version }
-    if not record then return nil, message, code end
+    local record, message, code, hint = usher.policies { version }
+    if not record then return nil, message, code, hint end
     return record.files, version, record
 end
 
 -- The same to compare and to rehearse: of the default behaviour its policy alone, not the commands.
 local function policy_of(version)
-    local files, found, code = stored(version)
+    local files, found, code, hint = stored(version)
     if found == 0 then files = { ["policy.lua"] = files["policy.lua"] } end
-    return files, found, code
+    return files, found, code, hint
 end
 
 local function files_of(source)
@@ -146,14 +146,14 @@ local function files_of(source)
 end
 
 function verbs.list()
-    local list, message, code = usher.policies {}
-    if not list then return nil, message, code end
+    local list, message, code, hint = usher.policies {}
+    if not list then return nil, message, code, hint end
     local active = node.policy().version
     for _, one in ipairs(list) do
         one.active = one.version == active
         one.sha256 = one.sha256:sub(1, 12)
     end
-    return list, { columns = { "version", "active", "author", "time", "sha256", "files", "bytes" } }
+    return list, { columns = { "version", "active", "name", "restored", "author", "time", "sha256", "files", "bytes" } }
 end
 
 local DEFAULT = "-- version 0, the default policy: what is there before one is deployed. Its commands are modules "
@@ -164,8 +164,8 @@ function verbs.show(req)
     if not ok then return nil, why, what end
     local version = version_of(req.words[1])
     if req.words[1] and not version then return refuse("policy show takes a version's number") end
-    local files, found, record = stored(version)
-    if not files then return nil, found, record end
+    local files, found, record, hint = stored(version)
+    if not files then return nil, found, record, hint end
     local parts = { found == 0 and DEFAULT or ("-- version %d of %s, SHA-256 %s"):format(found,
         record.author ~= "" and record.author or "nobody in particular", record.sha256) }
     local only = req.only or (found == 0 and "policy.lua") or nil
@@ -180,34 +180,36 @@ end
 
 function verbs.check(req)
     if not req.words[1] or #req.words > 1 then return refuse("policy check takes one bundle") end
-    local answer, message, code = usher.deploy_policy { req.words[1], dry_run = true }
-    if not answer then return nil, message, code end
+    local answer, message, code, hint = usher.deploy_policy { req.words[1], dry_run = true }
+    if not answer then return nil, message, code, hint end
     return { right = true, already = answer.already or nil }
 end
 
 function verbs.diff(req)
     local ok, why, what = no_more(req, 2, "a bundle or one or two versions")
     if not ok then return nil, why, what end
+    if not req.words[1] then return refuse("policy diff takes a bundle or one or two versions") end
     local first, second = req.words[1], req.words[2]
-    local a, from, code = policy_of(version_of(first))
-    if not a then return nil, from, code end
+    local a, from, code, hint = policy_of(version_of(first))
+    if not a then return nil, from, code, hint end
     local b, to
     if second then
         if not (version_of(first) and version_of(second)) then return refuse("policy diff takes versions' numbers") end
-        b, to, code = policy_of(version_of(second))
-    elseif not first or version_of(first) then
-        b, to, code = policy_of()
+        b, to, code, hint = policy_of(version_of(second))
+    elseif version_of(first) then
+        b, to, code, hint = policy_of()
     else
         b, to, code = files_of(first)
         if b then to = "yours" end
     end
-    if not b then return nil, to, code end
-    local text = difference(a, b, "version " .. from, type(to) == "number" and "version " .. to or to)
-    return text ~= "" and text or "no difference"
+    if not b then return nil, to, code, hint end
+    from, to = "version " .. from, type(to) == "number" and "version " .. to or to
+    local text = difference(a, b, from, to)
+    return text ~= "" and text or ("no difference between %s and %s"):format(from, to)
 end
 
-local function done(answer, message, code)
-    if not answer then return nil, message, code end
+local function done(answer, message, code, hint)
+    if not answer then return nil, message, code, hint end
     answer.dry_run, answer.rules = nil, nil
     return answer
 end
@@ -218,8 +220,8 @@ function verbs.deploy(req)
     end
     local expect = req.expect
     if not expect then -- the version seen when it was asked for
-        local _, version, code = stored()
-        if code and type(version) ~= "number" then return nil, version, code end
+        local files, version, code, hint = stored()
+        if not files then return nil, version, code, hint end
         expect = version
     end
     return done(usher.deploy_policy { req.words[1], expect = expect, author = req.author, request = req.request })
@@ -242,30 +244,54 @@ local function users()
     return out
 end
 
+local UNITS = { s = 1000, m = 60000, h = 3600000, d = 86400000 }
+local MONTHS = { 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 }
+
+-- "5m": so long ago. Else ms since 1970, or a UTC time as every argument `time` takes it. nil: neither.
+local function moment(text)
+    local count, unit = text:match("^(%d%d?%d?%d?%d?%d?)([smhd])$")
+    if count then return math.max(0, now() - math.tointeger(count) * UNITS[unit]) end
+    if text:find("^%d+$") then return math.tointeger(text) end
+    local y, m, d, rest = text:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)(.-)Z?$")
+    if not y then return nil end
+    local h, i, s = rest:match("^[T ](%d%d):(%d%d):?(%d?%d?)$")
+    if not h and rest ~= "" then return nil end
+    y, m, d = math.tointeger(y), math.tointeger(m), math.tointeger(d)
+    h, i, s = tonumber(h or 0), tonumber(i or 0), tonumber(s ~= "" and s or 0)
+    if y < 1970 or m < 1 or m > 12 or d < 1 or d > MONTHS[m] or h > 23 or i > 59 or s > 59 then return nil end
+    if m == 2 and d == 29 and (y % 4 ~= 0 or y % 100 == 0 and y % 400 ~= 0) then return nil end
+    local year = m <= 2 and y - 1 or y -- days from civil (H. Hinnant), as src/policy/command_value.c
+    local days = year * 365 + year // 4 - year // 100 + year // 400 + (153 * (m + (m > 2 and -3 or 9)) + 2) // 5 + d
+    return math.tointeger((((days - 719469) * 24 + h) * 60 + i) * 60000 + s * 1000)
+end
+
 function verbs.rehearse(req, ctx)
     if not req.words[1] or #req.words > 1 then
         return refuse("policy rehearse takes one bundle or version; `usher policy rehearse PATH` reads it from files")
     elseif req.last and req.last < 1 then
         return refuse("--last: at least 1 request")
     end
-    local files, label, code
+    local since = req.since and moment(req.since)
+    if req.since and not since then
+        return refuse(("--since: '%s' is no time such as 2026-05-01T10:00, and no duration such as 15m, which is so "
+            .. "long ago"):format(req.since))
+    end
+    local files, label, code, hint
     if version_of(req.words[1]) then
-        files, label, code = policy_of(version_of(req.words[1]))
+        files, label, code, hint = policy_of(version_of(req.words[1]))
     else
         files, label, code = files_of(req.words[1])
     end
-    if not files then return nil, label, code end
+    if not files then return nil, label, code, hint end
     local bundle = {}
     for _, name in ipairs(names_of(files, {})) do
         bundle[#bundle + 1] = name
         bundle[#bundle + 1] = files[name]
     end
     ctx:progress("recorded requests are judged by the candidate; serving goes on")
-    local report, message, what, hint = node.rehearse { bundle = bundle, users = users(),
-        last = req.last or (not req.since and 1000) or nil, since = req.since }
-    if not report then
-        return nil, hint and hint ~= "" and message .. "; " .. hint or message, what
-    end
+    local report, message, what, advice = node.rehearse { bundle = bundle, users = users(),
+        last = req.last or (not since and 1000) or nil, since = since }
+    if not report then return nil, message, what, advice end
     report.candidate = type(label) == "number" and label or nil
     report.active = node.policy().version
     return report, { columns = { "requests", "same", "refused_now", "granted_now", "other_seats", "other_price",
@@ -288,9 +314,10 @@ return command {
     options = {
         { "expect", "int", meta = "N", help = "deploy, rollback: only over version N" },
         { "author", "string", meta = "WHO", help = "for the record, where users have no names" },
+        { "no-test", "bool", help = "deploy PATH: without running the specs" },
         { "only", "string", meta = "FILE", help = "show: this file alone" },
         { "last", "int", meta = "N", help = "rehearse: the last N requests (1000)" },
-        { "since", "time", meta = "T", help = "rehearse: requests from then on" },
+        { "since", "string", meta = "T", help = "rehearse: requests from then on; 15m: of the last 15 minutes" },
     },
     run = function(ctx, req)
         req.words = req.words or {}
