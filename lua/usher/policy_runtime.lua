@@ -162,6 +162,15 @@ local function exempted(rule, ask)
     return false
 end
 
+-- Of several roles the first by name.
+local function exempting(rule, ask)
+    local first
+    for role in next, rule.exempt do
+        if ask.user.roles[role] and (not first or role < first) then first = role end
+    end
+    return first
+end
+
 local function label_of(seat)
     if type(seat) == "string" or seat == nil then return seat end
     return seat.label
@@ -233,14 +242,14 @@ local function completed(tx, rule, denial)
     return out
 end
 
-local function note(trace, rule, event, denial)
+local function note(trace, rule, event, denial, exempt)
     local message = denial and denial.message
     if message then
         local seat = (denial.seat or "a seat"):gsub("%%", "%%%%")
         message = message:gsub("%f[%w_]SEAT%f[^%w_]", seat)
     end
     trace[#trace + 1] = { rule = rule.name, event = event.id, ok = denial == nil,
-        code = denial and denial.code, message = message }
+        code = denial and denial.code, message = message, exempt = exempt }
 end
 
 -- The first denial at one event; `trace` takes what each rule says. Hot path: few steps for each
@@ -262,6 +271,8 @@ local function judge_at(tx, ask, event, trace)
                 return denial
             end
             first = first or denial or nil
+        elseif trace then
+            note(trace, rule, event, nil, exempting(rule, ask))
         end
     end
     return first

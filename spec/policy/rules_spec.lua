@@ -68,6 +68,18 @@ describe("max_per_customer", function()
         h:refuses("move $club A1 B5", "max_per_customer")
     end)
 
+    it("says in a dry run that a rule does not concern the user, and for which role", function()
+        local h = house('rules.max_per_customer(1, { exempt = { "box-office", "agent" } }), rules.party { max = 3 }')
+        local desk = { user = { roles = { "box-office" } } }
+        assert.same({ { rule = "max_per_customer", event = "1", ok = true, exempt = "box-office" },
+            { rule = "party", event = "1", ok = true } }, h:says("hold 1 ann A1 A2", desk))
+        local said = h:says("hold 1 ann A1 A2 A3 A4", desk)
+        assert.same({ "box-office", false }, { said[1].exempt, said[2].ok })
+        assert.is_nil(h:says("hold 1 ann A1")[1].exempt)
+        local _, story = pcall(h.grants, h, "hold 1 ann A1 A2 A3 A4", desk)
+        assert.truthy(tostring(story):find("ok   max_per_customer: exempt (box-office)", 1, true), story)
+    end)
+
     it("exempts a role", function()
         local h = house('rules.max_per_customer(1, { exempt = { "box-office" } })')
         h:refuses("book 1 ann A1 A2", "max_per_customer")

@@ -392,9 +392,11 @@ size_t rules_trace_text(lua_State *L, char *out, size_t cap)
         lua_rawgeti(L, -1, i);
         lua_getfield(L, -1, "rule");
         lua_getfield(L, -2, "ok");
+        bool exempt = lua_getfield(L, -3, "exempt") != LUA_TNIL;
+        lua_pop(L, 1);
         n = append(out, cap, n, span_of(i == 1 ? "dry run: " : ", "));
         n = append(out, cap, n, vm_to_span(L, -2));
-        n = append(out, cap, n, span_of(lua_toboolean(L, -1) ? " ok" : " no"));
+        n = append(out, cap, n, span_of(exempt ? " exempt" : lua_toboolean(L, -1) ? " ok" : " no"));
         lua_pop(L, 3);
     }
     lua_pop(L, 1);

@@ -262,7 +262,8 @@ local function dry(self, line, options)
     return nil, refusal_of(a, b, c, d)
 end
 
---- What each rule says to a command, which has no effect: { {rule, event, ok, code, message} }.
+--- What each rule says to a command, which has no effect: { {rule, event, ok, code, message,
+--- exempt: the role of the user that the rule does not concern} }.
 function House:says(line, options)
     local answer, refusal = dry(self, line, options)
     return (answer or refusal).rules or {}
@@ -292,7 +293,7 @@ local function rules_text(said)
     local lines = {}
     for _, one in ipairs(said or {}) do
         lines[#lines + 1] = ("  %-4s %s%s"):format(one.ok and "ok" or "no", one.rule,
-            one.message and ": " .. one.message or "")
+            one.message and ": " .. one.message or one.exempt and (": exempt (%s)"):format(one.exempt) or "")
     end
     return #lines > 0 and "\nrules:\n" .. table.concat(lines, "\n") or ""
 end
