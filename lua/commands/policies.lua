@@ -49,8 +49,7 @@ end
 
 local function answer(tx, version, extra)
     local record = tx:policy_record(version)
-    local out = { version = version, sha256 = record.sha256, author = record.author, time = record.time,
-        name = record.name, restored = record.restored and record.restored >= 0 and record.restored or nil }
+    local out = { version = version, sha256 = record.sha256, author = record.author, time = record.time }
     for key, value in pairs(extra or {}) do out[key] = value end
     return out
 end
@@ -144,6 +143,14 @@ local function rollback_again(tx, req)
     return answer_again(tx, req, to and content(tx, to), { restored = to })
 end
 
+-- The same with what the history knows of it.
+local function described(tx, version, extra)
+    local record = tx:policy_record(version)
+    extra.name = record.name
+    extra.restored = record.restored and record.restored >= 0 and record.restored or nil
+    return answer(tx, version, extra)
+end
+
 local function policies(tx, req)
     local last = newest(tx)
     if req.version == 0 then
@@ -154,7 +161,7 @@ local function policies(tx, req)
             deny { code = "NOTFOUND", message = ("version %d is not kept"):format(req.version),
                 hint = "`policy list` shows what is" }
         end
-        return answer(tx, req.version, { files = tx:policy_files(req.version), active = req.version == last })
+        return described(tx, req.version, { files = tx:policy_files(req.version), active = req.version == last })
     end
     local list = json.list {}
     for version = last, math.max(1, last - KEPT + 1), -1 do
@@ -165,7 +172,7 @@ local function policies(tx, req)
                 names[#names + 1] = name
                 bytes = bytes + #text
             end
-            list[#list + 1] = answer(tx, version, { active = version == last, files = names, bytes = bytes })
+            list[#list + 1] = described(tx, version, { active = version == last, files = names, bytes = bytes })
         end
     end
     return list
