@@ -3,6 +3,7 @@
 --- Hot path: `hold` and `book` go straight to tx:take. Only when that refuses is anything
 --- looked up: whether the customer asks again for what is its own already, and which seats
 --- nearby would be granted.
+local elsewhere = require "usher.elsewhere"
 local shared = require "usher.shared"
 local pcall = pcall -- a global is looked for behind the chunk's own environment, a local is there
 
@@ -30,28 +31,41 @@ local function own_order(req)
     return order
 end
 
---- Words for the nearest seats that would be granted, or nil. At most a few are tried: this
---- is a courtesy, not a search.
+-- Would a take of these seats instead be granted? Ticket types go with the seats, in their order.
+local function granted(tx, req, hold, seats)
+    local places = {}
+    for k, seat in ipairs(seats) do places[k] = { seat = seat, type = req.seats[k].type } end
+    return tx:judge { verb = "take", customer = req.customer, seats = places, hold = hold,
+        metadata = req.metadata, price = true }
+end
+
+-- The seats as words that can be asked for; `plain`: all are at the event of the request.
+local function words_of(req, seats, plain)
+    local words = json.list {}
+    for k, seat in ipairs(seats) do
+        local label, kind = seat.label, req.seats[k].type
+        if not plain and seat.event ~= req.event then label = seat.event.id .. ":" .. label end
+        words[k] = kind and label .. "=" .. kind or label
+    end
+    return words
+end
+
+--- Words for the nearest seats that would be granted, or nil. At most a few are tried, and the house is
+--- looked through once when they will not do: this is a courtesy, not a search.
 local function alternative_to(tx, req, hold)
-    local first = req.seats[1]
+    local first, one = req.seats[1], true
+    local event = first.event
     for _, place in ipairs(req.seats) do
-        if not place.seat or place.event ~= first.event then return nil end
+        if not place.seat then return nil end
+        one = one and place.event == event
     end
-    local settings = tx:settings(first.event)
-    local judged = #settings.rules > 0 or settings.price ~= nil
-    for _, seats in ipairs(tx:near(first.seat, #req.seats, judged and 6 or 1)) do
-        local places, words = {}, json.list {}
-        for k, seat in ipairs(seats) do -- ticket types go with the seats, in their order
-            local kind = req.seats[k].type
-            places[k] = { seat = seat, type = kind }
-            words[k] = kind and seat.label .. "=" .. kind or seat.label
-        end
-        if not judged or tx:judge { verb = "take", customer = req.customer, seats = places, hold = hold,
-            metadata = req.metadata, price = true } then
-            return words
-        end
+    local settings, plain = tx:settings(event), one and event == req.event
+    local judged = not one or #settings.rules > 0 or settings.price ~= nil
+    for _, seats in ipairs(one and tx:near(first.seat, #req.seats, judged and 6 or 1) or {}) do
+        if not judged or granted(tx, req, hold, seats) then return words_of(req, seats, plain) end
     end
-    return nil
+    local seats = elsewhere.find(tx, req.seats, { customer = req.customer, hold = hold })
+    return seats and (not judged or granted(tx, req, hold, seats)) and words_of(req, seats, plain) or nil
 end
 
 --- tx:take said no: a friendlier answer where there is one, else the refusal with more help.

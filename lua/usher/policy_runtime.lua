@@ -2,6 +2,7 @@
 ---
 --- The VM builds the ask in C, calls `judge` and raises what it returns. Everything here runs
 --- with effects forbidden, under the transaction's budget.
+local elsewhere = require "usher.elsewhere"
 local near = require "usher.near"
 local policy = require "usher.policy"
 
@@ -308,10 +309,11 @@ end
 
 -- The seats as words that can be asked for.
 local function words_of(ask, seats)
-    local out = json.list {}
+    local out, several = json.list {}, rawget(ask, "events") ~= nil
     for i, seat in ipairs(seats) do
         local kind = type_of(ask, seats, i)
-        out[i] = kind and seat.label .. "=" .. kind or seat.label
+        local label = several and seat.event.id .. ":" .. seat.label or seat.label
+        out[i] = kind and label .. "=" .. kind or label
     end
     return out
 end
@@ -342,7 +344,8 @@ local function instead(ask, seats)
         if not gained[place.seat] then one.seats[#one.seats + 1] = place end
     end
     for _, place in ipairs(one.gains) do one.seats[#one.seats + 1] = place end
-    one.size = ask.size - #ask.gains + #seats
+    local size = rawget(ask, "size") -- with several events each has its own
+    one.size = size and size - #ask.gains + #seats
     return one
 end
 
@@ -380,6 +383,20 @@ local function fits(tx, ask, seats)
     return M.judge(tx, one) == nil and has_price(tx, one)
 end
 
+local function propose(ask, denial, seats)
+    denial.alternative = words_of(ask, seats)
+    denial.hint = (denial.hint and denial.hint .. "; " or "") .. "possible: "
+        .. table.concat(denial.alternative, " ")
+end
+
+-- Seats from the whole house, when none close by will do.
+local function far_away(tx, ask)
+    if ask.verb == "take" and ask.order then return nil end -- a late confirm takes what it had
+    local held = ask.verb == "take" and ask.after == "held" and ask.expires_at
+    return elsewhere.find(tx, ask.gains, { customer = ask.customer, hold = held and held - tx.now or nil,
+        order = ask.order, leaves = ask.leaves })
+end
+
 --- Completes a denial that is about a seat: seats that would be granted in place of those asked
 --- for, as near as possible, or no alternative at all. Only one that all rules grant is named, and that has
 --- a price.
@@ -391,9 +408,10 @@ function M.alternative(tx, ask, denial)
         denial.hint = denial.hint or denial.otherwise
         return
     end
-    local tries = {}
-    if not rawget(ask, "events") and ask.verb ~= "confirm" and not ask.exchange and #ask.gains > 0 then
-        local numbered, one_type = true, true
+    local tries, numbered = {}, false
+    if ask.verb ~= "confirm" and not ask.exchange and #ask.gains > 0 then
+        local one_type = true
+        numbered = true
         for _, place in ipairs(ask.gains) do
             numbered = numbered and place.seat ~= nil
             one_type = one_type and place.type == ask.gains[1].type
@@ -402,18 +420,15 @@ function M.alternative(tx, ask, denial)
         if not one_type and type(denial.alternative) == "table" and #denial.alternative ~= #ask.gains then
             denial.alternative = nil
         end
-        if numbered then tries = candidates(tx, ask, denial) end
+        if numbered and not rawget(ask, "events") then tries = candidates(tx, ask, denial) end
     end
     denial.alternative = nil
     for _, seats in ipairs(tries) do
-        if fits(tx, ask, seats) then
-            denial.alternative = words_of(ask, seats)
-            denial.hint = (denial.hint and denial.hint .. "; " or "") .. "possible: "
-                .. table.concat(denial.alternative, " ")
-            return
-        end
+        if fits(tx, ask, seats) then return propose(ask, denial, seats) end
     end
+    local seats = numbered and far_away(tx, ask)
     denial.hint = denial.hint or denial.otherwise
+    if seats and fits(tx, ask, seats) then propose(ask, denial, seats) end
 end
 
 --- May tx:best offer this seat? Asks only the rules that look at single seats; says which one

@@ -300,7 +300,8 @@ function Tx:unblock(seats) end
 --- held for `hold`, as `tx:take` will with the same; without it booked. With `leaves`, places that an
 --- order gives up and that count as free, they judge what `tx:reseat` will ask: the seats and what the
 --- order keeps. `order` says whose places those are; without it, whoever has the numbered ones among them.
----@param t { event: Event|Event[], customer?: string, count: integer, category?: string, also?: Event[], order?: Order, leaves?: SeatLike[], score?: Score, orphans?: boolean, split?: boolean, hold?: integer|string }
+--- At most `tries` blocks are judged, 1,000 when not given, and 32 times as many seats put before `seat` rules.
+---@param t { event: Event|Event[], customer?: string, count: integer, category?: string, also?: Event[], order?: Order, leaves?: SeatLike[], score?: Score, orphans?: boolean, split?: boolean, hold?: integer|string, tries?: integer }
 ---@return Seat[]|nil seats, string? reason, { rule: string, refused: integer, tried: integer, denial?: Denial }? why
 function Tx:best(t) end
 

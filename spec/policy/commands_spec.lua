@@ -188,4 +188,52 @@ describe("the default behaviour", function()
         assert.is_nil(refusal.alternative)
         noted:refuses("book 1 fay A2", { code = "TAKEN", alternative = { "A3" } })
     end)
+
+    it("names seats of the whole house when none nearby would be granted", function()
+        local h = test.house { rows = { "A one: ............", "B two: .w.." }, policy = [[
+            return policy { name = "p", rules = { rule { name = "eve", check = function(_, ask)
+                return ask.customer ~= "eve" or ask.seats[1].label == "A12" or ask.seats[1].label == "B3"
+                    or nil, { message = "SEAT is not for eve", seat = ask.seats[1].seat }
+            end } } }]] }
+        h:refuses("book 1 eve A1", { rule = "eve", alternative = { "A12" } }) -- 8 are nearer
+        h:grants "book 1 ann A1"
+        h:refuses("book 1 eve A1", { code = "TAKEN", alternative = { "A12" } }) -- 6 are nearer
+        h:grants "book 1 ann A12"
+        h:refuses("book 1 eve A1=child", { code = "TAKEN", alternative = { "B3=child" } }) -- of another category
+        h:grants "book 1 ann B3"
+        assert.is_nil(h:refuses("book 1 eve A1", { code = "TAKEN" }).alternative)
+        h:play "o = book 1 dan B1"
+        h:grants "book 1 fay A2..A11"
+        assert.equal("B4", h:refuses("book 1 dan A1", { code = "TAKEN" }).alternative[1])
+        h:grants "book 1 fay B4"
+        assert.is_nil(h:refuses("book 1 gil A1", { code = "TAKEN" }).alternative) -- B2 is for a wheelchair
+    end)
+
+    it("looks through a large house at the cost of a few blocks", function()
+        local rows = {}
+        for i = 1, 60 do rows[i] = ("R%dx: %s"):format(i, ("."):rep(50)) end
+        for _, rule in ipairs { "seat = function() return false end",
+            "check = function(_, ask) return nil, { message = 'SEAT', seat = ask.seats[1].seat } end" } do
+            local h = test.house { rows = rows, policy = ([[
+                return policy { name = "p", rules = { rule { name = "no", %s } }, commands = { command {
+                    name = "used", kind = "transaction", group = "orders", args = { { "event", "event" } },
+                    run = function(tx, req)
+                        pcall(tx.take, tx, { customer = "ann", seats = { "R30x9" }, event = req.event })
+                        return { used = tx:used() }
+                    end } } }]]):format(rule) }
+            assert.truthy(h:grants("used 1").used <= 2)
+        end
+    end)
+
+    it("names the same seats of several events", function()
+        local h = test.house { rows = { "A: ......" }, events = { "1", "2" }, policy = [[
+            return policy { name = "p", rules = { require("usher.rules").no_orphans() } }]] }
+        h:grants "book 1 ann A4"
+        h:refuses("hold 1 bob A4 2:A4", { code = "TAKEN", alternative = { "A1", "2:A1" } })
+        h:refuses("hold 1 bob 2:A4=child A4", { code = "TAKEN", alternative = { "2:A1=child", "A1" } })
+        assert.is_nil(h:refuses("hold 1 bob A4 2:A3", { code = "TAKEN" }).alternative)
+        h:refuses("hold 1 bob A2 2:A2", { rule = "no_orphans", alternative = { "1:A1", "2:A1" } })
+        local other = test.house { rows = { "A: ...x" }, events = { "1", "2" } }
+        other:refuses("hold 2 bob 1:A4", { code = "TAKEN", alternative = { "1:A3" } })
+    end)
 end)

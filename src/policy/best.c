@@ -23,9 +23,13 @@
  * that passes. Rules are asked about a seat only when a row has room for a block there. */
 #include "policy/best.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/assert.h"
+
+/* With few tries few seats are put before the rules, too. */
+#define BEST_SEATS_PER_TRY 32
 
 /* ---- Judging a block ------------------------------------------------------------------ */
 
@@ -204,7 +208,7 @@ static void score_block(struct search *s)
 
 bool best_try(struct search *s)
 {
-    if (s->tried >= BEST_CANDIDATES_MAX) {
+    if (s->tried >= s->most) {
         s->limit = true;
         return true;
     }
@@ -356,16 +360,27 @@ enum best_field {
     BEST_ALSO,
     BEST_SPLIT,
     BEST_HOLD,
-    BEST_ORDER
+    BEST_ORDER,
+    BEST_TRIES
 };
+
+/* How much a search may cost that is but a courtesy. */
+static void read_tries(struct search *s, lua_Integer tries)
+{
+    if (tries < 1 || tries > BEST_CANDIDATES_MAX) {
+        luaL_error(s->L, "tx:best: tries is from 1 to %d", BEST_CANDIDATES_MAX);
+    }
+    s->most = (unsigned)tries;
+    s->asks = s->most * BEST_SEATS_PER_TRY;
+}
 
 /* Reads the table [2] into the search; [3] event(s), [4] leaves, [5] score, [6] category,
  * [7] also, [8] customer, [9] order: rules may empty the table. */
 static int read_arguments(struct search *s)
 {
-    static const char *const names[] = { "event",  "customer", "count",   "category",
-                                         "leaves", "score",    "orphans", "also",
-                                         "split",  "hold",     "order",   NULL };
+    static const char *const names[] = { "event", "customer", "count", "category", "leaves",
+                                         "score", "orphans",  "also",  "split",    "hold",
+                                         "order", "tries",    NULL };
     lua_State *L = s->L;
     lua_Integer count = 0;
     int orphans = -1;
@@ -402,6 +417,7 @@ static int read_arguments(struct search *s)
         case BEST_ALSO: lua_copy(L, -1, 7); break;
         case BEST_HOLD: s->until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
         case BEST_ORDER: lua_copy(L, -1, 9); break;
+        case BEST_TRIES: read_tries(s, vm_check_integer(L, -1, "tries")); break;
         case BEST_ORPHANS: orphans = lua_toboolean(L, -1); break;
         }
     }
@@ -496,7 +512,7 @@ static int say_why(const struct search *s)
     if (s->limit) {
         lua_pushfstring(L,
                         "none of the first %d choices is allowed; the rule %s refuses most of them",
-                        BEST_CANDIDATES_MAX, lua_tostring(L, -1));
+                        (int)s->most, lua_tostring(L, -1));
     } else {
         lua_pushfstring(L, "the rules leave no choice for %d: %s refuses most of them",
                         (int)s->count, lua_tostring(L, -1));
@@ -521,6 +537,8 @@ int tx_best(lua_State *L)
     struct search s;
     memset(&s, 0, sizeof(s));
     s.L = L;
+    s.most = BEST_CANDIDATES_MAX;
+    s.asks = UINT_MAX;
     (void)object_check(L, 1, OBJECT_TX);
     int orphans = read_arguments(&s);
     read_events(&s, 3);

@@ -32,8 +32,9 @@ struct search {
     const struct places *leaves; /* what it gives up; NULL: nothing */
     const struct places *before; /* what it has; NULL: no order is known */
     const struct places *stays;  /* what it keeps beside the block; NULL: nothing */
-    unsigned tried;
-    uint32_t *block; /* the candidate: `count` seats */
+    unsigned tried, most;        /* blocks: so far, and at most */
+    unsigned asked, asks;        /* seats put before `seat` rules: so far, and at most */
+    uint32_t *block;             /* the candidate: `count` seats */
     bool found;
     bool limit;
     int refusals;            /* stack index: {rule name = how many blocks it refused} */

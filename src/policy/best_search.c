@@ -28,6 +28,11 @@ static bool ask_seats(struct search *s, uint32_t first, uint32_t end)
             continue;
         }
         s->seat[i] |= SEAT_ASKED;
+        if (s->asked++ >= s->asks) {
+            s->seat[i] &= (uint8_t)~SEAT_OK;
+            s->limit = true;
+            all = false;
+        }
         for (uint32_t e = 0; e < s->events && (s->seat[i] & SEAT_OK); e++) {
             lua_rawgeti(L, LUA_REGISTRYINDEX, p->filter);
             lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);

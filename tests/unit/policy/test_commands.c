@@ -61,7 +61,8 @@ static void test_take_refusals(void **state)
 }
 
 /* Alternatives are the nearest free neighbours of the same kind: in the row first, never across
- * an aisle, no wheelchair places for those who did not ask for one, nothing from far away. */
+ * an aisle, no wheelchair places for those who did not ask for one. Where there are none close by,
+ * the nearest of the whole house, of any category. */
 static void test_alternatives(void **state)
 {
     (void)state;
@@ -70,16 +71,17 @@ static void test_alternatives(void **state)
            "{}" },
          { "book 1 ann A2", "{}" }, { "book 1 bob A2", "!TAKEN {'alternative':['A3']}" },
          { "book 1 bob A1 A2", "!TAKEN {'alternative':['A4','A5']}" },
-         { "book 1 bob A1 A2 A3 A4", "!TAKEN {'alternative':'(absent)'}" },
+         { "book 1 bob A1 A2 A3 A4", "!TAKEN {'alternative':['C1','C2','C3','C4']}" },
          { "book 1 bob A3..A6", "{}" }, { "book 1 cid A6", "!TAKEN {'alternative':['A1']}" },
          { "book 1 cid A3", "!TAKEN {'alternative':['A1']}" }, { "book 1 cid B1 B2 B5 B6", "{}" },
          { "book 1 dan B1", "!TAKEN {'alternative':['A1']}" }, { "book 1 dan B3", "{}" },
          { "book 1 eve B3", "!TAKEN {'alternative':['B4']}" }, { "book 1 eve A1", "{}" },
-         { "book 1 fay A1", "!TAKEN {'alternative':'(absent)'}" });
+         { "book 1 fay B4", "{}" }, { "book 1 fay A1", "!TAKEN {'alternative':['C1']}" },
+         { "book 1 fay C1..C6", "{}" }, { "book 1 gil A1", "!TAKEN {'alternative':'(absent)'}" });
     PLAY({ "add-event 1 [{'row':'A','seats':500},{'row':'B','seats':500},{'row':'C','seats':9}]",
            "{}" },
          { "book 1 ann A1..A250", "{}" }, { "book 1 ann A251..A500", "{}" },
-         { "book 1 bob A1", "!TAKEN {'alternative':'(absent)'}" },
+         { "book 1 bob A1", "!TAKEN {'alternative':['B1']}" },
          { "book 1 bob A1 A700", "!NOTFOUND" });
 }
 
