@@ -236,4 +236,18 @@ describe("the default behaviour", function()
         local other = test.house { rows = { "A: ...x" }, events = { "1", "2" } }
         other:refuses("hold 2 bob 1:A4", { code = "TAKEN", alternative = { "1:A3" } })
     end)
+
+    it("says that best leaves no single seat, where that is why it finds none", function()
+        local h = test.house { rows = { "A: ..." },
+            policy = 'return policy { name = "p", best = { orphans = false } }' }
+        local none = "there are no 2 free seats next to each other"
+        h:refuses("best 1 ann 2", { code = "TAKEN", message = none .. " that leave no single seat" })
+        h:grants "book 1 bob A2"
+        local refusal = h:refuses("best 1 ann 2", { code = "TAKEN", message = none })
+        assert.is_nil(refusal.message:find "single")
+        local any = test.house { rows = { "A: .x.." } }
+        any:grants "book 1 bob A3"
+        refusal = any:refuses("best 1 ann 2", { code = "TAKEN", message = none })
+        assert.is_nil(refusal.message:find "single")
+    end)
 end)

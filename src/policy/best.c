@@ -496,16 +496,16 @@ static lua_Integer push_strictest(const struct search *s)
 
 /* -> nil, reason[, {rule=, refused=, tried=[, denial=]}]: the table when rules were in the way,
  * with the first denial when all blocks were refused by the same one. */
-static int say_why(const struct search *s)
+static int say_why(const struct search *s, int orphans)
 {
     lua_State *L = s->L;
+    bool singles = orphans == 0 && s->single_seen;
     lua_pushnil(L);
     lua_Integer most = push_strictest(s);
     if (most == 0) {
-        lua_pushfstring(L,
-                        s->split ? "there are no %d free seats for a party"
-                                 : "there are no %d free seats next to each other",
-                        (int)s->count);
+        lua_pushfstring(L, "there are no %d free seats %s%s", (int)s->count,
+                        s->split ? "for a party" : "next to each other",
+                        singles ? " that leave no single seat" : "");
         lua_remove(L, -2);
         return 2;
     }
@@ -583,5 +583,5 @@ int tx_best(lua_State *L)
         push_block(&s);
         return 1;
     }
-    return say_why(&s);
+    return say_why(&s, orphans);
 }

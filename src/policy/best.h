@@ -23,6 +23,7 @@ struct search {
     bool special;      /* this pass takes wheelchair and companion seats too */
     bool special_seen; /* there were some */
     bool split;        /* the party may be parted */
+    bool single_seen;  /* a block was left out that would leave a single seat */
     int ask;           /* stack index of the ask for seat rules */
     int score, scored; /* stack indices: function, list of {score, bytes of a block}; 0: none */
     struct span customer;

@@ -91,13 +91,14 @@ static bool is_open(const void *arg, uint32_t seat)
 enum singles { SINGLES_NEVER, SINGLES_AT_ENDS, SINGLES_INSIDE, SINGLES_ANYWHERE, SINGLES_EITHER };
 
 /* Does the block [a, b) belong to this tier? */
-static bool in_tier(const struct search *s, const struct chart_row *row, uint32_t a, uint32_t b,
+static bool in_tier(struct search *s, const struct chart_row *row, uint32_t a, uint32_t b,
                     enum singles singles)
 {
     if (singles == SINGLES_EITHER) {
         return true;
     }
     enum single single = single_beside(s->chart, row, a, b, is_open, s);
+    s->single_seen = s->single_seen || single != SINGLE_NOT;
     switch (singles) {
     case SINGLES_NEVER: return single == SINGLE_NOT;
     case SINGLES_AT_ENDS: return single == SINGLE_AT_END;
