@@ -619,6 +619,12 @@ describe("rules together", function()
         h:refuses("book 1 ann B9", { rule = "no_orphans", alternative = { "B10" } })
     end)
 
+    it("tell who would leave the seat alone that it gives up to keep it", function()
+        local h = house("rules.no_orphans()", { rows = { "A: ...", "B: ." } })
+        h:play "o = book 1 ann A1 A2 A3"
+        h:refuses("move $o A2 B1", { rule = "no_orphans", seat = "A2", hint = "keep A2, or sit elsewhere" })
+    end)
+
     it("name no alternative that has no price", function()
         local h = test.house { rows = { "A cheap: .....", "B: ....." }, policy = [[
             local rules = require "usher.rules"

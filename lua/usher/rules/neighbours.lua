@@ -46,6 +46,13 @@ function M.adjacent(spec)
     }
 end
 
+local function gives_up(ask, seat)
+    for _, place in ipairs(ask.leaves) do
+        if place.seat == seat then return true end
+    end
+    return false
+end
+
 local FEASIBLE = { event = true, block = true }
 
 --- No request leaves a free seat alone: a free seat without a free neighbour on either side,
@@ -79,8 +86,9 @@ function M.no_orphans(spec)
             if ask.exchange then return true end
             local orphan = tx:single(ask, aisles)
             if not orphan or not avoidable(tx, ask) then return true end
+            local word = gives_up(ask, orphan) and "keep %s, or sit elsewhere" or "take %s too, or sit elsewhere"
             return nil, { message = "this would leave SEAT alone", seat = orphan, singles = singles,
-                otherwise = ("take %s too, or sit elsewhere"):format(orphan.label) }
+                otherwise = word:format(orphan.label) }
         end,
     }
 end
