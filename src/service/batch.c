@@ -182,7 +182,8 @@ static bool evaluate(struct service *s, struct batch *b, struct item *it)
     }
     if (!answer_known(s, b, it, id)) {
         if (upkeep_unruled(s) && strcmp(s->call.def->group, "policy") != 0) {
-            (void)error_set(&e, ERR_INTERNAL, "policy %u does not load on the leader: its log says why",
+            (void)error_set(&e, ERR_INTERNAL,
+                            "policy %u does not load on the leader: its log says why",
                             (unsigned)s->policy_refused);
             error_hint(&e, "deploy one that does, or `policy rollback`");
             group_keep_error(b->now, it, &e);
