@@ -39,7 +39,7 @@ static int setup_script(void **state, const char *text)
 static int setup_leave(void **state)
 {
     return setup_script(state,
-                        "return command { name = 'leave', help = 'Leaves.', access = 'public',\n"
+                        "return command { name = 'leave', summary = 'Leaves.', access = 'public',\n"
                         "    args = { { 'status', 'int', 'A status.' } },\n"
                         "    run = function(ctx, req) exit(req.status) end }\n");
 }
