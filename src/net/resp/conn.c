@@ -136,10 +136,9 @@ static void cut_off(struct conn *c)
 }
 
 /* Many clients that leave a little each would take as much memory as one that leaves all. */
-static void cut_off_largest(struct resp *r)
+static void cut_off_largest(struct conn *most)
 {
-    struct conn *most = r->conns;
-    for (struct conn *c = r->conns; c != NULL; c = c->next) {
+    for (struct conn *c = most->server->conns; c != NULL; c = c->next) {
         most = c->waiting > most->waiting ? c : most;
     }
     cut_off(most);
@@ -203,7 +202,7 @@ static void on_flush(void *arg)
     write_out(c);
     count_untaken(c);
     if (c->server->untaken > c->server->o.untaken_max) {
-        cut_off_largest(c->server);
+        cut_off_largest(c);
     }
     if (c->closing) {
         return;
