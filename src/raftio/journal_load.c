@@ -6,7 +6,8 @@
  *
  * What was read may never have reached the disk (the last process may have been killed
  * before its sync, or because its sync failed, and the page cache still shows the bytes).
- * So the unproven end of the log is written and synced again before anyone relies on it.
+ * So the unproven end of the log is written and synced again before anyone relies on it. And a
+ * tail is cut only when a second reading says the same.
  *
  * Invariants
  *   1 reading changes nothing
@@ -74,6 +75,22 @@ static int replay_one(struct opening *o, struct replay_segment *s, bool first, b
     return rc;
 }
 
+/* What is cut is gone: a disk that gives wrong bytes once must not cost an acknowledged entry. */
+static int confirm_cut(struct opening *o, size_t i, const struct replay_segment *s)
+{
+    struct replay_segment again;
+    uint8_t *data = NULL;
+    int rc = s->cut_bytes > 0 ? read_segment(o, i, &again, &data) : 0;
+    if (rc == 0 && data != NULL &&
+        (again.size != s->size || memcmp(again.data, s->data, s->size) != 0)) {
+        rc = error_set(o->e, ERR_IO, "%s: log segment %" PRIx64 " reads differently each time",
+                       o->j->dir, s->number);
+        error_hint(o->e, "the disk or the memory fails; start the node again, and replace them");
+    }
+    mem_free(data);
+    return rc;
+}
+
 /* Where the log goes on behind the last segment that holds anything. */
 static int find_end(struct opening *o, const struct replay_segment *s, size_t last)
 {
@@ -138,7 +155,8 @@ int load_segments(struct opening *o)
         }
         o->number = s[0].number;
     } else if (rc == 0) {
-        rc = find_end(o, &s[used - 1], o->begin + used - 1);
+        rc = confirm_cut(o, o->begin + used - 1, &s[used - 1]);
+        rc = rc != 0 ? rc : find_end(o, &s[used - 1], o->begin + used - 1);
     }
     if (rc == 0 && o->replay.next_index == 0) {
         o->replay.first_index = o->replay.next_index = 1;
