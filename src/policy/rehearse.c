@@ -622,6 +622,9 @@ static int all_entries(struct rehearsal *h, struct span entries, struct error *e
         if (h->o->stop != NULL && atomic_load(h->o->stop)) {
             return error_set(e, ERR_CANCELED, "the rehearsal was stopped");
         }
+        if (h->o->pace != NULL) {
+            h->o->pace(h->o->arg);
+        }
         rc = r.failed ? error_set(e, ERR_CORRUPT, "the copied log is cut")
                       : one_entry(h, index, bytes, e);
     }

@@ -26,6 +26,8 @@ struct rehearse_options {
     int other_access;     /* of users that are not in the list */
     struct span refusals; /* records of refusals.h, in any order */
     const atomic_bool *stop;
+    void (*pace)(void *arg); /* NULL, or called before each entry: may sleep */
+    void *arg;
 };
 
 /* `s` is the state before the first of `entries` (varint index, bytes each) and is moved

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -25,6 +26,8 @@
 #define PROBES_MAX      8192
 #define SLICE_BYTES     (256 * 1024)
 #define BEGINNINGS_MAX  3
+#define WORK_NS         1000000
+#define NAP_NS          4000000
 #define USERS_MAX       256
 #define ROLES_MAX       32
 
@@ -57,7 +60,7 @@ struct run {
     atomic_bool stop;
     int status;
     struct error error;
-    uint64_t started_ns, worked_ns;
+    uint64_t started_ns, worked_ns, awake_ns;
     /* Probes. */
     struct env_timer *pulse;
     struct request probe;
@@ -192,11 +195,24 @@ static void on_pulse(void *arg)
 
 /* ---- The steps ------------------------------------------------------------------------------ */
 
+/* A core that never rests costs those who book their tail: this works a fifth of the time. */
+static void pace(void *arg)
+{
+    struct run *r = arg;
+    const struct timespec nap = { .tv_nsec = NAP_NS };
+    if (r->env->ops->mono_ns(r->env) - r->awake_ns >= WORK_NS) {
+        (void)nanosleep(&nap, NULL);
+        r->awake_ns = r->env->ops->mono_ns(r->env);
+    }
+}
+
 static void *judge(void *arg)
 {
     struct run *r = arg;
     struct sched_param none = { 0 };
     (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+    r->options.pace = pace;
+    r->options.arg = r;
     r->options.refusals = span_make((const char *)r->refusals.data, r->refusals.len);
     r->status = rehearse(r->store, span_make((const char *)r->entries.data, r->entries.len),
                          &r->options, &r->report, &r->error);
