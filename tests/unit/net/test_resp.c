@@ -271,6 +271,19 @@ static void test_word_limit(void **state)
     buf_free(&in);
 }
 
+/* `n` requests ECHO with a word of `len` bytes. */
+static void put_echoes(struct buf *in, int n, size_t len)
+{
+    static char word[100000];
+    assert_true(len <= sizeof word);
+    memset(word, 'w', len);
+    for (int i = 0; i < n; i++) {
+        buf_printf(in, "*2\r\n$4\r\nECHO\r\n$%zu\r\n", len);
+        buf_put(in, word, len);
+        buf_put_str(in, "\r\n");
+    }
+}
+
 /* 100,000 pipelined requests of a client that does not read: the server stops reading, holds
  * a bounded amount, and answers all of them once the client reads. */
 static void test_flood_without_reading(void **state)
@@ -278,13 +291,7 @@ static void test_flood_without_reading(void **state)
     struct resp_world *w = *state;
     enum { REQUESTS = 100000 };
     struct buf in = BUF_INIT, got = BUF_INIT;
-    char word[900];
-    memset(word, 'w', sizeof word);
-    for (int i = 0; i < REQUESTS; i++) {
-        buf_printf(&in, "*2\r\n$4\r\nECHO\r\n$900\r\n");
-        buf_put(&in, word, sizeof word);
-        buf_put_str(&in, "\r\n");
-    }
+    put_echoes(&in, REQUESTS, 900);
     int fd = world_connect(w);
     size_t sent = 0, stuck = 0;
     while (sent < in.len && stuck < 200) {
@@ -315,14 +322,8 @@ static void test_flood_without_reading(void **state)
 /* Asks for `n` answers of 100 kB each. */
 static int ask_for_much(struct resp_world *w, int n)
 {
-    static char word[100000];
     struct buf in = BUF_INIT;
-    memset(word, 'w', sizeof word);
-    for (int i = 0; i < n; i++) {
-        buf_printf(&in, "*2\r\n$4\r\nECHO\r\n$100000\r\n");
-        buf_put(&in, word, sizeof word);
-        buf_put_str(&in, "\r\n");
-    }
+    put_echoes(&in, n, 100000);
     int fd = world_connect(w);
     world_write(w, fd, in.data, in.len);
     buf_free(&in);
