@@ -45,6 +45,7 @@ struct env_job {
     void (*done)(struct env_job *job); /* on the loop, exactly once */
     void *arg;
     bool urgent; /* others wait for it: it may have a thread of its own */
+    bool idle;   /* long, and no request waits for it: it runs when nothing else wants to */
     /* NULL, or all that run does is this: file_write, file_sync, and their outcome in
      * write->status and write->error. Either run is called or the same is done otherwise. */
     struct env_write *write;

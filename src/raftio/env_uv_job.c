@@ -45,10 +45,26 @@ void env_uv_job_finish(struct env_uv *u, struct env_job *job)
 
 /* ---- The pool ------------------------------------------------------------- */
 
+static void *idle_main(void *arg)
+{
+    struct env_job *job = arg;
+    struct sched_param none = { 0 };
+    (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+    job->run(job);
+    return NULL;
+}
+
+/* A thread cannot leave the idle class again without privileges: such a job has one of its own,
+ * and the worker waits for it. */
 static void pool_run(uv_work_t *work)
 {
     struct env_job *job = work->data;
-    job->run(job);
+    pthread_t thread;
+    if (job->idle && pthread_create(&thread, NULL, idle_main, job) == 0) {
+        (void)pthread_join(thread, NULL);
+    } else {
+        job->run(job);
+    }
 }
 
 static void pool_done(uv_work_t *work, int status)

@@ -1,15 +1,14 @@
 /* node.rehearse{...}: what `policy rehearse` (lua/commands/node/policy.lua) is written over.
  *
  *   probe the service for a while -> gather refusals from all nodes -> copy the log, a slice at
- *   a time -> load the snapshot's state in a job -> replay and judge on a thread of its own, in
- *   what time nobody else wants, with probes going on -> the report
+ *   a time -> load the snapshot's state in a job -> replay and judge in another, an idle one
+ *   (env.h), with probes going on -> the report
  *
  * A probe is an ordinary linearizable read through the service, as a client would send it;
  * how long it takes before and meanwhile goes into the report (`serving`).
  *
  * How it fails: the log no longer reaches back to the snapshot (a newer one was taken): begin
- * again, three times at most. The caller goes away: the thread stops at its next entry. */
-#include <pthread.h>
+ * again, three times at most. The caller goes away: the job stops at its next entry. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -206,11 +205,9 @@ static void pace(void *arg)
     }
 }
 
-static void *judge(void *arg)
+static void job_run(struct env_job *job)
 {
-    struct run *r = arg;
-    struct sched_param none = { 0 };
-    (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+    struct run *r = job->arg;
     r->options.pace = pace;
     r->options.arg = r;
     r->options.refusals = span_make((const char *)r->refusals.data, r->refusals.len);
@@ -218,20 +215,6 @@ static void *judge(void *arg)
                          &r->options, &r->report, &r->error);
     store_free(r->store);
     r->store = NULL;
-    return NULL;
-}
-
-/* On a worker: only waits. The work has a thread of its own, which runs when nothing else wants
- * to: even the lowest nice value takes a share. */
-static void job_run(struct env_job *job)
-{
-    struct run *r = job->arg;
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, judge, r) != 0) {
-        r->status = error_set(&r->error, ERR_NOMEM, "no thread for the rehearsal");
-        return;
-    }
-    (void)pthread_join(thread, NULL);
 }
 
 static void job_done(struct env_job *job)
@@ -251,7 +234,7 @@ static void on_state(void *arg, int status, struct store *store, const struct er
         return;
     }
     r->store = store;
-    r->job = (struct env_job){ .run = job_run, .done = job_done, .arg = r };
+    r->job = (struct env_job){ .run = job_run, .done = job_done, .arg = r, .idle = true };
     r->env->ops->job(r->env, &r->job);
 }
 

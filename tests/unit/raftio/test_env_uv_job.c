@@ -1,4 +1,6 @@
 /* Jobs of the libuv env: the pool, the urgent job's own thread, and when they start. */
+#include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -151,6 +153,31 @@ static void test_idle(void **state)
     (void)sem_destroy(&gate);
 }
 
+static void look_at_class(struct env_job *job)
+{
+    struct work *w = job->arg;
+    struct sched_param ignored;
+    int class = -1;
+    (void)pthread_getschedparam(pthread_self(), &class, &ignored);
+    atomic_store(w->ran, class);
+}
+
+/* An idle job runs in the system's idle class; the pool's threads stay out of it. */
+static void test_idle_class(void **state)
+{
+    struct fixture *f = *state;
+    atomic_int class = -1;
+    for (int i = 0; i < 8; i++) {
+        bool idle = i == 0;
+        struct work w = { .f = f, .ran = &class };
+        w.job =
+            (struct env_job){ .run = look_at_class, .done = work_done, .arg = &w, .idle = idle };
+        ops->job(f->env, &w.job);
+        run_until(f, &w.done);
+        assert_int_equal(atomic_load(&class), idle ? SCHED_IDLE : SCHED_OTHER);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +185,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_urgent_twice_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_starts_behind_the_sends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle_class, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
