@@ -190,7 +190,8 @@ static void greet(const struct demo *d)
     (void)fprintf(
         stderr,
         "Three nodes serve on %s, %s, %s; their logs are in data/demo, their data in %s/%s.\n"
-        "Try: events   seats 1 --full   hold 1 ann C1 C2   confirm ORDER   nodes   help\n",
+        "Try: events   seats 1 --full   hold 1 ann C1 C2   confirm ORDER   nodes   help\n"
+        "The nodes end with this console; their data stays.\n",
         d->config.nodes[0], d->config.nodes[1], d->config.nodes[2],
         d->config.data != NULL ? d->config.data : "data", d->config.profile);
 }
