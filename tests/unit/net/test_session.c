@@ -40,7 +40,7 @@ static int setup_leave(void **state)
 {
     return setup_script(state,
                         "return command { name = 'leave', summary = 'Leaves.', access = 'public',\n"
-                        "    args = { { 'status', 'int', 'A status.' } },\n"
+                        "    args = { { 'status', 'int', help = 'A status.' } },\n"
                         "    run = function(ctx, req) exit(req.status) end }\n");
 }
 
