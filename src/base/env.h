@@ -45,11 +45,13 @@ struct env_job {
     void (*done)(struct env_job *job); /* on the loop, exactly once */
     void *arg;
     bool urgent; /* others wait for it: it may have a thread of its own */
-    bool idle;   /* long, and no request waits for it: it runs when nothing else wants to */
+    /* Long, and no request waits for it: it yields to all else. Its run calls rest() often. */
+    bool background;
     /* NULL, or all that run does is this: file_write, file_sync, and their outcome in
      * write->status and write->error. Either run is called or the same is done otherwise. */
     struct env_write *write;
-    struct env_job *next; /* the implementation's own */
+    struct env_job *next; /* the implementation's own, as the rest */
+    void *naps;
     void *impl[17];
 };
 
@@ -107,6 +109,9 @@ struct env_ops {
 
     /* Jobs run concurrently and finish in any order. */
     void (*job)(struct env *env, struct env_job *job);
+    /* From inside run() of a background job, each few dozen microseconds of its work: sleeps when
+     * it is time to. */
+    void (*rest)(struct env *env, struct env_job *job);
 
     /* Files: blocking. All return 0 or ERR_IO, ERR_NOSPACE, ERR_NOTFOUND,
      * ERR_CONFLICT (exists, or locked by another), ERR_NOPERM, with the path in e->message. What

@@ -48,6 +48,9 @@ struct state_job {
     struct error error;
 };
 
+/* So much is loaded in some dozen microseconds. */
+#define PIECE_BYTES (16 * 1024)
+
 static int load(struct state_job *s, struct store_loader *loader, uint8_t *piece)
 {
     struct journal_snapshot_reader *r = NULL;
@@ -57,7 +60,8 @@ static int load(struct state_job *s, struct store_loader *loader, uint8_t *piece
     int rc = journal_snapshot_open(s->c->journal, s->from.snapshot_index, s->from.snapshot_term, &r,
                                    &meta, &total, &s->error);
     while (rc == 0 && got > 0) {
-        rc = journal_snapshot_read(r, piece, SNAPSHOT_CHUNK_BYTES, &got, &s->error);
+        s->c->env->ops->rest(s->c->env, &s->job);
+        rc = journal_snapshot_read(r, piece, PIECE_BYTES, &got, &s->error);
         rc = rc != 0 || got == 0 ? rc : store_load_feed(loader, piece, got, &s->error);
     }
     if (r != NULL) {
@@ -76,7 +80,7 @@ static void run(struct env_job *job)
         return;
     }
     struct store_loader *loader = store_load_begin();
-    uint8_t *piece = mem_alloc(SNAPSHOT_CHUNK_BYTES);
+    uint8_t *piece = mem_alloc(PIECE_BYTES);
     s->status = loader == NULL || piece == NULL ? error_set(&s->error, ERR_NOMEM, "out of memory")
                                                 : load(s, loader, piece);
     if (s->status == 0) {
@@ -103,6 +107,7 @@ void cluster_replay_state(struct cluster *c, const struct cluster_replay *r, clu
     s->job.run = run;
     s->job.done = done;
     s->job.arg = s;
+    s->job.background = true;
     c->jobs++;
     c->env->ops->job(c->env, &s->job);
 }

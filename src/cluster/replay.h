@@ -20,8 +20,8 @@ void cluster_replay_begin(const struct cluster *c, struct cluster_replay *out);
 int cluster_replay_copy(const struct cluster *c, const struct cluster_replay *r, uint64_t *at,
                         size_t bytes, struct buf *out);
 
-/* The state at snapshot_index. status ERR_NOTFOUND: that snapshot is gone. The store is the
- * callback's. Exactly once, on the loop, never from inside the call. */
+/* The state at snapshot_index, by a background job. status ERR_NOTFOUND: that snapshot is gone. The
+ * store is the callback's. Exactly once, on the loop, never from inside the call. */
 typedef void (*cluster_replay_cb)(void *arg, int status, struct store *store,
                                   const struct error *e);
 void cluster_replay_state(struct cluster *c, const struct cluster_replay *r, cluster_replay_cb cb,

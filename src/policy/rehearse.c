@@ -462,6 +462,13 @@ static int read_refusals(struct rehearsal *h, struct error *e)
     return 0;
 }
 
+static void pace(const struct rehearsal *h)
+{
+    if (h->o->pace != NULL) {
+        h->o->pace(h->o->arg);
+    }
+}
+
 static bool wanted(struct rehearsal *h, uint64_t time_ms)
 {
     if (time_ms < h->o->since_ms) {
@@ -477,6 +484,7 @@ static bool wanted(struct rehearsal *h, uint64_t time_ms)
 static void judge_refusal(struct rehearsal *h, const struct refusal *r)
 {
     struct outcome was = { .code = r->code };
+    pace(h);
     if (!is_request(h, r->argv) || !wanted(h, r->time_ms)) {
         return;
     }
@@ -538,6 +546,7 @@ static int apply(struct rehearsal *h, const struct entry_tx *tx, struct error *e
 static int one_transaction(struct rehearsal *h, const struct entry_tx *tx, uint64_t time_ms,
                            uint64_t index, struct error *e)
 {
+    pace(h);
     if (is_request(h, tx->args) && wanted(h, time_ms)) {
         struct outcome was = { .code = tx->code };
         if (tx->code == 0) {
@@ -594,6 +603,7 @@ static uint64_t count_requests(struct rehearsal *h, struct span entries)
         if (all.failed || entry_open(&r, bytes.data, bytes.len, &head, &e) != 0) {
             break;
         }
+        pace(h);
         for (uint32_t i = 0; i < head.transactions && entry_next(&r, &tx, &e) == 0; i++) {
             n += head.time_ms >= h->o->since_ms && is_request(h, tx.args) ? 1 : 0;
         }
@@ -621,9 +631,6 @@ static int all_entries(struct rehearsal *h, struct span entries, struct error *e
         struct span bytes = reader_bytes(&r);
         if (h->o->stop != NULL && atomic_load(h->o->stop)) {
             return error_set(e, ERR_CANCELED, "the rehearsal was stopped");
-        }
-        if (h->o->pace != NULL) {
-            h->o->pace(h->o->arg);
         }
         rc = r.failed ? error_set(e, ERR_CORRUPT, "the copied log is cut")
                       : one_entry(h, index, bytes, e);

@@ -26,7 +26,7 @@ struct rehearse_options {
     int other_access;     /* of users that are not in the list */
     struct span refusals; /* records of refusals.h, in any order */
     const atomic_bool *stop;
-    void (*pace)(void *arg); /* NULL, or called before each entry: may sleep */
+    void (*pace)(void *arg); /* NULL, or called before each request: may sleep */
     void *arg;
 };
 

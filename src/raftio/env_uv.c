@@ -175,6 +175,7 @@ static const struct env_ops ops = {
     .defer = defer,
     .undefer = undefer,
     .job = env_uv_job,
+    .rest = env_uv_rest,
     .file_open = env_uv_file_open,
     .file_close = env_uv_file_close,
     .file_read = env_uv_file_read,

@@ -60,6 +60,17 @@ void env_uv_job_by_worker(struct env_uv *u, struct env_job *job);
 void env_uv_handle_closed(uv_handle_t *h); /* of all handles in env_uv.handles */
 void env_uv_jobs_idle(struct env_uv *u);   /* at the end of a turn: tells who waits for none */
 
+/* env_uv_background.c */
+/* What a background job's thread knows: env_job.naps. */
+struct env_uv_background {
+    uint64_t awake_ns; /* since when it has not slept; monotonic, as seen_ns */
+    uint64_t seen_ns, others_ns;
+    uint64_t busy_mil; /* thousandths of a core that the process uses otherwise, averaged */
+};
+void env_uv_background_run(struct env_job *job); /* runs it; a worker waits here for that */
+uint64_t env_uv_background_nap(uint64_t burst_ns, uint64_t busy_mil); /* how long, ns */
+void env_uv_rest(struct env *env, struct env_job *job);
+
 /* env_uv_write.c */
 /* Starts job->write; false: it cannot be done so, and a worker must run the job. */
 bool env_uv_write_start(struct env_uv *u, struct env_job *job);

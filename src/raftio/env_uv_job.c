@@ -10,7 +10,8 @@
  * (the journal's large writes and votes): that has a thread of its own. The pool's threads meet
  * on a mutex that the woken one finds taken, and may all be busy zeroing a segment or looking up
  * a name; an eventfd has one reader. When it is busy or could not be made, an urgent job goes to
- * the pool as well.
+ * the pool as well. A background job's worker waits for a thread that lives as long as the job
+ * (env_uv_background.c): none can leave the idle class again without privileges.
  *
  *   loop: todo = job, write(wake)     thread: read(wake), run, done = job, uv_async_send
  *
@@ -45,23 +46,11 @@ void env_uv_job_finish(struct env_uv *u, struct env_job *job)
 
 /* ---- The pool ------------------------------------------------------------- */
 
-static void *idle_main(void *arg)
-{
-    struct env_job *job = arg;
-    struct sched_param none = { 0 };
-    (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
-    job->run(job);
-    return NULL;
-}
-
-/* A thread cannot leave the idle class again without privileges: such a job has one of its own,
- * and the worker waits for it. */
 static void pool_run(uv_work_t *work)
 {
     struct env_job *job = work->data;
-    pthread_t thread;
-    if (job->idle && pthread_create(&thread, NULL, idle_main, job) == 0) {
-        (void)pthread_join(thread, NULL);
+    if (job->background) {
+        env_uv_background_run(job);
     } else {
         job->run(job);
     }

@@ -1,8 +1,8 @@
 /* node.rehearse{...}: what `policy rehearse` (lua/commands/node/policy.lua) is written over.
  *
  *   probe the service for a while -> gather refusals from all nodes -> copy the log, a slice at
- *   a time -> load the snapshot's state in a job -> replay and judge in another, an idle one
- *   (env.h), with probes going on -> the report
+ *   a time -> load the snapshot's state in a job -> replay and judge in another, with probes
+ *   going on -> the report; both are background jobs (env.h)
  *
  * A probe is an ordinary linearizable read through the service, as a client would send it;
  * how long it takes before and meanwhile goes into the report (`serving`).
@@ -11,7 +11,6 @@
  * again, three times at most. The caller goes away: the job stops at its next entry. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -20,13 +19,11 @@
 #include "policy/rehearse.h"
 #include "script/script_impl.h"
 
-#define PROBE_EVERY_MS  2
-#define PROBE_BEFORE_MS 400
+#define PROBE_EVERY_MS  20 /* a probe costs the leader a round: they must not be a load */
+#define PROBE_BEFORE_MS 1000
 #define PROBES_MAX      8192
-#define SLICE_BYTES     (256 * 1024)
+#define SLICE_BYTES     (64 * 1024) /* each millisecond; copying into fresh memory is slow */
 #define BEGINNINGS_MAX  3
-#define WORK_NS         1000000
-#define NAP_NS          4000000
 #define USERS_MAX       256
 #define ROLES_MAX       32
 
@@ -59,7 +56,7 @@ struct run {
     atomic_bool stop;
     int status;
     struct error error;
-    uint64_t started_ns, worked_ns, awake_ns;
+    uint64_t started_ns, worked_ns;
     /* Probes. */
     struct env_timer *pulse;
     struct request probe;
@@ -194,15 +191,10 @@ static void on_pulse(void *arg)
 
 /* ---- The steps ------------------------------------------------------------------------------ */
 
-/* A core that never rests costs those who book their tail: this works a fifth of the time. */
 static void pace(void *arg)
 {
     struct run *r = arg;
-    const struct timespec nap = { .tv_nsec = NAP_NS };
-    if (r->env->ops->mono_ns(r->env) - r->awake_ns >= WORK_NS) {
-        (void)nanosleep(&nap, NULL);
-        r->awake_ns = r->env->ops->mono_ns(r->env);
-    }
+    r->env->ops->rest(r->env, &r->job);
 }
 
 static void job_run(struct env_job *job)
@@ -213,8 +205,10 @@ static void job_run(struct env_job *job)
     r->options.refusals = span_make((const char *)r->refusals.data, r->refusals.len);
     r->status = rehearse(r->store, span_make((const char *)r->entries.data, r->entries.len),
                          &r->options, &r->report, &r->error);
-    store_free(r->store);
+    store_free(r->store); /* here, as all that is large: to free it takes milliseconds */
     r->store = NULL;
+    buf_free(&r->entries);
+    buf_free(&r->refusals);
 }
 
 static void job_done(struct env_job *job)
@@ -234,7 +228,7 @@ static void on_state(void *arg, int status, struct store *store, const struct er
         return;
     }
     r->store = store;
-    r->job = (struct env_job){ .run = job_run, .done = job_done, .arg = r, .idle = true };
+    r->job = (struct env_job){ .run = job_run, .done = job_done, .arg = r, .background = true };
     r->env->ops->job(r->env, &r->job);
 }
 

@@ -345,6 +345,9 @@ static void node_job(struct env *env, struct env_job *job)
     sim_post(n->sim, n, job_latency(n->sim), "job run", job_run, job, 0);
 }
 
+/* Nothing runs beside it here. */
+static void node_rest(struct env *env, struct env_job *job) { (void)env, (void)job; }
+
 /* ---- Nodes ------------------------------------------------------------------------ */
 
 static struct env_ops ops = {
@@ -359,6 +362,7 @@ static struct env_ops ops = {
     .defer = node_defer,
     .undefer = node_undefer,
     .job = node_job,
+    .rest = node_rest,
     .connect = net_connect,
     .stream_start = net_start,
     .stream_write = net_write,

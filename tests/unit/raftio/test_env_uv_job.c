@@ -3,10 +3,13 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "env_fixture.h"
+#include "raftio/env_uv_impl.h"
 
 /* More than libuv's pool has threads (4, or UV_THREADPOOL_SIZE). */
 #define BLOCKERS 64
@@ -162,20 +165,57 @@ static void look_at_class(struct env_job *job)
     atomic_store(w->ran, class);
 }
 
-/* An idle job runs in the system's idle class; the pool's threads stay out of it. */
-static void test_idle_class(void **state)
+/* A background job runs in the system's idle class; the pool's threads stay out of it. */
+static void test_background_class(void **state)
 {
     struct fixture *f = *state;
     atomic_int class = -1;
     for (int i = 0; i < 8; i++) {
-        bool idle = i == 0;
+        bool background = i == 0;
         struct work w = { .f = f, .ran = &class };
-        w.job =
-            (struct env_job){ .run = look_at_class, .done = work_done, .arg = &w, .idle = idle };
+        w.job = (struct env_job){
+            .run = look_at_class, .done = work_done, .arg = &w, .background = background
+        };
         ops->job(f->env, &w.job);
         run_until(f, &w.done);
-        assert_int_equal(atomic_load(&class), idle ? SCHED_IDLE : SCHED_OTHER);
+        assert_int_equal(atomic_load(&class), background ? SCHED_IDLE : SCHED_OTHER);
     }
+}
+
+/* Works until it has been put to sleep so many times; -1: it never was. */
+static void rest_often(struct env_job *job)
+{
+    struct work *w = job->arg;
+    struct rusage before, now;
+    time_t deadline = time(NULL) + 60;
+    assert_int_equal(getrusage(RUSAGE_THREAD, &before), 0);
+    do {
+        ops->rest(w->f->env, job);
+        assert_int_equal(getrusage(RUSAGE_THREAD, &now), 0);
+    } while (now.ru_nvcsw - before.ru_nvcsw < 20 && time(NULL) < deadline);
+    atomic_store(w->ran, now.ru_nvcsw - before.ru_nvcsw < 20 ? -1 : 1);
+}
+
+/* A background job that calls rest() does not keep its core. */
+static void test_background_rests(void **state)
+{
+    struct fixture *f = *state;
+    atomic_int ran = 0;
+    struct work w = { .f = f, .ran = &ran };
+    w.job = (struct env_job){ .run = rest_often, .done = work_done, .arg = &w, .background = true };
+    ops->job(f->env, &w.job);
+    run_until(f, &w.done);
+    assert_int_equal(atomic_load(&ran), 1);
+}
+
+/* The busier the others, the longer it naps: from half of its time to twelve of thirteen parts. */
+static void test_background_nap(void **state)
+{
+    (void)state;
+    assert_int_equal(env_uv_background_nap(1000, 0), 1000);
+    assert_in_range(env_uv_background_nap(1000, 40), 6000, 7000);
+    assert_int_equal(env_uv_background_nap(1000, 60), 12000);
+    assert_int_equal(env_uv_background_nap(1000, 2000), 12000);
 }
 
 int main(void)
@@ -185,7 +225,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_urgent_twice_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_starts_behind_the_sends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_idle_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_background_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_background_rests, setup, teardown),
+        cmocka_unit_test(test_background_nap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
