@@ -14,45 +14,15 @@
  * R2 a judged request leaves the digest as it was */
 #include "policy/rehearse.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "policy/refusals.h"
+#include "policy/rehearse_report.h"
 #include "store/effect.h"
 
-#define RULE_BYTES 64
-#define WORDS_MAX  4096
-
-/* What was, or would be, decided. */
-struct outcome {
-    int code;
-    uint64_t shape;       /* hash of the places, without ids */
-    int64_t seats, money; /* what it adds to the orders it is about */
-    uint64_t hold_ms;     /* until when held, 0: not */
-    char rule[RULE_BYTES];
-    char message[ERROR_MESSAGE_BYTES];
-};
-
-struct tally {
-    uint64_t count;
-    int64_t seats, money;
-};
-
-/* An order that the transaction which is read is about, and what it comes to so far. */
-struct bill {
-    uint64_t order; /* hash of its id */
-    int64_t seats, price;
-    bool counted; /* the outcome has all of it, not only what was added */
-};
-
-struct rule_tally {
-    char rule[RULE_BYTES];
-    struct tally t;
-};
+#define WORDS_MAX 4096
 
 struct rehearsal {
     const struct rehearse_options *o;
@@ -61,27 +31,18 @@ struct rehearsal {
     struct registry *registry;
     struct call call;
     struct policy_answer answer;
-    struct buf scratch;
-    struct buf bills;  /* of struct bill */
-    struct bill spare; /* in place of one for which there is no memory */
-    bool no_memory;
+    struct outcome_reader reader;
     struct buf effects; /* of the request that was judged */
+    struct buf scratch;
     struct span *words;
     struct refusal *refusals; /* by index and position */
     size_t refusals_count, refusals_at;
     struct error lacks; /* why the candidate does not know the request; code 0: it does */
     uint64_t skip;      /* requests still to pass over, for --last */
-    uint64_t requests, same, first_index, first_ms, last_index, last_ms, not_rebuilt, failed;
-    struct tally refused_now, granted_now, other_seats, other_price, other_hold;
-    uint64_t other_code;
-    struct rule_tally rules[REHEARSE_RULES];
-    size_t rules_count;
-    struct buf examples;
-    size_t examples_count;
+    struct report report;
 };
 
-/* ---- Requests ---------------------------------------------------------------------------------
- */
+/* ---- Requests ------------------------------------------------------------------------ */
 
 /* Words of an encoded argv; 0 when it holds none (housekeeping) or makes no sense. */
 static size_t split(struct rehearsal *h, struct span argv)
@@ -132,149 +93,6 @@ static struct policy_user user_of(const struct rehearsal *h, struct span name)
     return user;
 }
 
-/* ---- Outcomes -----------------------------------------------------------------------------------
- */
-
-static int64_t seats_of(const struct place *places, uint32_t count)
-{
-    int64_t n = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        n += places[i].count;
-    }
-    return n;
-}
-
-static void add_shape(struct outcome *out, const struct effect *f)
-{
-    for (uint32_t i = 0; i < f->places_count; i++) {
-        const struct place *p = &f->places[i];
-        uint64_t type = f->types != NULL ? hash64(f->types[i].data, f->types[i].len) : p->type;
-        out->shape += hash_mix(hash_mix(p->event, p->number), hash_mix(p->count, type));
-    }
-}
-
-/* The newest is nearly always the one. An order that is live before the transaction begins with
- * what it has: h->s must be the state before. Valid until the next call. */
-static struct bill *bill_of(struct rehearsal *h, struct span id)
-{
-    struct bill *bills = (void *)h->bills.data;
-    uint64_t order = hash64(id.data, id.len);
-    for (size_t i = h->bills.len / sizeof *bills; i > 0; i--) {
-        if (bills[i - 1].order == order) {
-            return &bills[i - 1];
-        }
-    }
-    const struct order *o = store_order(h->s, id);
-    struct bill first = { .order = order, .counted = true };
-    if (o != NULL && order_live(o)) {
-        first = (struct bill){ order, seats_of(o->places, o->places_count), o->price, false };
-    }
-    buf_put(&h->bills, &first, sizeof first);
-    if (h->bills.failed) {
-        h->no_memory = true;
-        h->spare = first;
-        return &h->spare;
-    }
-    return (struct bill *)(void *)(h->bills.data + h->bills.len - sizeof first);
-}
-
-/* An effect says what the whole order comes to from then on: the difference counts. */
-static void charge(struct rehearsal *h, struct span id, int64_t seats, int64_t price,
-                   struct outcome *out)
-{
-    struct bill *b = bill_of(h, id);
-    out->seats += seats - b->seats;
-    out->money += price - b->price;
-    b->seats = seats;
-    b->price = price;
-}
-
-/* A refused confirm loses the order: a confirm counts all of it. */
-static void charge_whole(struct bill *b, struct outcome *out)
-{
-    if (!b->counted) {
-        out->seats += b->seats;
-        out->money += b->price;
-        b->counted = true;
-    }
-}
-
-static void charge_places(struct rehearsal *h, const struct effect *f, struct outcome *out)
-{
-    int64_t before = bill_of(h, f->id)->price;
-    charge(h, f->id, seats_of(f->places, f->places_count), f->price, out);
-    if (f->id2.len > 0) { /* an exchange keeps the sum of both */
-        struct bill other = *bill_of(h, f->id2);
-        charge(h, f->id2, other.seats, other.price + before - f->price, out);
-    }
-}
-
-/* What is given back, or becomes an order of its own, does not count: only what a hook makes of the
- * price afterwards. */
-static void give_back(struct rehearsal *h, const struct effect *f)
-{
-    struct bill *b = bill_of(h, f->id);
-    if (f->kind == EFFECT_SPLIT) {
-        b->price -= f->price;
-        bill_of(h, f->id2)->price = f->price;
-    } else if (f->places_count == 0) {
-        b->price = 0;
-    }
-}
-
-/* What effects on the state of h->s amount to; ids of orders, which are random, do not count. */
-static void read_effects(struct rehearsal *h, struct span effects, struct outcome *out)
-{
-    struct reader r;
-    struct effect f;
-    struct error e;
-    error_clear(&e);
-    buf_clear(&h->bills);
-    reader_init(&r, effects.data, effects.len);
-    while (reader_left(&r) > 0 && effect_decode(&r, &f, &h->scratch, &e) == 0) {
-        switch (f.kind) {
-        case EFFECT_TAKE:
-        case EFFECT_RESEAT:
-            add_shape(out, &f);
-            charge_places(h, &f, out);
-            out->hold_ms = f.until_ms > out->hold_ms ? f.until_ms : out->hold_ms;
-            break;
-        case EFFECT_AMEND:
-            if (f.set & SET_PRICE) {
-                charge(h, f.id, bill_of(h, f.id)->seats, f.price, out);
-            }
-            break;
-        case EFFECT_CONFIRM: charge_whole(bill_of(h, f.id), out); break;
-        case EFFECT_EXTEND: out->hold_ms = f.until_ms; break;
-        case EFFECT_FINISH:
-        case EFFECT_SPLIT:
-            out->shape += hash_mix((uint64_t)f.kind, f.places_count);
-            give_back(h, &f);
-            break;
-        default: break;
-        }
-    }
-}
-
-/* The member `"rule":"..."` of a refusal's fields. */
-static void read_rule(const struct buf *fields, char out[RULE_BYTES])
-{
-    static const char key[] = "\"rule\":\"";
-    const char *at =
-        fields->len == 0 ? NULL : memmem(fields->data, fields->len, key, sizeof key - 1);
-    out[0] = 0;
-    if (at == NULL) {
-        return;
-    }
-    at += sizeof key - 1;
-    const char *end = (const char *)fields->data + fields->len;
-    size_t n = 0;
-    while (at < end && *at != '"' && n + 1 < RULE_BYTES) {
-        out[n++] = *at++;
-    }
-    out[n] = 0;
-}
-
 /* h->call under the candidate; the state is as before afterwards (R2). */
 static void judge(struct rehearsal *h, const struct policy_user *user, uint64_t time_ms,
                   uint64_t index, struct outcome *out)
@@ -293,119 +111,13 @@ static void judge(struct rehearsal *h, const struct policy_user *user, uint64_t 
         struct span effects = store_tx_effects(h->s);
         buf_put(&h->effects, effects.data, effects.len);
     } else {
-        read_rule(&h->answer.fields, out->rule);
-        (void)memcpy(out->message, h->answer.error.message, sizeof out->message);
+        outcome_refuse(out, h->answer.code, h->answer.error.message, &h->answer.fields);
     }
     store_tx_undo(h->s);
     if (out->code == 0) {
-        read_effects(h, span_make((const char *)h->effects.data, h->effects.len), out);
-        h->no_memory |= h->effects.failed;
+        outcome_add(&h->reader, span_make((const char *)h->effects.data, h->effects.len), out);
+        h->reader.no_memory |= h->effects.failed;
     }
-}
-
-/* ---- Counting
- * ------------------------------------------------------------------------------------- */
-
-static void count(struct tally *t, int64_t seats, int64_t money)
-{
-    t->count++;
-    t->seats += seats;
-    t->money += money;
-}
-
-static void count_rule(struct rehearsal *h, const struct outcome *now, const struct outcome *was)
-{
-    const char *rule = now->rule[0] != 0 ? now->rule : error_wire(now->code);
-    size_t i = 0;
-    while (i < h->rules_count && strcmp(h->rules[i].rule, rule) != 0) {
-        i++;
-    }
-    if (i == h->rules_count) {
-        if (i == REHEARSE_RULES) {
-            return;
-        }
-        (void)snprintf(h->rules[i].rule, RULE_BYTES, "%s", rule);
-        h->rules_count++;
-    }
-    count(&h->rules[i].t, was->seats, was->money);
-}
-
-static void put_words(struct rehearsal *h, struct span argv, struct buf *out)
-{
-    struct buf text = BUF_INIT;
-    size_t n = split(h, argv);
-    for (size_t i = 0; i < n && text.len < 200; i++) {
-        if (i > 0) {
-            buf_put_u8(&text, ' ');
-        }
-        buf_put(&text, h->words[i].data, h->words[i].len < 100 ? h->words[i].len : 100);
-    }
-    json_field_string(out, "command", span_make((const char *)text.data, text.len));
-    buf_free(&text);
-}
-
-static void put_verdict(struct buf *out, const char *key, const struct outcome *o)
-{
-    json_field_string(out, key, span_of(o->code == 0 ? "granted" : error_wire(o->code)));
-}
-
-static void put_example(struct rehearsal *h, struct span argv, uint64_t index,
-                        const struct outcome *was, const struct outcome *now)
-{
-    if (h->examples_count == REHEARSE_EXAMPLES) {
-        return;
-    }
-    h->examples_count++;
-    struct buf *b = &h->examples;
-    json_put_comma(b);
-    buf_put_u8(b, '{');
-    json_field_int(b, "index", (int64_t)index);
-    put_words(h, argv, b);
-    put_verdict(b, "was", was);
-    put_verdict(b, "now", now);
-    if (now->rule[0] != 0) {
-        json_field_string(b, "rule", span_of(now->rule));
-    }
-    if (now->code != 0) {
-        json_field_string(b, "message", span_of(now->message));
-    }
-    json_field_int(b, "seats", now->code == 0 ? now->seats : was->seats);
-    json_field_int(b, "money", now->code == 0 ? now->money - was->money : -was->money);
-    buf_put_u8(b, '}');
-}
-
-/* True when the decision is another one. */
-static bool compare(struct rehearsal *h, const struct outcome *was, const struct outcome *now)
-{
-    if (now->code == ERR_INTERNAL) {
-        h->failed++;
-    }
-    if (was->code == 0 && now->code != 0) {
-        count(&h->refused_now, was->seats, was->money);
-        count_rule(h, now, was);
-        return true;
-    }
-    if (was->code != 0 && now->code == 0) {
-        count(&h->granted_now, now->seats, now->money);
-        return true;
-    }
-    if (was->code != now->code) {
-        h->other_code++;
-        return true;
-    }
-    if (was->code != 0) {
-        return false;
-    }
-    if (was->shape != now->shape) {
-        count(&h->other_seats, now->seats, now->money - was->money);
-    } else if (was->money != now->money) {
-        count(&h->other_price, now->seats, now->money - was->money);
-    } else if (was->hold_ms != now->hold_ms) {
-        count(&h->other_hold, now->seats, 0);
-    } else {
-        return false;
-    }
-    return true;
 }
 
 static void rehearse_one(struct rehearsal *h, struct span argv, struct span user_name,
@@ -414,21 +126,10 @@ static void rehearse_one(struct rehearsal *h, struct span argv, struct span user
     struct outcome now;
     struct policy_user user = user_of(h, user_name);
     judge(h, &user, time_ms, index, &now);
-    if (h->requests++ == 0) {
-        h->first_index = index;
-        h->first_ms = time_ms;
-    }
-    h->last_index = index;
-    h->last_ms = time_ms;
-    if (compare(h, was, &now)) {
-        put_example(h, argv, index, was, &now);
-    } else {
-        h->same++;
-    }
+    report_decision(&h->report, argv, time_ms, index, was, &now);
 }
 
-/* ---- Refusals of the leaders' files
- * ------------------------------------------------------------------ */
+/* ---- Refusals of the leaders' files -------------------------------------------------- */
 
 static int by_place(const void *a, const void *b)
 {
@@ -489,7 +190,7 @@ static void judge_refusal(struct rehearsal *h, const struct refusal *r)
         return;
     }
     if (store_digest(h->s) != r->digest) {
-        h->not_rebuilt++;
+        h->report.not_rebuilt++;
         return;
     }
     rehearse_one(h, r->argv, r->user, r->time_ms, r->index, &was);
@@ -521,8 +222,7 @@ static void refusals_between(struct rehearsal *h, uint64_t index)
     }
 }
 
-/* ---- Entries
- * ------------------------------------------------------------------------------------------- */
+/* ---- Entries ------------------------------------------------------------------------- */
 
 static int apply(struct rehearsal *h, const struct entry_tx *tx, struct error *e)
 {
@@ -550,7 +250,7 @@ static int one_transaction(struct rehearsal *h, const struct entry_tx *tx, uint6
     if (is_request(h, tx->args) && wanted(h, time_ms)) {
         struct outcome was = { .code = tx->code };
         if (tx->code == 0) {
-            read_effects(h, tx->effects, &was);
+            outcome_add(&h->reader, tx->effects, &was);
         }
         rehearse_one(h, tx->args, tx->user, time_ms, index, &was);
     }
@@ -624,7 +324,7 @@ static int all_entries(struct rehearsal *h, struct span entries, struct error *e
     /* What met a state before the first that we have cannot be rebuilt. */
     while (h->refusals_at < h->refusals_count && h->refusals[h->refusals_at].index <= from) {
         const struct refusal *f = &h->refusals[h->refusals_at++];
-        h->not_rebuilt += is_request(h, f->argv) && wanted(h, f->time_ms) ? 1 : 0;
+        h->report.not_rebuilt += is_request(h, f->argv) && wanted(h, f->time_ms) ? 1 : 0;
     }
     while (rc == 0 && reader_left(&r) > 0) {
         uint64_t index = reader_varint(&r);
@@ -641,64 +341,7 @@ static int all_entries(struct rehearsal *h, struct span entries, struct error *e
     return rc;
 }
 
-/* ---- The report
- * ------------------------------------------------------------------------------------------- */
-
-static void put_tally(struct buf *b, const char *key, const struct tally *t)
-{
-    json_put_key(b, key);
-    buf_put_u8(b, '{');
-    json_field_int(b, "count", (int64_t)t->count);
-    json_field_int(b, "seats", t->seats);
-    json_field_int(b, "money", t->money);
-    buf_put_u8(b, '}');
-}
-
-static int by_count(const void *a, const void *b)
-{
-    uint64_t x = ((const struct rule_tally *)a)->t.count;
-    uint64_t y = ((const struct rule_tally *)b)->t.count;
-    return x > y ? -1 : x < y;
-}
-
-static void put_report(struct rehearsal *h, struct buf *b)
-{
-    buf_put_u8(b, '{');
-    json_field_int(b, "requests", (int64_t)h->requests);
-    json_field_int(b, "same", (int64_t)h->same);
-    put_tally(b, "refused_now", &h->refused_now);
-    put_tally(b, "granted_now", &h->granted_now);
-    put_tally(b, "other_seats", &h->other_seats);
-    put_tally(b, "other_price", &h->other_price);
-    put_tally(b, "other_hold", &h->other_hold);
-    json_field_int(b, "other_refusal", (int64_t)h->other_code);
-    json_field_int(b, "policy_failed", (int64_t)h->failed);
-    json_field_int(b, "not_rebuilt", (int64_t)h->not_rebuilt);
-    json_field_int(b, "from_index", (int64_t)h->first_index);
-    json_field_int(b, "to_index", (int64_t)h->last_index);
-    json_field_int(b, "from_time", (int64_t)h->first_ms);
-    json_field_int(b, "to_time", (int64_t)h->last_ms);
-    qsort(h->rules, h->rules_count, sizeof *h->rules, by_count);
-    json_put_key(b, "rules");
-    buf_put_u8(b, '[');
-    for (size_t i = 0; i < h->rules_count; i++) {
-        json_put_comma(b);
-        buf_put_u8(b, '{');
-        json_field_string(b, "rule", span_of(h->rules[i].rule));
-        json_field_int(b, "count", (int64_t)h->rules[i].t.count);
-        json_field_int(b, "seats", h->rules[i].t.seats);
-        json_field_int(b, "money", h->rules[i].t.money);
-        buf_put_u8(b, '}');
-    }
-    buf_put_u8(b, ']');
-    json_put_key(b, "examples");
-    buf_put_u8(b, '[');
-    buf_put(b, h->examples.data, h->examples.len);
-    buf_put_str(b, "]}");
-}
-
-/* ---- The whole
- * -------------------------------------------------------------------------------------------- */
+/* ---- The whole ----------------------------------------------------------------------- */
 
 static int open_candidate(struct rehearsal *h, struct error *e)
 {
@@ -712,10 +355,15 @@ static int open_candidate(struct rehearsal *h, struct error *e)
     return rc != 0 ? rc : policy_load(h->p, UINT32_MAX, h->o->bundle, e);
 }
 
+static bool no_memory(const struct rehearsal *h, const struct buf *json)
+{
+    return json->failed || h->report.examples.failed || h->reader.no_memory;
+}
+
 int rehearse(struct store *s, struct span entries, const struct rehearse_options *o,
              struct buf *json, struct error *e)
 {
-    struct rehearsal h = { .o = o, .s = s };
+    struct rehearsal h = { .o = o, .s = s, .reader = { .s = s } };
     int rc = open_candidate(&h, e);
     rc = rc != 0 ? rc : read_refusals(&h, e);
     if (rc == 0) {
@@ -724,15 +372,15 @@ int rehearse(struct store *s, struct span entries, const struct rehearse_options
         rc = all_entries(&h, entries, e);
     }
     if (rc == 0) {
-        put_report(&h, json);
-        rc = json->failed || h.no_memory ? error_set(e, ERR_NOMEM, "out of memory") : 0;
+        report_put(&h.report, json);
+        rc = no_memory(&h, json) ? error_set(e, ERR_NOMEM, "out of memory") : 0;
     }
     call_free(&h.call);
     policy_answer_free(&h.answer);
+    outcome_reader_free(&h.reader);
+    report_free(&h.report);
     buf_free(&h.scratch);
-    buf_free(&h.bills);
     buf_free(&h.effects);
-    buf_free(&h.examples);
     mem_free(h.refusals);
     mem_free(h.words);
     policy_free(h.p);
