@@ -68,6 +68,10 @@ static int body_end(lua_State *L, int status, lua_KContext k)
     if (lua_isnil(L, -3) && lua_type(L, -2) == LUA_TSTRING) {
         return refuse_text(L);
     }
+    if (lua_isnil(L, -3) && !lua_isnil(L, -2)) { /* meant as a refusal: nothing may stay of it */
+        return luaL_error(L, "command '%s' refused with a %s: return nil, message[, code]",
+                          vm_of(L)->call->def->name, luaL_typename(L, -2));
+    }
     lua_pop(L, 2);
     render_answer(L, -1);
     return 0;

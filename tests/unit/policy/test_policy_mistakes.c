@@ -116,7 +116,10 @@ static void test_command_refuses(void **state)
          COMMAND("", "return nil, 'not now'"), { "c", "!DENIED not now" },
          COMMAND("", "return nil, 'not now', 'NO'"),
          { "c", "!INTERNAL command 'c' refused with the code 'NO', which there is not" },
-         COMMAND("", "return nil, { message = 'x', code = 'LIMIT' }"), { "c", "!LIMIT x" });
+         COMMAND("", "return nil, { message = 'x', code = 'LIMIT' }"), { "c", "!LIMIT x" },
+         COMMAND("", "tx:set('k', 1) return nil, 404"),
+         { "c", "!INTERNAL command 'c' refused with a number: return nil, message[, code]" },
+         { "get k", "!NOTFOUND" });
 }
 
 /* What a command forgets is its own mistake and not the client's. */
