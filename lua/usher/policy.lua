@@ -107,6 +107,28 @@ local function wrong_code(code)
     return ("there is no code '%s'%s"):format(tostring(code), near.hint(code, CODES))
 end
 
+local TEXTS = { "message", "hint", "otherwise" }
+
+--- What is wrong with the members of a denial, wherever it comes from, or nil.
+---@param denial table
+---@return string|nil
+function M.wrong_members(denial)
+    for _, key in ipairs(TEXTS) do
+        local kind = type(denial[key])
+        if kind ~= "string" and kind ~= "number" and kind ~= "nil" then
+            return ("%s is a %s, not a text"):format(key, kind)
+        end
+    end
+    local seat, alternative = type(denial.seat), type(denial.alternative)
+    if seat == "number" or seat == "boolean" or seat == "function" then
+        return ("seat is a %s, not a seat or its label"):format(seat)
+    end
+    if alternative ~= "table" and alternative ~= "nil" then
+        return ("alternative is a %s, not a list of seats"):format(alternative)
+    end
+    return wrong_code(denial.code)
+end
+
 --- What is wrong with a denial as an author writes it, or nil.
 ---@param denial table
 ---@return string|nil
@@ -116,7 +138,7 @@ function M.wrong_denial(denial)
             return ("unknown key '%s'%s"):format(tostring(key), near.hint(key, DENIAL))
         end
     end
-    return wrong_code(denial.code)
+    return M.wrong_members(denial)
 end
 
 --- Refuses what is being asked for. Never returns.

@@ -183,31 +183,40 @@ M.where = nil
 
 local HOW = "end it with `return true`, or refuse with `return nil, { message = ... }` or deny{}"
 
--- A mistake in what a check says: its author is told, and nothing is granted by it.
-local function misuse(rule, text, ...)
-    error(("the check of the rule '%s' (%s) "):format(rule.name, M.where(rule.check)) .. text:format(...), 0)
+-- A mistake in what a rule's function ("check" or "seat") says: its author is told, and nothing is granted by it.
+local function misuse(rule, member, text, ...)
+    error(("the %s of the rule '%s' (%s) "):format(member, rule.name, M.where(rule[member])) .. text:format(...), 0)
+end
+
+-- What a rule's function raised: a denial, or a mistake in it.
+local function raised(rule, member, value)
+    if type(value) ~= "table" then error(value, 0) end
+    if value.code == nil and value.message == nil then
+        misuse(rule, member, "raised a table without a message: deny{} makes a denial")
+    end
+    local wrong = policy.wrong_members(value)
+    if wrong then misuse(rule, member, "raised: %s", wrong) end
+    return value
 end
 
 local function refused(rule, count, granted, denial)
-    if count == 0 then misuse(rule, "returned nothing: %s", HOW) end
-    if granted then misuse(rule, "returned a %s: %s", type(granted), HOW) end
+    if count == 0 then misuse(rule, "check", "returned nothing: %s", HOW) end
+    if granted then misuse(rule, "check", "returned a %s: %s", type(granted), HOW) end
     if denial == nil then return { message = rule.message } end
     if type(denial) == "string" then return { message = denial } end
-    if type(denial) ~= "table" then misuse(rule, "refused with a %s: %s", type(denial), HOW) end
+    if type(denial) ~= "table" then misuse(rule, "check", "refused with a %s: %s", type(denial), HOW) end
     local wrong = policy.wrong_denial(denial)
-    if wrong then misuse(rule, "refused: %s", wrong) end
+    if wrong then misuse(rule, "check", "refused: %s", wrong) end
     return denial
 end
 
--- Denials come back from pcall as tables; anything else is a mistake in the rule. What is true but
--- not `true` grants, except what was meant to be a denial.
+-- What is true but not `true` grants, except what was meant to be a denial.
 local function returned(rule, ok, ...)
     local granted = ...
     if ok and granted then
         if granted == true or (type(granted) ~= "table" and type(granted) ~= "string") then return nil end
     elseif not ok then
-        if type(granted) ~= "table" then error(granted, 0) end
-        return granted
+        return raised(rule, "check", granted)
     end
     return refused(rule, select("#", ...), ...)
 end
@@ -221,10 +230,7 @@ local function judge_seats(tx, ask, rule)
         local seat = place.seat
         if seat then
             local ok, fits = pcall(rule.seat, tx, ask, seat, place)
-            if not ok then
-                if type(fits) ~= "table" then error(fits, 0) end
-                return fits
-            end
+            if not ok then return raised(rule, "seat", fits) end
             if not fits then return { seat = seat, message = rule.message } end
         end
     end
@@ -247,7 +253,7 @@ local function note(trace, rule, event, denial, exempt)
     local message = denial and denial.message
     if message then
         local seat = (denial.seat or "a seat"):gsub("%%", "%%%%")
-        message = message:gsub("%f[%w_]SEAT%f[^%w_]", seat)
+        message = tostring(message):gsub("%f[%w_]SEAT%f[^%w_]", seat)
     end
     trace[#trace + 1] = { rule = rule.name, event = event.id, ok = denial == nil,
         code = denial and denial.code, message = message, exempt = exempt }
@@ -446,7 +452,7 @@ function M.filter(tx, ask, seat)
     for _, rule in ipairs(tx:settings(event).judges[ask.verb]) do
         if rule.seat and not (rule.exempts and exempted(rule, ask)) then
             local ok, yes = pcall(rule.seat, tx, ask, seat)
-            if not ok and type(yes) ~= "table" then error(yes, 0) end
+            if not ok then raised(rule, "seat", yes) end
             if not ok or not yes then return false, rule.name end
         end
     end

@@ -31,6 +31,38 @@ static void test_check_says_nothing(void **state)
          CHECK("return ask.size"), { "book 1 ann A1", "{}" });
 }
 
+/* The members of a denial have their kinds, whoever wrote it and however it is raised; what is
+ * raised and says nothing is no denial. */
+static void test_denials(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, CHECK("return nil, { message = {} }"),
+         { "book 1 ann A1",
+           "!INTERNAL the check of the rule 'x' (policy.lua:2) refused: message is a table, not a "
+           "text" },
+         CHECK("return nil, { message = 5, hint = 6 }"), { "book 1 ann A1", "!DENIED 5; 6" },
+         { "book 1 ann A1 --dry-run", "!DENIED 5; 6" }, CHECK("return nil, { seat = 5 }"),
+         { "book 1 ann A1",
+           "!INTERNAL (policy.lua:2) refused: seat is a number, not a seat or its label" },
+         CHECK("\n deny { seat = 5 }"),
+         { "book 1 ann A1", "!INTERNAL policy.lua:3: deny: seat is a number" },
+         CHECK("return nil, { alternative = 'A2' }"),
+         { "book 1 ann A1", "!INTERNAL alternative is a string, not a list of seats" },
+         CHECK("error { code = 'X' }"),
+         { "book 1 ann A1",
+           "!INTERNAL the check of the rule 'x' (policy.lua:2) raised: there is no code 'X'" },
+         CHECK("error {}"),
+         { "book 1 ann A1", "!INTERNAL (policy.lua:2) raised a table without a message: deny" },
+         CHECK("error { message = 'no' }"), { "book 1 ann A1", "!DENIED no" },
+         RULES("rule { name = 'x', seat = function(tx, ask) error {} end }"),
+         { "book 1 ann A1",
+           "!INTERNAL the seat of the rule 'x' (policy.lua:2) raised a table without a message" },
+         { "best 1 ann 1",
+           "!INTERNAL the seat of the rule 'x' (policy.lua:2) raised a table without a message" },
+         { "policy return policy { best = { score = function() error {} end } }", "" },
+         { "best 1 ann 2", "!INTERNAL a table without code and message was raised" });
+}
+
 /* An ask has the fields that it has, and no others; those that it may lack are nil. */
 static void test_ask_is_strict(void **state)
 {
@@ -144,13 +176,10 @@ static void test_command_forgets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_check_says_nothing),
-        cmocka_unit_test(test_ask_is_strict),
-        cmocka_unit_test(test_prices),
-        cmocka_unit_test(test_seat_in_messages),
-        cmocka_unit_test(test_category_argument),
-        cmocka_unit_test(test_command_refuses),
-        cmocka_unit_test(test_command_forgets),
+        cmocka_unit_test(test_check_says_nothing), cmocka_unit_test(test_denials),
+        cmocka_unit_test(test_ask_is_strict),      cmocka_unit_test(test_prices),
+        cmocka_unit_test(test_seat_in_messages),   cmocka_unit_test(test_category_argument),
+        cmocka_unit_test(test_command_refuses),    cmocka_unit_test(test_command_forgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
