@@ -119,6 +119,8 @@
 #define POLICY_ATTEMPT_PERCENT         75
 /* Hooks that make effects run hooks again; deeper is a loop. */
 #define POLICY_HOOK_DEPTH_MAX          8
+/* Rules that call tx:best or tx:judge are asked again by it; deeper is a loop. */
+#define POLICY_JUDGE_DEPTH_MAX         8
 /* Bytes waiting on one link; beyond it frames are dropped and their senders retry. */
 #define LINK_QUEUE_BYTES_MAX           (64 * 1024 * 1024)
 /* Accepted peer connections that have not proved the secret yet; the oldest goes. */

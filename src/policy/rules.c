@@ -5,6 +5,7 @@
  *
  * J1 rules, price and score functions change nothing: effects raise while `judging` is not 0.
  * J2 hooks that make effects run hooks again, at most POLICY_HOOK_DEPTH_MAX deep.
+ *    Rules that ask rules (tx:best, tx:judge) are asked again, POLICY_JUDGE_DEPTH_MAX deep.
  * J3 an operation whose hook fails leaves no effect, whether or not the script catches it.
  * J4 both counters are right again after an error that a script has caught. */
 #include <string.h>
@@ -30,7 +31,15 @@ static void call_counted(lua_State *L, int args, int results, int *counter)
 
 void rules_call(lua_State *L, int args, int results)
 {
-    call_counted(L, args, results, &vm_of(L)->judging);
+    struct policy *p = vm_of(L);
+    if (p->judging >= POLICY_JUDGE_DEPTH_MAX) {
+        luaL_error(
+            L,
+            "rules ask rules more than %d deep: what tx:best and tx:judge find is put before "
+            "this rule, too",
+            POLICY_JUDGE_DEPTH_MAX);
+    }
+    call_counted(L, args, results, &p->judging);
 }
 
 /* ---- Rulesets -------------------------------------------------------------------- */
@@ -258,7 +267,7 @@ void rules_try(lua_State *L, int ask, bool traced)
     } else {
         lua_pushnil(L);
     }
-    call_counted(L, 3, 1, &p->judging);
+    rules_call(L, 3, 1);
 }
 
 void rules_judge(lua_State *L, int ask)
@@ -272,7 +281,7 @@ void rules_judge(lua_State *L, int ask)
         lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
         lua_pushvalue(L, ask);
         lua_pushvalue(L, denial);
-        call_counted(L, 3, 0, &p->judging);
+        rules_call(L, 3, 0);
         lua_error(L);
     }
     lua_pop(L, 1);
@@ -300,7 +309,7 @@ static int64_t price_of(lua_State *L, int ask, const struct ruleset *set, const 
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
     lua_pushvalue(L, ask);
     object_push_place(L, &all->place[i], all->type[i], place_data(all, i));
-    call_counted(L, 3, 1, &p->judging);
+    rules_call(L, 3, 1);
     int exact = lua_type(L, -1) == LUA_TNUMBER; /* "5" is no price: prices are not parsed */
     lua_Integer each = exact ? lua_tointegerx(L, -1, &exact) : 0;
     if (!exact || each < 0 || each > INT64_MAX / 1000000) {
@@ -322,7 +331,7 @@ static void complete(lua_State *L, int ask)
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->complete);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->tx);
     lua_pushvalue(L, ask);
-    call_counted(L, 2, 0, &p->judging);
+    rules_call(L, 2, 0);
 }
 
 int64_t rules_price(lua_State *L, int ask, struct places *seats)

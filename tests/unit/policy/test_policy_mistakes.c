@@ -63,6 +63,22 @@ static void test_denials(void **state)
          { "best 1 ann 2", "!INTERNAL a table without code and message was raised" });
 }
 
+/* A rule that asks the rules is asked by them again: that ends with the line that does it. */
+static void test_rules_ask_rules(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         CHECK("\n return (tx:best { event = ask.event, customer = 'z', count = 1 }) ~= nil"),
+         { "book 1 ann A1",
+           "!INTERNAL policy.lua:3: rules ask rules more than 8 deep: what tx:best and tx:judge "
+           "find is put before this rule, too" },
+         CHECK("\n return tx:judge { verb = 'take', customer = 'z', seats = { '1:A2' } }"),
+         { "book 1 ann A1", "!INTERNAL policy.lua:3: rules ask rules more than 8 deep" },
+         CHECK("if ask.customer == 'z' then return true end return tx:judge { verb = 'take', "
+               "customer = 'z', seats = { '1:A2' } }"),
+         { "book 1 ann A1", "{}" });
+}
+
 /* An ask has the fields that it has, and no others; those that it may lack are nil. */
 static void test_ask_is_strict(void **state)
 {
@@ -177,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_check_says_nothing), cmocka_unit_test(test_denials),
+        cmocka_unit_test(test_rules_ask_rules),    cmocka_unit_test(test_seat_of_denial),
         cmocka_unit_test(test_ask_is_strict),      cmocka_unit_test(test_prices),
         cmocka_unit_test(test_seat_in_messages),   cmocka_unit_test(test_category_argument),
         cmocka_unit_test(test_command_refuses),    cmocka_unit_test(test_command_forgets),
