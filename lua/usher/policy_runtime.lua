@@ -224,13 +224,21 @@ end
 -- What keeps all its places gains none: there each of them is judged.
 local KEEPS = { confirm = true, extend = true }
 
+-- The denial of a seat is about that seat, unless it names another.
+local function about(seat, denial)
+    if denial.seat ~= nil then return denial end
+    local out = { seat = seat }
+    for key, value in next, denial do out[key] = value end
+    return out
+end
+
 local function judge_seats(tx, ask, rule)
     local places = KEEPS[ask.verb] and ask.seats or ask.gains
     for _, place in ipairs(places) do
         local seat = place.seat
         if seat then
             local ok, fits = pcall(rule.seat, tx, ask, seat, place)
-            if not ok then return raised(rule, "seat", fits) end
+            if not ok then return about(seat, raised(rule, "seat", fits)) end
             if not fits then return { seat = seat, message = rule.message } end
         end
     end

@@ -79,6 +79,19 @@ static void test_rules_ask_rules(void **state)
          { "book 1 ann A1", "{}" });
 }
 
+/* What is refused for a seat is about that seat, though its author does not say so. */
+static void test_seat_of_denial(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         RULES("rule { name = 'x', seat = function(tx, ask, seat) if seat.label == 'B1' then deny "
+               "'SEAT is kept' end return true end }"),
+         { "book 1 ann B1", "!DENIED B1 is kept; possible: B2 {'seat':'B1','alternative':['B2']}" },
+         RULES("rule { name = 'x', seat = function(tx, ask, seat) deny { message = 'SEAT is kept', "
+               "seat = 'A4' } end }"),
+         { "book 1 ann B1", "!DENIED A4 is kept {'seat':'A4'}" });
+}
+
 /* An ask has the fields that it has, and no others; those that it may lack are nil. */
 static void test_ask_is_strict(void **state)
 {
