@@ -37,4 +37,41 @@ describe("a test house", function()
         assert.is_false(ok)
         assert.matches("actions is a list of functions; 'dance' has a name", tostring(why))
     end)
+
+    it("refuses a user with what is no part of one, who would else be somebody else in silence", function()
+        local h = test.house { rows = { "A: ..." } }
+        local function fails(text, f)
+            local ok, why = pcall(f)
+            assert.is_false(ok)
+            assert.matches(text, tostring(why), 1, true)
+        end
+        fails("a user has no 'role': it is { access =, roles = { ... }, name = }", function()
+            h:as { role = { "box" } }
+        end)
+        fails("a user has no 'acces'", function() h:grants("book 1 ann A1", { user = { acces = "client" } }) end)
+        fails("a user has no 'acces'", function() h:says("book 1 ann A1", { user = { acces = "client" } }) end)
+        fails("a user has no 'rolls'", function() test.house { rows = { "A: ." }, user = { rolls = {} } } end)
+        fails("a user's roles are a list of names", function() h:as { roles = "box" } end)
+        fails("a user's roles are a list of names", function() h:as { roles = { box = true } } end)
+        fails("there is no access level 'clint'", function() h:as { access = "clint" } end)
+        fails("a user is { access =", function() h:as "box" end)
+        h:as({ access = "client", roles = { "box" }, name = "ann" }):grants "book 1 ann A1"
+    end)
+
+    it("refuses a property whose roles, types and codes are no lists", function()
+        for _, key in ipairs { "roles", "types", "codes" } do
+            local ok, why = pcall(test.property, { rows = { "A: ...." }, steps = 20, [key] = "box",
+                holds = function() return true end })
+            assert.is_false(ok)
+            assert.matches("test.property: " .. key .. " is a string, not a list", tostring(why), 1, true)
+        end
+        local ok, why = pcall(test.property, { rows = { "A: ...." }, steps = "many",
+            holds = function() return true end })
+        assert.is_false(ok)
+        assert.matches("test.property: steps is a string, not a number", tostring(why), 1, true)
+        ok, why = pcall(test.property, { rows = { "A: ...." }, steps = 200, actions = { function() return 5 end },
+            holds = function() return true end })
+        assert.is_false(ok)
+        assert.matches("test.property: an action returned a number, not a command line", tostring(why), 1, true)
+    end)
 end)

@@ -70,6 +70,9 @@ function Customers:step()
         if #self.more > 0 and self.random:chance(15) then
             line = self.random:pick(self.more)(self.house, self.random, self)
             if type(line) == "string" then line = words.split(line) end
+            if line and type(line) ~= "table" then
+                words.fail(("test.property: an action returned a %s, not a command line"):format(type(line)))
+            end
         end
         line = line or action_of(self)
     until line

@@ -122,6 +122,33 @@ local function add_events(self, options, taken, blocked)
     end
 end
 
+local USER = { name = true, access = true, roles = true }
+local ACCESS = { public = true, client = true, operator = true, admin = true }
+
+-- What is wrong with a user as specs write one, or nil: a slip would be somebody else in silence.
+local function wrong_user(user)
+    if type(user) ~= "table" then return "a user is { access =, roles = { ... }, name = }" end
+    for key in pairs(user) do
+        if not USER[key] then
+            return ("a user has no '%s': it is { access =, roles = { ... }, name = }"):format(tostring(key))
+        end
+    end
+    if user.access ~= nil and not ACCESS[user.access] then
+        return ("there is no access level '%s'; there are public, client, operator, admin"):format(
+            tostring(user.access))
+    end
+    local roles = user.roles or {}
+    if type(roles) ~= "table" or next(roles) ~= nil and #roles == 0 then return "a user's roles are a list of names" end
+end
+
+-- The user that an option names, or nil; fails at the spec's line when it is none.
+local function user_of(options)
+    local user = options and options.user
+    local wrong = user ~= nil and wrong_user(user)
+    if wrong then words.fail(wrong) end
+    return user
+end
+
 local OPTIONS = { policy = true, kv = true, rows = true, areas = true, charts = true, events = true,
     orders = true, now = true, seed = true, user = true }
 
@@ -184,6 +211,8 @@ function M.new(options)
         end
         self.options = options
         self.start = time_of(options.now or "2026-01-01")
+        local wrong = options.user ~= nil and wrong_user(options.user)
+        if wrong then error(wrong, 0) end
         self.user = options.user or ADMIN
         self.bundle = bundle_of(options.policy)
         self.policy_version = self.bundle and 1 or 0
@@ -238,12 +267,12 @@ end
 
 --- Runs one command.
 ---@param line string|string[]
----@param options? { user: table } or a user's { access=, roles=, name= }
+---@param options? { user: table } who asks, as House:as takes it, but an admin unless `access` says else
 ---@return table|nil answer
 ---@return table|nil refusal { code, message, hint, rule, seat, ... }
 function House:run(line, options)
     local list = type(line) == "table" and line or words.split(line)
-    local ok, a, b, c, d = self:raw(list, options and options.user)
+    local ok, a, b, c, d = self:raw(list, user_of(options))
     if ok then return (json.decode(a)) end
     local refusal = refusal_of(a, b, c, d)
     for _, word in ipairs(list) do
@@ -257,7 +286,7 @@ end
 local function dry(self, line, options)
     local list = type(line) == "table" and { table.unpack(line) } or words.split(line)
     list[#list + 1] = "--dry-run"
-    local ok, a, b, c, d = self:raw(list, options and options.user)
+    local ok, a, b, c, d = self:raw(list, user_of(options))
     if ok then return (json.decode(a)) end
     return nil, refusal_of(a, b, c, d)
 end
@@ -600,6 +629,8 @@ function House:picture(event) return plan.picture(event_of(self, event)) end
 ---@param user { name?: string, access?: string, roles?: string[] }
 ---@return House
 function House:as(user)
+    local wrong = wrong_user(user)
+    if wrong then words.fail(wrong) end
     local who = { name = user.name or "test", access = user.access or "client", roles = user.roles }
     return setmetatable({ user = who }, { __index = function(_, key) return self[key] end,
         __newindex = function(_, key, value) self[key] = value end })

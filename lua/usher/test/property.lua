@@ -243,11 +243,24 @@ local function play_house(house, options, random, total, most)
     if not ok then return "the store's invariants: " .. message, steps end
 end
 
+local LISTS = { "roles", "types", "codes", "actions" }
+local NUMBERS = { "steps", "customers", "length", "party", "seed" }
+
+-- The option of these that is of another kind, as a text, or nil.
+local function wrong_kind(options, names, kind, what)
+    for _, name in ipairs(names) do
+        local is = type(options[name])
+        if is ~= kind and is ~= "nil" then return ("test.property: %s is a %s, not a %s"):format(name, is, what) end
+    end
+end
+
 local function say_mistake(options)
     if type(options) ~= "table" then return "test.property takes a table" end
     if type(options.holds) ~= "function" then
         return "test.property: holds = function(house) ... end is what must always be so"
     end
+    local wrong = wrong_kind(options, LISTS, "table", "list") or wrong_kind(options, NUMBERS, "number", "number")
+    if wrong then return wrong end
     for key in pairs(options.actions or {}) do
         if math.type(key) ~= "integer" then
             return ("test.property: actions is a list of functions; '%s' has a name"):format(tostring(key))
