@@ -13,7 +13,7 @@ local M = {}
 ---@field hint? string what to do next
 ---@field otherwise? string the hint when no alternative is found
 ---@field seat? Seat|string the seat it is about
----@field alternative? string[] seats that would be granted instead
+---@field alternative? (Seat|string)[] seats to try first: named when all rules would grant them instead
 ---@field rule? string set by the runner
 
 ---@class Rule

@@ -363,10 +363,17 @@ local function instead(ask, seats)
     return one
 end
 
+-- The seats that a rule proposes, which may give their labels.
+local function proposed(ask, list)
+    local out = {}
+    for i, seat in ipairs(list) do out[i] = type(seat) == "string" and ask.event:seat(seat) or seat end
+    return out
+end
+
 -- Blocks worth trying: what the rule itself proposes, then what is free close by.
 local function candidates(tx, ask, denial)
     local list = {}
-    if type(denial.alternative) == "table" then list[1] = denial.alternative end
+    if type(denial.alternative) == "table" then list[1] = proposed(ask, denial.alternative) end
     for _, block in ipairs(tx:near(ask.gains[1].seat, #ask.gains,
         { most = TRIES, singles = denial.singles, leaves = ask.leaves })) do
         list[#list + 1] = block

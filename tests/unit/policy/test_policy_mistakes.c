@@ -92,6 +92,19 @@ static void test_seat_of_denial(void **state)
          { "book 1 ann B1", "!DENIED A4 is kept {'seat':'A4'}" });
 }
 
+/* The seats that a rule proposes may be labels: they are named when all rules would grant them. */
+static void test_alternatives_as_labels(void **state)
+{
+    (void)state;
+#define ONLY(alternative)                                                                          \
+    CHECK("if ask.seats[1].label ~= 'A1' then return true end return nil, { message = 'no', "      \
+          "seat = 'A1', alternative = " alternative " }")
+    PLAY(HOUSE, ONLY("{ 'B2' }"), { "book 1 ann A1", "!DENIED no; possible: B2" },
+         ONLY("{ ask.event:seat 'B2' }"), { "book 1 ann A1", "!DENIED no; possible: B2" },
+         ONLY("{ 'Z9' }"), { "book 1 ann A1", "!DENIED no; possible: A2" });
+#undef ONLY
+}
+
 /* An ask has the fields that it has, and no others; those that it may lack are nil. */
 static void test_ask_is_strict(void **state)
 {
@@ -205,11 +218,17 @@ static void test_command_forgets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_check_says_nothing), cmocka_unit_test(test_denials),
-        cmocka_unit_test(test_rules_ask_rules),    cmocka_unit_test(test_seat_of_denial),
-        cmocka_unit_test(test_ask_is_strict),      cmocka_unit_test(test_prices),
-        cmocka_unit_test(test_seat_in_messages),   cmocka_unit_test(test_category_argument),
-        cmocka_unit_test(test_command_refuses),    cmocka_unit_test(test_command_forgets),
+        cmocka_unit_test(test_check_says_nothing),
+        cmocka_unit_test(test_denials),
+        cmocka_unit_test(test_rules_ask_rules),
+        cmocka_unit_test(test_seat_of_denial),
+        cmocka_unit_test(test_alternatives_as_labels),
+        cmocka_unit_test(test_ask_is_strict),
+        cmocka_unit_test(test_prices),
+        cmocka_unit_test(test_seat_in_messages),
+        cmocka_unit_test(test_category_argument),
+        cmocka_unit_test(test_command_refuses),
+        cmocka_unit_test(test_command_forgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
