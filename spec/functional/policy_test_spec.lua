@@ -201,6 +201,25 @@ describe("usher policy check", function()
         end)
     end
 
+    it("refuses what no node would take, though Lua does not mind, with its file and line", function()
+        for text, message in pairs {
+            ["return policy {}\n-- caf\xe9"] = "BADARG policy.lua:2: not UTF-8: save it as UTF-8",
+            ["\xef\xbb\xbfreturn policy {}"] = "BADARG policy.lua:1: a byte order mark: save it as UTF-8 without one",
+            ["\xff\xfer\0e\0"] = "BADARG policy.lua:1: not UTF-8: save it as UTF-8",
+        } do
+            local status, out, err = check(text)
+            assert.equal(1, status, out)
+            assert.truthy(err:find(message, 1, true), err)
+        end
+    end)
+
+    it("says which lone file is too long, and not that its folder is", function()
+        local status, _, err = check("-- " .. ("x"):rep(1048576))
+        assert.equal(2, status)
+        assert.truthy(err:find("BADARG the policy " .. dir .. "/policy.lua has 10485", 1, true), err)
+        assert.falsy(err:find("folder", 1, true), err)
+    end)
+
     it("ends with status 2 where there is no such policy; where it is wrong a check ends with 1", function()
         cluster.write(dir .. "/wrong.lua", "return policy { name = 'x', rulez = 1 }")
         for _, verb in ipairs { "check", "deploy", "diff", "rehearse" } do

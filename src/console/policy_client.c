@@ -62,13 +62,52 @@ static int usage(void)
 
 /* ---- A bundle here ---------------------------------------------------------------------- */
 
+/* The line (from 1) of the first byte that begins no UTF-8 character; 0 when there is none. */
+static size_t foreign_line(struct span text)
+{
+    size_t line = 1;
+    while (text.len > 0) {
+        const char *end = memchr(text.data, '\n', text.len);
+        size_t len = end != NULL ? (size_t)(end - text.data) : text.len;
+        if (!text_is_utf8(span_make(text.data, len))) {
+            return line;
+        }
+        len += end != NULL;
+        text = span_make(text.data + len, text.len - len);
+        line++;
+    }
+    return 0;
+}
+
+/* Bundles travel as JSON, which is UTF-8, whatever Lua makes of other bytes. */
+static int check_text(struct span bundle, struct error *e)
+{
+    struct reader r;
+    struct span name, text;
+    reader_init(&r, bundle.data, bundle.len);
+    while (policy_bundle_next(&r, &name, &text) == 0) {
+        size_t line = foreign_line(text);
+        bool mark = text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0;
+        if (line > 0 || mark) {
+            return error_set(e, ERR_BADARG, "%.*s:%zu: %s", (int)name.len, name.data,
+                             line > 0 ? line : 1,
+                             line > 0 ? "not UTF-8: save it as UTF-8"
+                                      : "a byte order mark: save it as UTF-8 without one");
+        }
+    }
+    return 0;
+}
+
 /* Compiles and loads it as a node would. */
 static int compile(struct span bundle, struct error *e)
 {
     struct policy_options o = { .seed = { 1, 2 } };
     struct registry *r = registry_new();
     struct policy *p = NULL;
-    int rc = r == NULL ? error_set(e, ERR_NOMEM, "out of memory") : policy_new(&o, r, &p, e);
+    int rc = r == NULL ? error_set(e, ERR_NOMEM, "out of memory") : check_text(bundle, e);
+    if (rc == 0) {
+        rc = policy_new(&o, r, &p, e);
+    }
     if (rc == 0) {
         rc = policy_load(p, 1, bundle, e);
     }
@@ -131,9 +170,6 @@ static int bundle_json(const struct buf *bundle, struct buf *out, struct error *
     reader_init(&r, bundle->data, bundle->len);
     buf_put_u8(out, '{');
     while (policy_bundle_next(&r, &name, &text) == 0) {
-        if (!text_is_utf8(text)) {
-            return error_set(e, ERR_BADARG, "%.*s is not UTF-8 text", (int)name.len, name.data);
-        }
         json_put_comma(out);
         json_put_string(out, name);
         buf_put_u8(out, ':');

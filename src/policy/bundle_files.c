@@ -24,6 +24,7 @@ struct found {
 };
 
 struct files {
+    const char *path; /* as it was given: the folder, or a lone file */
     const char *root; /* the folder all names are below */
     struct found *list;
     size_t count;
@@ -72,7 +73,7 @@ static bool has(const struct files *f, const char *name)
 static int add(struct files *f, const char *path, const char *name, struct error *e)
 {
     if (f->count == POLICY_FILES_MAX) {
-        error_set(e, ERR_BADARG, "the policy %s has more than %d files", f->root, POLICY_FILES_MAX);
+        error_set(e, ERR_BADARG, "the policy %s has more than %d files", f->path, POLICY_FILES_MAX);
         error_hint(e, "give a policy a folder of its own");
         return ERR_BADARG;
     }
@@ -231,9 +232,11 @@ static int finish(struct files *f, struct buf *bundle, struct error *e)
         return error_set(e, ERR_NOMEM, "out of memory");
     }
     if (bundle->len > POLICY_BUNDLE_BYTES_MAX) {
-        error_set(e, ERR_BADARG, "the policy %s has %zu bytes, at most %d are deployed", f->root,
+        error_set(e, ERR_BADARG, "the policy %s has %zu bytes, at most %d are deployed", f->path,
                   bundle->len, POLICY_BUNDLE_BYTES_MAX);
-        error_hint(e, "give a policy a folder of its own");
+        if (f->count > 1) {
+            error_hint(e, "give a policy a folder of its own");
+        }
         return ERR_BADARG;
     }
     return 0;
@@ -252,7 +255,7 @@ int policy_files_read(const char *path, struct buf *bundle, struct error *e)
     if (folder == NULL) {
         return error_set(e, ERR_NOMEM, "out of memory");
     }
-    struct files f = { .root = S_ISDIR(s.st_mode) ? path : folder };
+    struct files f = { .path = path, .root = S_ISDIR(s.st_mode) ? path : folder };
     int code = S_ISDIR(s.st_mode) ? read_folder(&f, e) : read_lone(&f, path, e);
     if (code == 0) {
         code = finish(&f, bundle, e);
