@@ -440,6 +440,25 @@ describe("channels", function()
         h:grants "book 1 cid A5 A7"
     end)
 
+    it("keep areas, by their name and by their category", function()
+        local h = house([[rules.channels {
+            { keys = { "FAN" }, categories = { "standing" }, release = "2026-05-02" },
+            { roles = { "box-office" }, seats = { "PIT" } } }]], { now = "2026-05-01",
+            areas = { { name = "FLOOR", category = "standing", capacity = 9 }, { name = "PIT", capacity = 9 } } })
+        h:refuses("book 1 ann A1 FLOOR*2", { rule = "channels", seat = "FLOOR", hint = "--code",
+            message = "FLOOR is kept for another channel" })
+        h:refuses("best 1 ann 2 --category standing", "channels")
+        h:refuses("book 1 ann PIT*1 --code FAN", { rule = "channels", seat = "PIT" })
+        h:grants "book 1 ann A1 FLOOR*2 --code FAN"
+        h:grants("book 1 bob PIT*1", BOX)
+        h:grants "wait 1 cid 1 --category standing"
+        assert.is_nil(h:order "cid")
+        h:at "2026-05-02"
+        h:grants "best 1 dan 2 --category standing"
+        h:grants "move $dan FLOOR*1 A2"
+        h:refuses("move $dan A2 PIT*1", "channels")
+    end)
+
     it("filters best, and move takes a code", function()
         local h = house [[rules.channels { { keys = { "K" }, categories = { "stalls" } } }]]
         h:grants("best 1 ann 2", { seats = "B5 B6" })

@@ -94,16 +94,32 @@ local function has_key(channel, ask)
     return false
 end
 
+local function has_seat(channel, seat)
+    if channel.in_section[seat.section] or channel.in_category[seat.category] then return true end
+    for _, word in ipairs(channel.seats or {}) do
+        if named(seat, word) then return true end
+    end
+    return false
+end
+
+local function has_area(channel, area)
+    if channel.in_category[area.category] then return true end
+    for _, word in ipairs(channel.seats or {}) do
+        if word == area.name then return true end
+    end
+    return false
+end
+
 ---@class Channel
 ---@field keys? string[]
 ---@field roles? string[]
----@field seats? string[] labels, or ranges such as "A1..A8"
+---@field seats? string[] labels, ranges such as "A1..A8", names of areas
 ---@field sections? string[]
 ---@field categories? string[]
 ---@field release? integer|string
 
---- Seats kept for sales channels. Each channel names its seats (labels, ranges "A1..A8",
---- sections, categories) and who may take them: whoever gives one of its `keys` with --code, or
+--- Seats and areas kept for sales channels. Each channel names its seats (labels, ranges "A1..A8" of a
+--- row, areas, sections, categories) and who may take them: whoever gives one of its `keys` with --code, or
 --- has one of its `roles`. From `release` on they are for everybody. A seat of several channels
 --- is open to any of them; a seat of none is open to all.
 ---@param list Channel[]
@@ -121,28 +137,30 @@ function M.channels(list)
             common.misuse(2, "channels: '%s' is no channel: a list is expected", tostring(key))
         end
     end
-    local function holds(channel, seat)
-        if channel.in_section[seat.section] or channel.in_category[seat.category] then return true end
-        for _, word in ipairs(channel.seats or {}) do
-            if named(seat, word) then return true end
+    -- May it be taken? `has` says whether a channel has it.
+    local function open(tx, ask, place, has)
+        local kept = false
+        for _, channel in ipairs(channels) do
+            if has(channel, place) then
+                if has_key(channel, ask) or (channel.release and tx.now >= channel.release(place.event)) then
+                    return true
+                end
+                kept = true
+            end
         end
-        return false
+        return not kept
     end
+    local MESSAGE, HINT = "SEAT is kept for another channel", "give its key with --code"
     return rule {
-        name = "channels", exempt = exempt,
-        message = "SEAT is kept for another channel", hint = "give its key with --code",
-        seat = function(tx, ask, seat)
-            local kept = false
-            for _, channel in ipairs(channels) do
-                if holds(channel, seat) then
-                    if has_key(channel, ask)
-                        or (channel.release and tx.now >= channel.release(seat.event)) then
-                        return true
-                    end
-                    kept = true
+        name = "channels", exempt = exempt, message = MESSAGE, hint = HINT,
+        seat = function(tx, ask, seat) return open(tx, ask, seat, has_seat) end,
+        check = function(tx, ask)
+            for _, place in ipairs(ask.gains) do
+                if place.area and not open(tx, ask, place.area, has_area) then
+                    return nil, { seat = place.area, message = MESSAGE, hint = HINT }
                 end
             end
-            return not kept
+            return true
         end,
     }
 end
