@@ -197,7 +197,8 @@ static int add_required(struct files *f, size_t i, struct error *e)
         at = memmem(at, (size_t)(end - at), "require", 7);
         if (at != NULL) {
             at += 7;
-            code = add_module(f, name, required_name(at, end, &name), e);
+            size_t len = required_name(at, end, &name); /* before `name` is read */
+            code = add_module(f, name, len, e);
         }
     }
     return code;
