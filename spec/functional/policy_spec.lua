@@ -105,7 +105,20 @@ describe("a policy from the profile", function()
             return text:find("policy %d+ fails at policy.lua:2: ") ~= nil, text:sub(-500)
         end)
         assert.is_nil(text:find("zoe", 1, true))
+        local function doctor(i, status)
+            return process.wait_for("doctor of node " .. i .. " says " .. status, 10, function()
+                for _, row in ipairs(c:must(i, "doctor")) do
+                    if row.check == "policy" then return row.status == status and row, row.text end
+                end
+            end)
+        end
+        for i = 1, 3 do -- whoever is asked knows of it, and shows no customer either
+            local row = doctor(i, "error")
+            assert.matches("^localhost:%d+: policy %d+ has failed at policy.lua:2 within 5 minutes$", row.text)
+            assert.matches("`policy show %d+ %-%-only policy.lua`.*`policy rollback`", row.advice)
+        end
         c:must(1, "policy", "rollback")
+        for i = 1, 3 do assert.matches(", version %d+, loaded on all 3$", doctor(i, "ok").text) end
     end)
 
     it("is still in force after all nodes were killed", function()

@@ -27,11 +27,31 @@ describe("a policy that does not load any more", function()
         assert.equal(0, c:must(1, "seats", "1").counts.booked)
     end)
 
+    local function doctor()
+        for _, row in ipairs(c:must(1, "doctor")) do
+            if row.check == "policy" then return row end
+        end
+    end
+
+    it("is an error to doctor, with the line and the way out", function()
+        local row = process.wait_for("the node has told", 10, function()
+            local found = doctor()
+            return found.status == "error" and found
+        end)
+        assert.equal(c.nodes[1].address
+            .. ": policy 1 does not load there (policy.lua:1): it sells nothing while it leads", row.text)
+        assert.matches("`policy show 1`.*`policy rollback`", row.advice)
+    end)
+
     it("is mended by a deploy", function()
         c:must(1, "policy", "deploy", "return policy { name = 'mended' }")
         process.wait_for("it is active", 10, function() return (c:call(1, "book", "1", "bob", "A3")) end)
         process.wait_for("the hold has expired", 10, function()
             return c:must(1, "seats", "1").counts.held == 0
+        end)
+        process.wait_for("doctor is content", 10, function()
+            local row = doctor()
+            return row.status == "ok" and row.text == "mended, version 2, loaded on all 1", row.text
         end)
     end)
 end)

@@ -45,6 +45,13 @@ struct cluster_member_change {
 #define DISK_FULL  1u /* what grows the state is refused (NOSPACE) */
 #define DISK_HANGS 2u /* an append has been out for some election timeouts */
 
+/* How a node fares with the active policy; none of them from a node of an older program. */
+#define POLICY_KNOWN       1u /* it does tell */
+#define POLICY_REFUSED     2u /* it does not load there */
+#define POLICY_UNRULED     4u /* nor is another one active there: it sells nothing */
+#define POLICY_FAILED      8u /* a request or an expiry ended in an error of the policy, of late */
+#define POLICY_PLACE_WORDS 8
+
 /* What each node tells all others about itself once a second (vitals.c). */
 struct cluster_vitals {
     uint64_t role, term, commit, applied, last; /* role: enum cluster_role */
@@ -56,6 +63,9 @@ struct cluster_vitals {
     uint64_t profile_hash, build_hash, files, files_max; /* 0: not known */
     uint64_t draining;                                   /* wants not to lead */
     uint64_t disk;                                       /* DISK_ bits; 0: it is well */
+    uint64_t policy_state;                               /* POLICY_ bits */
+    uint64_t policy_place[POLICY_PLACE_WORDS]; /* FILE:LINE of its error, 8 bytes a word, the
+                                                  first one lowest; 0 behind its end */
 };
 
 struct cluster_options {
@@ -70,7 +80,8 @@ struct cluster_options {
     uint64_t snapshot_bytes;               /* log bytes that trigger a snapshot; 0: 64 MiB or the
                                               size of the last snapshot, whichever is more */
     uint64_t segment_bytes, reserve_bytes; /* journal_options; 0: theirs */
-    /* Once a second: profile_hash, build_hash, files, files_max. May be NULL. */
+    /* Once a second: profile_hash, build_hash, files, files_max, policy_state, policy_place. May
+     * be NULL. */
     void (*machine)(void *arg, struct cluster_vitals *v);
     void *machine_arg;
     /* All on the loop, never from inside a call into the cluster. */

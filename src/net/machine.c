@@ -29,9 +29,8 @@ void machine_init(struct machine *m, uint64_t profile_hash)
     mem_free(bytes);
 }
 
-void machine_vitals(void *arg, struct cluster_vitals *v)
+void machine_vitals(const struct machine *m, struct cluster_vitals *v)
 {
-    const struct machine *m = arg;
     struct rlimit limit;
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     v->profile_hash = m->profile_hash;

@@ -11,6 +11,6 @@ struct machine {
 
 /* Reads the program's own file once (blocking, at the start). */
 void machine_init(struct machine *m, uint64_t profile_hash);
-void machine_vitals(void *arg, struct cluster_vitals *v); /* arg: struct machine */
+void machine_vitals(const struct machine *m, struct cluster_vitals *v);
 
 #endif

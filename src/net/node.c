@@ -237,6 +237,7 @@ static int start_lua(struct node *n, struct error *e)
     const struct scripts_options so = {
         .env = n->env,
         .registry = n->registry,
+        .policy = n->policy,
         .files = (const char *const *)config->scripts,
         .config_json = span_make((const char *)config->json.data, config->json.len),
         .profile = config->profile,
@@ -295,6 +296,13 @@ static uint32_t version_number(const char *text)
     return major * 1000000 + minor * 1000 + patch;
 }
 
+static void tell_vitals(void *arg, struct cluster_vitals *v)
+{
+    const struct node *n = arg;
+    machine_vitals(&n->machine, v);
+    service_vitals(n->service, v);
+}
+
 static int start_cluster(struct node *n, struct error *e)
 {
     const struct config *config = n->o->config;
@@ -311,8 +319,8 @@ static int start_cluster(struct node *n, struct error *e)
     };
     service_cluster_events(&co.on);
     machine_init(&n->machine, config->alike_hash);
-    co.machine = machine_vitals;
-    co.machine_arg = &n->machine;
+    co.machine = tell_vitals;
+    co.machine_arg = n;
     int code = cluster_start(n->env, &co, &n->cluster, e);
     if (code != 0) {
         return code;

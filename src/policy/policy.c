@@ -305,6 +305,11 @@ bool policy_exhausted(struct policy *p)
 
 uint32_t policy_version(const struct policy *p) { return p->active.version; }
 
+const char *policy_name(const struct policy *p)
+{
+    return p->active.name != NULL ? p->active.name : "";
+}
+
 /* ---- Life
  * ----------------------------------------------------------------------------------------- */
 

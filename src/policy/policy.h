@@ -34,6 +34,8 @@ void policy_reseed(struct policy *p, const uint64_t seed[2]);
  * commands included; on error nothing changes and e says file and line. */
 int policy_load(struct policy *p, uint32_t version, struct span bundle, struct error *e);
 uint32_t policy_version(const struct policy *p); /* 0: the compiled-in default */
+/* Its own name, "" without one; valid until the next policy_load. */
+const char *policy_name(const struct policy *p);
 /* Whether the active bundle has filled the VM's memory with what it keeps (a table that
  * grows with every request). Tells so once: load the bundle again, which gives it all up. */
 bool policy_exhausted(struct policy *p);

@@ -4,6 +4,7 @@
 
 #include "cluster/feature.h"
 #include "policy/lua_json.h"
+#include "policy/policy.h"
 #include "script/script_impl.h"
 
 static struct cluster *cluster_of(lua_State *L)
@@ -89,13 +90,15 @@ static int node_status(lua_State *L)
     return 1;
 }
 
-/* node.policy() -> { version, hash, author, time } of the active policy; version 0 is the
+/* node.policy() -> { version, name, hash, author, time } of the active policy; version 0 is the
  * one compiled in */
 static int node_policy(lua_State *L)
 {
     struct policy_record p;
     lua_newtable(L);
+    const struct policy *rules = script_vm(L)->scripts->rules;
     uint32_t active = script_vm(L)->scripts->policy; /* by which this node judges */
+    set_string(L, "name", rules != NULL ? policy_name(rules) : "");
     if (active == 0 || !store_policy(cluster_store(cluster_of(L)), active, &p)) {
         set_integer(L, "version", 0);
         set_string(L, "hash", "");

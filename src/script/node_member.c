@@ -84,10 +84,24 @@ static int node_change(lua_State *L)
     return 1;
 }
 
+/* The FILE:LINE that a node tells, which may be no text at all: only what can stand in one. */
+static void set_place(lua_State *L, const struct cluster_vitals *v)
+{
+    char text[POLICY_PLACE_WORDS * 8 + 1] = "";
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        char c = (char)(v->policy_place[i / 8] >> (i % 8 * 8) & 0xff);
+        if (c <= ' ' || c > '~') {
+            break;
+        }
+        text[i] = c;
+    }
+    set_string(L, "policy_place", text);
+}
+
 static void push_vitals(lua_State *L, const struct cluster_member *m)
 {
     const struct cluster_vitals *v = &m->vitals;
-    lua_createtable(L, 0, 22);
+    lua_createtable(L, 0, 26);
     set_integer(L, "age_ms", m->vitals_ms);
     set_string(L, "role", cluster_role_name((int)v->role));
     set_integer(L, "term", v->term);
@@ -106,6 +120,10 @@ static void push_vitals(lua_State *L, const struct cluster_member *m)
     set_integer(L, "version", v->version);
     set_integer(L, "policy", v->policy_version);
     set_hex(L, "policy_hash", v->policy_hash);
+    set_bool(L, "policy_refused", (v->policy_state & POLICY_REFUSED) != 0);
+    set_bool(L, "policy_unruled", (v->policy_state & POLICY_UNRULED) != 0);
+    set_bool(L, "policy_failed", (v->policy_state & POLICY_FAILED) != 0);
+    set_place(L, v);
     set_hex(L, "profile_hash", v->profile_hash);
     set_hex(L, "build_hash", v->build_hash);
     set_integer(L, "files", v->files);

@@ -18,8 +18,9 @@ struct task;
 struct scripts_options {
     struct env *env;
     struct registry *registry;
-    const char *const *files; /* the profile's `scripts`, NULL-ended, may be NULL */
-    struct span config_json;  /* what `config` shows: profile without secrets */
+    const struct policy *policy; /* by which the node judges; may be NULL */
+    const char *const *files;    /* the profile's `scripts`, NULL-ended, may be NULL */
+    struct span config_json;     /* what `config` shows: profile without secrets */
     const char *profile;
     const char *version;
     const char *dir;           /* the node's data directory: append() writes into files/ there */

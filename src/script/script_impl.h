@@ -130,6 +130,7 @@ struct reload;
 struct scripts {
     struct env *env;
     struct registry *registry;
+    const struct policy *rules; /* by which the node judges; may be NULL */
     struct request_sink sink;
     struct cluster *cluster; /* NULL until attached */
     struct vm *vms, *shipped;

@@ -63,6 +63,7 @@ static int set_up(struct scripts *s, const struct scripts_options *o, struct err
 {
     s->env = o->env;
     s->registry = o->registry;
+    s->rules = o->policy;
     s->started_ms = o->env->ops->mono_ms(o->env);
     s->memory_max = o->memory_max != 0 ? o->memory_max : SCRIPT_MEMORY_BYTES_MAX;
     s->instructions_max = o->instructions_max != 0 ? o->instructions_max : SCRIPT_INSTRUCTIONS_MAX;

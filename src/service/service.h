@@ -82,6 +82,8 @@ struct service_counters {
     uint64_t requests, granted, refused, forwarded, batches, batched_requests, reads_local,
         reads_linearizable, queue /* waiting now */, duplicates, expired, unknown;
 };
+/* Fills in policy_state and policy_place. */
+void service_vitals(const struct service *s, struct cluster_vitals *v);
 void service_counters(const struct service *s, struct service_counters *out);
 struct cluster *service_cluster(struct service *s);
 struct registry *service_registry(struct service *s);

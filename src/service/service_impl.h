@@ -154,11 +154,13 @@ struct service {
     uint64_t leaderless_ms; /* mono time since when no leader is known; 0: there is one */
     bool policy_stale;      /* the committed policy may be newer than the loaded one */
     bool upkeep_due, upkeep_failed;
-    uint32_t upkeep_added;   /* scratch of upkeep_run */
-    uint64_t upkeep_stop_ns; /* of the expiries of a batch */
-    uint32_t policy_refused; /* a committed version that does not load here */
-    uint32_t policy_told;    /* what the listeners know */
-    uint64_t complain_ms;    /* mono time of the next complaint */
+    uint32_t upkeep_added;              /* scratch of upkeep_run */
+    uint64_t upkeep_stop_ns;            /* of the expiries of a batch */
+    uint32_t policy_refused;            /* a committed version that does not load here */
+    uint32_t policy_told;               /* what the listeners know */
+    uint64_t complain_ms;               /* mono time of the next complaint */
+    uint64_t failed_ms;                 /* mono time of the active policy's last error; 0: none */
+    char place[POLICY_PLACE_WORDS * 8]; /* FILE:LINE of that error, or why policy_refused is */
 
     struct item *free_items;
     struct slab *slabs;
@@ -280,6 +282,8 @@ uint32_t upkeep_run(struct service *s, uint64_t index, uint64_t time_ms);
 void upkeep_schedule(struct service *s);
 /* complain.c: says in the log that the policy fails, now and then, and where. */
 void service_complain(struct service *s, const struct error *e);
+/* Remembers the FILE:LINE of an error of the policy for service_vitals(). */
+void service_note_place(struct service *s, const struct error *e);
 void upkeep_policy(struct service *s); /* loads the committed policy when it is another */
 /* The cluster has a policy and this node none: it does not load here (after an upgrade, say), and
  * what is compiled in has no rules. Then only policies are dealt with. */

@@ -280,11 +280,14 @@ void upkeep_policy(struct service *s)
         tell_difference(s, &rec);
         if (policy_load(s->policy, version, rec.bundle, &e) != 0) {
             s->policy_refused = version;
+            service_note_place(s, &e);
             log_error("policy %u does not load, %s: %s", (unsigned)version,
                       upkeep_unruled(s) ? "nothing is sold until another one is deployed"
                                         : "the one before stays active",
                       e.message);
         } else {
+            s->policy_refused = 0;
+            s->failed_ms = again ? s->failed_ms : 0; /* the errors were another one's */
             log_info("policy %u is active", (unsigned)version);
         }
     }

@@ -143,6 +143,57 @@ local function check_same(members, name, key, what, advice)
     return row(name, "ok", "the same " .. what .. " everywhere")
 end
 
+--- Those of `members` that say `key` of their policy, and where the error of the first one is.
+local function that_say(members, key)
+    local list = {}
+    for _, member in ipairs(members) do
+        if member.vitals[key] then list[#list + 1] = member end
+    end
+    return list, list[1] and list[1].vitals.policy_place or "", list[1] and list[1].vitals.policy
+end
+
+local function show(version, place)
+    local file = place:match("^(.+):%d+$")
+    return file and ("`policy show %d --only %s`"):format(version, file) or ("`policy show %d`"):format(version)
+end
+
+--- The row of a policy that a member could not load, or that fails; nil when there is no such member.
+local function policy_trouble(told)
+    local refused, place, version = that_say(told, "policy_refused")
+    if #refused > 0 then
+        local where = place ~= "" and (" (%s)"):format(place) or ""
+        local unruled = #that_say(refused, "policy_unruled") > 0
+        return row("policy", "error", ("%s: policy %d does not load there%s: %s"):format(names_of(refused), version,
+            where, unruled and "it sells nothing while it leads" or "the one before stays active there"),
+            ("`policy show %d` shows it; deploy one that loads, or `policy rollback`"):format(version))
+    end
+    local failed
+    failed, place, version = that_say(told, "policy_failed")
+    if #failed > 0 then
+        local where = place ~= "" and " at " .. place or ""
+        return row("policy", "error", ("%s: policy %d has failed%s within 5 minutes"):format(names_of(failed), version,
+            where), ("%s and a --dry-run of such a request show why; `policy rollback` takes it back"):format(
+            show(version, place)))
+    end
+end
+
+local function check_policy(members)
+    local told = fresh(members)
+    local trouble = policy_trouble(told)
+    if trouble then return trouble end
+    for _, member in ipairs(told) do
+        local mine, other = told[1].vitals, member.vitals
+        if mine.policy ~= other.policy or mine.policy_hash ~= other.policy_hash then
+            return row("policy", "warn", ("%s has policy %d, %s has %s"):format(told[1].address, mine.policy,
+                member.address, mine.policy ~= other.policy and other.policy or "another one of that number"),
+                "a node that lags follows by itself; `policy list` shows what is active")
+        end
+    end
+    local active = node.policy()
+    return row("policy", "ok", ("%s, version %d, loaded on all %d"):format(
+        active.name ~= "" and active.name or "a policy without a name", active.version, #told))
+end
+
 local function check_disk(members)
     local full, least = {}, nil
     for _, member in ipairs(fresh(members)) do
@@ -210,8 +261,7 @@ return {
             rows[#rows + 1] = check_digest(members)
             rows[#rows + 1] = check_same(members, "binary", "build_hash", "programs",
                 "finish the upgrade: install the same program and restart, one node at a time")
-            rows[#rows + 1] = check_same(members, "policy", "policy_hash", "policies",
-                "a node that lags follows by itself; `policy` shows what is active")
+            rows[#rows + 1] = check_policy(members)
             rows[#rows + 1] = check_same(members, "profile", "profile_hash", "profiles",
                 "make users, secret, scripts, policy and timeout the same in each config.lua, then restart one by one")
             rows[#rows + 1] = check_disk(members)
