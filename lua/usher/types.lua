@@ -373,6 +373,10 @@ function Tx:policy_files(version) end
 ---@return table<string, string>
 function Tx:policy_default() end
 
+--- What `complete` of an argument or option of a transaction command is; NOPERM to who may not run it.
+---@return nil|fun(tx: Tx, prefix: string): string[]
+function Tx:completion(command, argument) end
+
 --- Makes these files the next version; compiled first. CONFLICT when they lack an event's ruleset.
 ---@param files table<string, string>
 ---@param author? string
@@ -428,7 +432,7 @@ function Tx:seats_view(event, full) end
 ---@field choices? string[] the words of a one_of
 ---@field meta? string how the usage names it
 ---@field help? string
----@field complete? fun(ctx: table, prefix: string): string[] what may stand here, for node commands
+---@field complete? fun(ctx: Tx|table, prefix: string): string[] what may stand here, for Tab; gets `tx` in a policy
 
 ---@class CommandSpec what `command { ... }` takes
 ---@field name string hyphens become underscores in Lua

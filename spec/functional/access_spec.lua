@@ -7,7 +7,8 @@ local json = require "cjson"
 --- The lowest level that may use each command (docs/lua.md, 2). A command that is not here fails the
 --- spec: whoever adds one says here who may use it.
 local LEVEL = {
-    public = "events event seats help commands whoami exit history complete watch get-showtimes get-state",
+    public = [[events event seats help commands whoami exit history complete complete-argument watch
+        get-showtimes get-state]],
     client = [[hold book best extend confirm release cancel cancel-seat move swap split order explain wait unwait
         reserve-seat]],
     operator = [[add-chart charts add-event set-event open-event close-event remove-event block unblock orders forget
@@ -186,6 +187,51 @@ describe("access", function()
         assert.equal("OK", desk:call("USHER.SESSION"))
         local answer = desk:call("USHER.COMPLETE", "vip ") -- "value", its JSON, columns; then "done"
         assert.same({}, json.decode(answer[2]).items)
+        for _, client in ipairs { boss, desk, anybody } do client:close() end
+    end)
+
+    it("completes the arguments of a policy's command from a read on the node asked", function()
+        local own = cluster.new { n = 1, profile = [[users = {
+            desk = { password = "desk-secret", access = "operator" },
+            boss = { password = "boss-secret", access = "admin" } }]] }
+        finally(function() own:close() end)
+        local boss, desk, anybody = own:connect(1, 30), own:connect(1, 30), own:connect(1, 30)
+        assert(boss:call("AUTH", "boss", "boss-secret"))
+        assert(desk:call("AUTH", "desk", "desk-secret"))
+        assert(boss:call("deploy-policy", [[
+            local function guests(tx, prefix)
+                local list = { "p-" .. prefix }
+                for _, order in ipairs(tx:orders { event = "1" }) do list[#list + 1] = order.customer end
+                return list
+            end
+            local function writes(tx)
+                tx:set("k", 1)
+                return { "written" }
+            end
+            return policy { name = "guests", commands = {
+                command { name = "greet", access = "operator", args = { { "who", "string", complete = guests } },
+                    options = { tone = { "string", complete = function() return { "warm", "cold" } end },
+                        wrong = { "string", complete = writes } },
+                    run = function(_, req) return req.who end } } }]]))
+        assert(boss:call("add-event", "1", '[{"row":"A","seats":10}]'))
+        assert(boss:call("book", "1", "famous-guest", "A1"))
+        local function items(client, line)
+            local list = {}
+            for i, item in ipairs(client:json("complete", line).items) do list[i] = item.text end
+            return list
+        end
+        assert.same({ "famous-guest" }, items(desk, "greet f"))
+        assert.same({ "p-p" }, items(desk, "greet p"))
+        assert.same({ "warm" }, items(boss, "greet x --tone w"))
+        assert.same({}, items(boss, "greet x --wrong w"))
+        assert.is_nil((boss:call("get", "k")))
+        assert.same({}, items(anybody, "greet f"))
+        local reply, why = anybody:call("complete-argument", "greet", "who", "f")
+        assert.is_nil(reply)
+        assert.truthy(why:find("^NOPERM"), why)
+        reply, why = boss:call("complete-argument", "greet", "wrong", "w")
+        assert.is_nil(reply)
+        assert.truthy(why:find("^INTERNAL"), why)
         for _, client in ipairs { boss, desk, anybody } do client:close() end
     end)
 

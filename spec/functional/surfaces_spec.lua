@@ -25,7 +25,7 @@ local ANSWERED = {
     { "orders", "--customer", "ann" }, { "orders" }, { "set", "k", '{"a":[1,null,"x y"]}' }, { "get", "k" }, { "keys" },
     { "block", "1", "A30" }, { "unblock", "1", "A30" }, { "cancel-seat", "1", "A5" }, { "close-event", "2" },
     { "open-event", "2" }, { "set-event", "2", "--attributes", "{}" }, { "waits", "1" },
-    { "is-leader" }, { "leader" }, { "policies" },
+    { "is-leader" }, { "leader" }, { "policies" }, { "complete-argument", "hold", "event" },
     -- what is gone cannot be asked about twice: each surface (#) removes and forgets its own
     { "remove-event", "gone#" }, { "unwait", "full", "guest#" }, { "forget", "guest#" },
     -- {n}: an order of the setup

@@ -288,6 +288,9 @@ static void put_arg(struct buf *out, const struct arg_def *a)
     if (a->dflt != NULL) {
         json_field_string(out, "default", span_of(a->dflt));
     }
+    if (a->completes) {
+        json_field_bool(out, "complete", true);
+    }
     const char *help = a->help != NULL ? a->help : arg_type_help(a->type);
     if (help != NULL) {
         json_field_string(out, "help", span_of(help));

@@ -51,7 +51,8 @@ struct arg_def {
     bool many;                /* last positional, or a repeatable option */
     bool pairs;               /* ARG_SEAT, many: FROM TO, a seat may be one's TO, another's FROM */
     bool optional;
-    bool option; /* --name; ARG_BOOL options are flags without a value */
+    bool completes; /* it has a function `complete` of its own */
+    bool option;    /* --name; ARG_BOOL options are flags without a value */
 };
 
 struct command_def {

@@ -170,6 +170,17 @@ static void read_type(lua_State *L, int t, lua_Integer at, struct arg_def *arg)
     lua_pop(L, 1);
 }
 
+/* complete = function(ctx, prefix) ... end: what it gives is asked for by its place. */
+static bool read_complete(lua_State *L, int t, const char *what)
+{
+    int type = lua_getfield(L, t, "complete");
+    lua_pop(L, 1);
+    if (type != LUA_TNIL && type != LUA_TFUNCTION) {
+        luaL_error(L, "%s'complete' must be a function", what);
+    }
+    return type == LUA_TFUNCTION;
+}
+
 /* The rest of an argument, whose name is set: {..., type, many=, default=, help=, ...}. */
 static void read_arg(lua_State *L, int t, lua_Integer type_at, struct arg_def *arg)
 {
@@ -179,6 +190,7 @@ static void read_arg(lua_State *L, int t, lua_Integer type_at, struct arg_def *a
     (void)snprintf(what, sizeof what, "%s '%s': ", arg->option ? "option" : "argument", arg->name);
     check_keys(L, t, keys, type_at, what);
     read_type(L, t, type_at, arg);
+    arg->completes = read_complete(L, t, what);
     arg->help = text_member(L, t, "help");
     arg->dflt = text_member(L, t, "default");
     arg->meta = text_member(L, t, "meta");
@@ -254,10 +266,14 @@ static char *text_or(lua_State *L, const char *name, const char *otherwise)
 
 static void read_strings(lua_State *L, struct command_def *def)
 {
-    static const char *const keys[] = { "name",    "aliases", "group",    "kind",    "access",
-                                        "summary", "example", "args",     "options", "read",
-                                        "run",     "again",   "complete", NULL };
+    static const char *const keys[] = { "name",    "aliases", "group", "kind",    "access",
+                                        "summary", "example", "args",  "options", "read",
+                                        "run",     "again",   NULL };
     def->name = text_member(L, 1, "name");
+    if (read_complete(L, 1, "")) {
+        luaL_error(L, "unknown key 'complete': an argument has it, "
+                      "args = { { \"name\", \"type\", complete = ... } }");
+    }
     check_keys(L, 1, keys, 0, "");
     def->group = text_or(L, "group", "other");
     def->summary = text_member(L, 1, "summary");

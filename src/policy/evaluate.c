@@ -23,19 +23,18 @@
 
 /* ---- Evaluation --------------------------------------------------------------------------- */
 
-/* [-0, +1] the command's Lua table. */
-static void push_command(lua_State *L)
+void vm_push_command(lua_State *L, const char *name)
 {
     const struct policy *p = vm_of(L);
     if (p->active.any_command) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, p->active.commands);
-        if (lua_getfield(L, -1, p->call->def->name) == LUA_TTABLE) {
+        if (lua_getfield(L, -1, name) == LUA_TTABLE) {
             return;
         }
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->builtin_commands);
-    if (lua_getfield(L, -1, p->call->def->name) != LUA_TTABLE) {
-        vm_refusef(L, ERR_NOTFOUND, "the policy has no command '%s' any more", p->call->def->name);
+    if (lua_getfield(L, -1, name) != LUA_TTABLE) {
+        vm_refusef(L, ERR_NOTFOUND, "the policy has no command '%s' any more", name);
     }
 }
 
@@ -80,7 +79,7 @@ static int body_end(lua_State *L, int status, lua_KContext k)
 static int body(lua_State *L)
 {
     struct policy *p = vm_of(L);
-    push_command(L);
+    vm_push_command(L, p->call->def->name);
     if (lua_getfield(L, -1, p->again != NULL ? "again" : "run") != LUA_TFUNCTION) {
         return luaL_error(L, "command '%s' has nothing to run", p->call->def->name);
     }
@@ -258,7 +257,7 @@ static void render_result(const struct policy *p, struct store *s, const struct 
 static int has_again(lua_State *L)
 {
     struct policy *p = vm_of(L);
-    push_command(L);
+    vm_push_command(L, p->call->def->name);
     p->found_again = lua_getfield(L, -1, "again") == LUA_TFUNCTION;
     return 0;
 }

@@ -402,6 +402,51 @@ static int tx_policy_default(lua_State *L)
     return 1;
 }
 
+/* Pushes what `complete` of the argument `name` is in a list {{"name", ...}, ...} or, of options, a
+ * table {name = {...}}; false and nothing when it has none. */
+static bool push_completion(lua_State *L, int list, const char *name)
+{
+    lua_pushnil(L);
+    for (; lua_next(L, list); lua_pop(L, 1)) {
+        if (lua_type(L, -1) != LUA_TTABLE) {
+            continue; /* note = "string" */
+        }
+        bool named = lua_type(L, -2) == LUA_TSTRING;
+        if (!named) {
+            (void)lua_rawgeti(L, -1, 1);
+        }
+        bool found = strcmp(lua_tostring(L, named ? -2 : -1), name) == 0;
+        lua_pop(L, named ? 0 : 1);
+        if (found) {
+            return lua_getfield(L, -1, "complete") == LUA_TFUNCTION;
+        }
+    }
+    return false;
+}
+
+/* tx:completion(command, argument) -> its function complete(tx, prefix), or nil. NOPERM to whoever
+ * may not run the command. */
+static int tx_completion(lua_State *L)
+{
+    self(L);
+    const struct policy *p = vm_of(L);
+    const char *argument = luaL_checkstring(L, 3);
+    const struct command_def *def = registry_find(p->registry, vm_check_span(L, 2, "the command"));
+    if (def == NULL || def->kind != COMMAND_TRANSACTION) {
+        return vm_refusef(L, ERR_NOTFOUND, "the policy has no command '%s'", lua_tostring(L, 2));
+    }
+    if (p->user != NULL && p->user->access < def->access) {
+        return vm_refusef(L, ERR_NOPERM, "`%s` needs access `%s`", def->name,
+                          access_name(def->access));
+    }
+    vm_push_command(L, def->name);
+    int command = lua_gettop(L);
+    return (lua_getfield(L, command, "args") == LUA_TTABLE &&
+            push_completion(L, command + 1, argument)) ||
+           (lua_getfield(L, command, "options") == LUA_TTABLE &&
+            push_completion(L, lua_gettop(L), argument));
+}
+
 /* tx:raw(text): JSON text to be part of an answer as it is. */
 static int tx_raw(lua_State *L)
 {
@@ -441,6 +486,7 @@ const luaL_Reg tx_read_methods[] = {
     { "policy_record", tx_policy_record },
     { "policy_files", tx_policy_files },
     { "policy_default", tx_policy_default },
+    { "completion", tx_completion },
     { "seats_view", tx_seats_view },
     { "best", tx_best },
     { "near", tx_near },

@@ -378,6 +378,10 @@ void render_answer(lua_State *L, int index);
 /* ---- Loading (load.c) ------------------------------------------------------------------ */
 
 void load_globals(lua_State *L); /* require, command */
+/* The Lua table of a transaction command, the bundle's or a built-in one, is left on top; NOTFOUND
+ * when there is none. Never to be given to a script, which could change it. */
+void vm_push_command(lua_State *L, const char *name);
+
 int load_builtins(lua_State *L); /* lua_CFunction: runtime, constructors, commands */
 /* Compiles, runs and reads a bundle (data NULL: the default policy). `out` must be empty; what
  * it holds when this raises is freed by the caller. */

@@ -190,13 +190,21 @@ local BY_PLACE = {
     ["get key"] = keys, ["set key"] = keys, ["keys prefix"] = keys, ["kill id"] = tasks,
 }
 
+--- What the argument's own `complete` gives: a node command's runs here, a policy's in a read on this
+--- node. nil when it has none, or fails.
+local function own_words(command, argument, prefix)
+    if not argument.complete then return nil end
+    if command.kind == "node" then return node.complete(command.name, argument.name, prefix) end
+    return (usher.complete_argument { name = command.name, argument = argument.name, prefix = prefix })
+end
+
 local function candidates(argument, line, items)
     if not node.may(line.command.name) then return end
     local list = BY_PLACE[line.command.name .. " " .. argument.name] or by_type[argument.type]
     if argument.type == "one_of" then
         for _, choice in ipairs(argument.choices or {}) do items:add(choice) end
     end
-    local own = node.complete(line.command.name, argument.name, items.prefix)
+    local own = own_words(line.command, argument, items.prefix)
     for _, text in ipairs(own or {}) do items:add(text) end
     if list and not own then list(items, line) end
     if (argument.default or "") ~= "" then items:add(argument.default, "default") end
