@@ -113,6 +113,38 @@ describe("node scripts", function()
         assert.truthy(c.nodes[1].process:output():find("extra.lua:", 1, true))
     end)
 
+    it("says file, line, command and key of a wrong command, and goes on without the commands beside it", function()
+        local function script(wrong)
+            return ("-- two commands\nlocal good = command {\n    name = 'fine', kind = 'node', summary = 's', " ..
+                "example = 'fine',\n    run = function() return 1 end,\n}\nreturn { good, command {\n    name =" ..
+                " 'odd', kind = 'node', summary = 's', example = 'odd',\n    %s\n} }\n"):format(wrong)
+        end
+        local own
+        finally(function()
+            cluster.write(c.extra, "local x = 1 +\n")
+            if own then own:close() end
+        end)
+        for wrong, message in pairs {
+            ["sumary = 'x', run = function() end"] = "command odd: unknown key 'sumary', did you mean 'summary'?",
+            ["args = { { 'n', 'int', hlp = 'x' } }, run = function() end"] =
+                "command odd: argument 'n': unknown key 'hlp', did you mean 'help'?",
+            ["args = {}"] = "command odd: `run` must be a function(ctx, req)",
+        } do
+            cluster.write(c.extra, script(wrong))
+            local reply, why = c:call(1, "scripts", "reload")
+            assert.is_nil(reply)
+            assert.equal(("BADARG %s:6: %s; the scripts go on as they were"):format(c.extra, message), why)
+        end
+        own = cluster.new { n = 1, profile = ("scripts = { %q, %q }"):format(c.extra, hooks) }
+        local row = find(own:must(1, "scripts"), function(s) return s.script == c.extra end)
+        assert.equal("failed", row.state)
+        assert.matches("extra.lua:6: command odd: ", row.last_error)
+        assert.matches("extra.lua:6: command odd: .*; the node goes on without this script: correct it",
+            own.nodes[1].process:output())
+        assert.matches("^NOTFOUND", select(2, own:call(1, "fine")))
+        assert.equal("ann", own:must(1, "greet", "ann").hello)
+    end)
+
     it("runs the commands of a script, and completes their arguments", function()
         local answer = c:must(2, "greet", "ann")
         assert.equal("ann", answer.hello)

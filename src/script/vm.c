@@ -10,6 +10,7 @@
 #include "base/embed.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "policy/command_lua.h"
 #include "policy/lua_json.h"
 #include "script/script_impl.h"
 
@@ -31,10 +32,22 @@ static void set_global_from(lua_State *L, int table, const char *name)
     sandbox_set_global(L, name);
 }
 
-/* command{...} of a node file: a plain table, read by command_keep. */
-static int identity(lua_State *L)
+/* command{...} of a node file: checks the definition where it is written, which the error says, and
+ * gives the table back: command_keep reads it once the file returns it. */
+static int command(lua_State *L)
 {
+    struct command_def *def = NULL;
+    struct error e;
     luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    if (command_def_from_lua(L, 1, COMMAND_NODE, &def, &e) != 0) {
+        return luaL_error(L, "%s", e.message);
+    }
+    command_def_free(def);
+    if (lua_getfield(L, 1, "run") != LUA_TFUNCTION) {
+        (void)lua_getfield(L, 1, "name");
+        return luaL_error(L, "command %s: `run` must be a function(ctx, req)", lua_tostring(L, -1));
+    }
     lua_settop(L, 1);
     return 1;
 }
@@ -67,7 +80,7 @@ static int open_runtime(lua_State *L)
     for (const char *const *name = globals; *name != NULL; name++) {
         set_global_from(L, runtime, *name);
     }
-    lua_pushcfunction(L, identity);
+    lua_pushcfunction(L, command);
     sandbox_set_global(L, "command");
     vm->runtime = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
