@@ -162,7 +162,9 @@ local function extend(tx, req)
     if order.status == "booked" then
         deny { code = "CONFLICT", message = "the order is booked: there is no hold to extend" }
     end
-    return tx:extend(order, tx.now + (req.ttl or shared.hold_ttl(tx, order.seats)))
+    local ends_at = tx.now + (req.ttl or shared.hold_ttl(tx, order.seats))
+    if ends_at < order.expires_at then return shared.with(tx, order, { already = true }) end
+    return tx:extend(order, ends_at)
 end
 
 --- A hold that ran out, by expiry or by time alone.

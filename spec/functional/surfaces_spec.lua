@@ -29,7 +29,7 @@ local ANSWERED = {
     -- what is gone cannot be asked about twice: each surface (#) removes and forgets its own
     { "remove-event", "gone#" }, { "unwait", "full", "guest#" }, { "forget", "guest#" },
     -- {n}: an order of the setup
-    { "order", "{1}" }, { "extend", "{1}", "--ttl", "5m" }, { "confirm", "{1}" }, { "explain", "{1}" },
+    { "order", "{1}" }, { "extend", "{1}", "--ttl", "15m" }, { "confirm", "{1}" }, { "explain", "{1}" },
     { "move", "{2}", "A21", "A25" }, { "swap", "{2}", "A22", "{3}", "A23" }, { "split", "{2}", "A25" },
     { "cancel", "{3}" }, { "release", "{4}" }, { "wait", "full", "tom", "2" },
     { "add-showtime", "show#", '[{"row":"A","seats":2}]' }, { "remove-showtime", "show#" },

@@ -126,7 +126,7 @@ static void test_best(void **state)
         { "best 1 fay", "!BADARG best needs count" });
 }
 
-/* extend counts from now and never beyond hold_max after the first hold. */
+/* extend counts from now, never beyond hold_max after the first hold, and never shortens it. */
 static void test_extend(void **state)
 {
     (void)state;
@@ -134,6 +134,9 @@ static void test_extend(void **state)
          { "extend $x", "{'order':'$x','expires_at':901000}" },
          { "extend $x --ttl 20m", "{'expires_at':1501000}" },
          { "extend $x --ttl 25m", "{'expires_at':1801000}" },
+         { "extend $x --ttl 5m", "{'order':'$x','expires_at':1801000,'already':true}" },
+         { "extend $x", "{'order':'$x','expires_at':1801000,'already':true}" },
+         { "order $x", "{'expires_at':1801000}" },
          { "extend $x --ttl 26m",
            "!LIMIT 1800 seconds in all; this one until 1970-01-01T00:30:01Z" },
          { "extend nobody", "!NOTFOUND nobody" }, { "extend", "!BADARG extend needs order" },
