@@ -113,7 +113,8 @@ local function event(tx, req)
     end
     return {
         event = ev.id, status = ev.status, attributes = tx:raw(attributes), counts = ev.counts,
-        chart = ev.chart, ruleset = ev.ruleset, currency = ev.currency, seats = ev.seats_total,
+        chart = ev.chart, ruleset = shared.or_null(tx, ev.ruleset),
+        currency = shared.or_null(tx, ev.currency), seats = ev.seats_total,
         categories = json.list(ev:categories()), areas = areas,
         area_counts = #areas > 0 and sum or nil,
     }

@@ -45,7 +45,7 @@ end
 -- What holds at an event now. A policy that lacks its ruleset may be active, from before a deploy asked:
 -- who looks into that needs an answer.
 local function rules_of(tx, event)
-    local out = { event = event.id, ruleset = event.ruleset }
+    local out = { event = event.id, ruleset = shared.or_null(tx, event.ruleset) }
     if event.ruleset ~= "" and not tx:rulesets()[event.ruleset] then
         out.missing = true
         return out

@@ -57,6 +57,10 @@ function M.with(tx, order, extra)
     return out
 end
 
+--- A text of an answer; null when there is none, as C answers of events and orders (src/policy/render.c).
+---@param text string
+function M.or_null(tx, text) return text ~= "" and text or tx:raw("null") end
+
 --- What tells two places apart: event, seat or area, and ticket type.
 local function key_of(place)
     return place.event.id .. ":" .. place.label .. (place.seat and "" or "=" .. (place.type or ""))

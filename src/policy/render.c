@@ -265,7 +265,7 @@ void render_event(struct buf *out, struct store *s, const struct event *ev, uint
     json_field_string(out, "event", ev->id);
     json_field_string(out, "status", span_of(ev->open ? "open" : "closed"));
     json_field_string(out, "chart", ev->chart_id);
-    field_or_null(out, "rules", ev->ruleset);
+    field_or_null(out, "ruleset", ev->ruleset);
     field_or_null(out, "currency", ev->currency);
     json_put_key(out, "attributes");
     if (ev->attributes.len > 0) {

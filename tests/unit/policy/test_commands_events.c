@@ -101,9 +101,11 @@ static void test_events(void **state)
         HOUSE, { "add-event 1 hall", "!CONFLICT there is an event '1' already" },
         { "add-event 3 nowhere", "!NOTFOUND there is no chart 'nowhere'" },
         { "add-event 3 [{'row':'A','seats':2}] --currency EUR --attributes {'title':'Dune'}",
-          "{'event':'3','chart':'3','currency':'EUR','attributes':{'title':'Dune'},"
+          "{'event':'3','chart':'3','ruleset':null,'currency':'EUR','attributes':{'title':'Dune'},"
           "'counts':{'free':2}}" },
         { "again", "{'event':'3','attributes':{'title':'Dune'}}" },
+        { "event 3", "{'ruleset':null,'currency':'EUR'}" },
+        { "event 1", "{'ruleset':null,'currency':null}" },
         { "add-event 4 [{'row':'A'", "!BADARG chart: JSON" },
         { "add-event 4 [{'row':'A'}]", "!BADARG seats is missing" },
         { "add-event 4 hall --attributes [1]", "!BADARG --attributes is a JSON object" },

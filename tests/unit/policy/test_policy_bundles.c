@@ -138,8 +138,8 @@ static void test_policy_put_keeps_rulesets(void **state)
 {
     (void)state;
     static const char with[] = "policy return policy { rulesets = { mat = {} } }";
-    PLAY({ with, "" }, { "add-event 1 [{'row':'A','seats':2}] --rules mat", "{}" },
-         { "o = book 1 ann A1", "{}" },
+    PLAY({ with, "" }, { "add-event 1 [{'row':'A','seats':2}] --rules mat", "{'ruleset':'mat'}" },
+         { "event 1", "{'ruleset':'mat'}" }, { "o = book 1 ann A1", "{}" },
          { "deploy-policy `return policy { rulesets = { eve = {} } }`",
            "!CONFLICT event 1 has the rules 'mat', which this policy lacks" },
          { "deploy-policy `return policy{}`", "!CONFLICT set-event 1 --rules" },
@@ -148,7 +148,8 @@ static void test_policy_put_keeps_rulesets(void **state)
          { "explain $o", "{'current_rules':[{'event':'1','ruleset':'mat','rules':[]}]}" },
          { "policy return policy{}", "" },
          { "explain $o", "{'current_rules':[{'event':'1','ruleset':'mat','missing':true}]}" },
-         { with, "" }, { "set-event 1 --rules ``", "{}" },
+         { with, "" }, { "set-event 1 --rules ``", "{'ruleset':null}" },
+         { "explain $o", "{'current_rules':[{'event':'1','ruleset':null,'rules':[]}]}" },
          { "deploy-policy `return policy{}`", "{'version':2}" });
 }
 
