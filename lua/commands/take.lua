@@ -172,6 +172,17 @@ local function lapsed(tx, order)
     return order.status == "expired" or (order.status == "held" and order.expires_at <= tx.now)
 end
 
+-- An expired hold is confirmed where every event it is of allows that, as each of them judges it.
+local function check_late(tx, order)
+    local event = shared.never_late(tx, order)
+    if not event then return end
+    local all = true
+    for _, place in ipairs(order.seats) do all = all and place.event == event end
+    deny { code = "EXPIRED", hint = "take them again",
+        message = all and "the hold has expired and its seats are given up"
+            or ("the hold has expired and its seats are given up: event %s confirms no hold late"):format(event.id) }
+end
+
 local function confirm(tx, req)
     local order = req.order
     if order.status == "booked" and not req.metadata then
@@ -181,10 +192,8 @@ local function confirm(tx, req)
     elseif not lapsed(tx, order) then
         shared.need_live(order)
         return tx:confirm(order, { metadata = req.metadata })
-    elseif not tx:settings(shared.event_of(order)).late_confirm then
-        deny { code = "EXPIRED", message = "the hold has expired and its seats are given up",
-            hint = "take them again" }
     end
+    check_late(tx, order)
     return tx:take { late = order, metadata = req.metadata }
 end
 

@@ -8,21 +8,34 @@ local M = {}
 --- Lists stop here and say how to go on.
 M.LIST_MAX = 1000
 
---- The event that settles what is done with an order as a whole: the first one it touches.
----@param order Order
----@return Event
-function M.event_of(order) return order.seats[1].event end
+-- Visits the events of the places; those of one event mostly follow each other.
+local function each_event_of(places, visit)
+    local last
+    for _, place in ipairs(places) do
+        local event = place.event
+        if event ~= last then visit(event) end
+        last = event
+    end
+end
 
 --- How long a hold of these places lasts when nobody says: the least that one of their events allows.
 ---@param places Place[]
 ---@return integer ms
 function M.hold_ttl(tx, places)
-    local least, last = math.huge, nil
-    for _, place in ipairs(places) do
-        local event = place.event
-        if event ~= last then least, last = math.min(least, tx:settings(event).hold_ttl), event end
-    end
+    local least = math.huge
+    each_event_of(places, function(event) least = math.min(least, tx:settings(event).hold_ttl) end)
     return least
+end
+
+--- The first event of the order that confirms no expired hold, or nil when all of them do.
+---@param order Order
+---@return Event|nil
+function M.never_late(tx, order)
+    local first
+    each_event_of(order.seats, function(event)
+        if not first and not tx:settings(event).late_confirm then first = event end
+    end)
+    return first
 end
 
 local ENDED = {

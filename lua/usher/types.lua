@@ -391,7 +391,7 @@ function Tx:seats_view(event, full) end
 ---@field hold_ttl integer ms, how long a hold lasts
 ---@field hold_max integer ms, how long it may be extended to, from the first hold
 ---@field wait_ttl integer ms, how long a hold from the waiting list lasts; never more than hold_max
----@field late_confirm boolean|nil an expired order may be confirmed while its seats are free
+---@field late_confirm boolean|nil an expired order may be confirmed while its seats are free, if all its events say so
 ---@field rules Rule[]
 ---@field price nil|fun(tx: Tx, ask: Ask, seat: Place): integer
 ---@field hooks table<string, fun(tx: Tx, order: Order)>

@@ -156,6 +156,28 @@ describe("the default behaviour", function()
         h:grants("confirm $x", { status = "booked" })
     end)
 
+    it("confirms an order of several events late only where all of them allow it", function()
+        local h = test.house { rows = { "A: ......" }, events = { "1", ["2"] = { rules = "strict" } },
+            policy = [[
+            local full = rule { name = "full", check = function(tx)
+                return not tx:get "full", { message = "no more legs" } end }
+            return policy { name = "legs", hold_ttl = "2s", late_confirm = true,
+                rulesets = { strict = { late_confirm = false }, guarded = { rules = { full } } } }]] }
+        h:play "x = hold 1 ann A1 2:A1\ny = hold 2 bob A2 1:A2\nz = hold 1 cid A3"
+        h:pass "3s"
+        h:refuses("confirm $x", { code = "EXPIRED", message = "event 2 confirms no hold late", hint = "again" })
+        h:refuses("confirm $y", { code = "EXPIRED", message = "event 2 confirms no hold late" })
+        assert.equal("free", h:status "A1")
+        h:grants("confirm $z", { status = "booked" })
+        h:grants "set-event 2 --rules guarded"
+        h:grants "set full true"
+        h:refuses("confirm $x", { rule = "full" })
+        h:refuses("confirm $y", { rule = "full" })
+        h:grants "set full"
+        h:grants("confirm $x", { status = "booked" })
+        h:grants("confirm $y", { status = "booked" })
+    end)
+
     it("holds seats of several events as long as all of them allow by themselves", function()
         local h = test.house { rows = { "A: ......" }, events = { "1", ["2"] = { rules = "m" } },
             policy = [[return policy { name = "long", hold_ttl = "10m",
