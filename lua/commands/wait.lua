@@ -31,8 +31,18 @@ local function wait_again(tx, req)
     return order and shared.with(tx, order, out) or out
 end
 
---- Joins the line; who fits at once (and nobody in front does) gets the seats at once. Who has an offer
---- of this line has had its turn.
+-- May this customer join the line? Judged as an offer will be, with the codes that came along and by
+-- nobody at the counter, so that who could never be served is told now.
+local function judge(tx, req)
+    tx:with_codes(req.code or {}, tx.now)
+    local granted, denial = tx:judge { verb = "wait", event = req.event, customer = req.customer,
+        count = req.count, trace = true }
+    tx:with_codes(nil)
+    if not granted then error(denial, 0) end
+end
+
+--- Joins the line, if the rules on "wait" grant it; who fits at once (and nobody in front does) gets the
+--- seats at once. Who has an offer of this line has had its turn.
 local function wait(tx, req)
     check(req)
     if req.event.status ~= "open" then
@@ -52,6 +62,7 @@ local function wait(tx, req)
     if offer and offer.status == "held" and offer.expires_at > tx.now then
         return shared.with(tx, offer, { already = true })
     end
+    judge(tx, req)
     local mine = waiting.join(tx, req.event, req.customer, req.count, req.category, req.code)
     local made = waiting.serve(tx, req.event)
     if made[mine.key] then return made[mine.key] end

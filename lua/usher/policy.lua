@@ -22,7 +22,7 @@ local M = {}
 ---@field message? string text of a refusal; SEAT stands for the seat's label
 ---@field hint? string
 ---@field exempt table<string, true> roles that this rule does not concern
----@field on table<string, true> verbs it judges: take, reseat, confirm, extend
+---@field on table<string, true> verbs it judges: take, reseat, confirm, extend, wait
 ---@field seat? fun(tx: Tx, ask: Ask, seat: Seat): boolean judges one seat
 ---@field check? fun(tx: Tx, ask: Ask): true|nil, Denial? judges the whole party
 
@@ -157,7 +157,7 @@ end
 local RULE_KEYS = { name = true, code = true, message = true, hint = true, exempt = true,
     on = true, seat = true, check = true, overbook = false,
     exempts = false }
-local VERBS = { take = true, reseat = true, confirm = true, extend = true }
+local VERBS = { take = true, reseat = true, confirm = true, extend = true, wait = true }
 
 --- Makes a rule. A bare function is a `check`.
 ---@param spec table|function
@@ -179,6 +179,9 @@ function M.rule(spec)
     local on = set_of(spec.on or { "take", "reseat" }, "rule: on", 2)
     for verb in pairs(on) do
         if not VERBS[verb] then misuse(2, "rule: on: no such verb as '%s'%s", verb, near.hint(verb, VERBS)) end
+    end
+    if on.wait and not spec.check then
+        misuse(2, 'rule: on: "wait" asks `check`, which is missing: who waits has no seats yet')
     end
     local out = {}
     for key, value in pairs(spec) do out[key] = value end

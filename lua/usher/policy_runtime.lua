@@ -9,11 +9,11 @@ local policy = require "usher.policy"
 local M = {}
 
 ---@class Ask what a rule judges, as the places will be once it is granted
----@field verb "take"|"confirm"|"reseat"|"extend"
+---@field verb "take"|"confirm"|"reseat"|"extend"|"wait" to wait: who joins the waiting list has no seats yet
 ---@field command string
 ---@field event Event the one being judged; rules run once for each event touched (by a move: changed)
 ---@field seats Place[] all places at this event after the request
----@field size integer how many places those are, areas by heads
+---@field size integer how many places those are, areas by heads; to wait: how many it waits for
 ---@field all Place[] all places after the request, at every event it touches
 ---@field gains Place[] those of them that are new (all, for a take)
 ---@field leaves Place[] places at this event that a move gives up, or a swap to the other order
@@ -26,7 +26,7 @@ local M = {}
 ---@field expires_at? integer ms, until when a take or an extend holds
 ---@field count? integer while `best` asks seat rules: the size of the party
 ---@field exchange? boolean a swap, judged after it was done
----@field waiting? integer ms, an offer of the waiting list: since when the customer waits
+---@field waiting? integer ms, an offer of the waiting list, or joining it: since when the customer waits
 local Ask = {}
 
 -- Members that few rules look at are made when one does.

@@ -8,8 +8,9 @@
 --- number, and at the opening the numbers are the order: being early is worth nothing. Those who join
 --- later stand behind them, in order of arrival. `place EVENT CUSTOMER` tells how many are ahead;
 --- clients ask it every few seconds, and that is what moves the line. The rule refuses whoever has
---- not been let in, or whose time is over (then: join again, at the end). Who waits for seats (`wait`) is
---- offered them when they come free, if it was let in when it began to wait, or has been since.
+--- not been let in, or whose time is over (then: join again, at the end). So it does with who would wait for
+--- seats (`wait`), or the waiting list were a way past the queue; roles of whoever asks exempt nobody there.
+--- Who was let in when it began to wait is offered seats when they come free, however much later.
 ---
 --- In each minute at most `rate` people are let in, however long nobody came before; minutes follow one
 --- another from the first one on, so that the end of one and the beginning of the next may bring twice as
@@ -131,7 +132,7 @@ function M.new(spec)
     given.window = given.window or 900000
     return {
         rule = policy.rule {
-            name = "queue", exempt = given.exempt,
+            name = "queue", exempt = given.exempt, on = { "take", "reseat", "wait" },
             check = function(tx, ask)
                 local me = tx:get(person(ask.event, ask.customer))
                 if me and me.until_ms and me.until_ms > (ask.waiting or tx.now) then return true end

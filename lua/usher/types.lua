@@ -306,8 +306,9 @@ function Tx:unblock(seats) end
 function Tx:best(t) end
 
 --- Would the rules grant it? A take is judged as tx:take with the same `hold`; without it booked. With `price`
---- the price function is asked as well.
----@param ask { verb: "take"|"confirm"|"reseat"|"extend", customer?: string, seats: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event, hold?: integer|string, price?: boolean }
+--- the price function is asked as well. To "wait" has an `event` and a `count` in place of seats. `trace`: this is the
+--- request itself, not a thought of the command, and a dry run shows what each rule says to it.
+---@param ask { verb: "take"|"confirm"|"reseat"|"extend"|"wait", customer?: string, seats?: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event, count?: integer, hold?: integer|string, price?: boolean, trace?: boolean }
 ---@return true|nil, Denial?
 function Tx:judge(ask) end
 
@@ -418,7 +419,7 @@ function Tx:seats_view(event, full) end
 ---@field message? string SEAT stands for the seat's label
 ---@field hint? string
 ---@field exempt? string[] roles it does not concern
----@field on? string[] "take", "reseat" (both when not given), "confirm", "extend"
+---@field on? string[] "take", "reseat" (both when not given), "confirm", "extend", "wait"
 ---@field seat? fun(tx: Tx, ask: Ask, seat: Seat, place: Place|nil): boolean
 ---@field check? fun(tx: Tx, ask: Ask): true|nil, Denial?
 

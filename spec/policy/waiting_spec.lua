@@ -125,6 +125,36 @@ describe("a waiting list", function()
         h:grants("wait 1 eve 3", { place = 2, user = { roles = { "box-office" } } })
     end)
 
+    it("asks the rules that judge it who may join, with what the request says", function()
+        local h = house { policy = [[return policy { name = "w", rules = { rule { name = "members",
+            on = { "wait" }, exempt = { "box-office" },
+            check = function(tx, ask)
+                assert(ask.verb == "wait" and ask.command == "wait" and ask.event.id == "1")
+                assert(#ask.seats == 0 and #ask.all == 0 and #ask.gains == 0 and ask.order == nil)
+                assert(ask.waiting == tx.now and ask.user.access == "client")
+                if ask.codes.MEMBER and ask.size < 3 then return true end
+                return nil, { message = ("no line for %d of %s"):format(ask.size, ask.customer), hint = "--code" }
+            end } } }]] }
+        h:refuses("wait 1 ann 2", { rule = "members", message = "no line for 2 of ann", hint = "--code" })
+        h:refuses("wait 1 ann 3 --code MEMBER", { rule = "members", message = "no line for 3" })
+        h:refuses("wait 1 ann 2", { rule = "members", user = { roles = { "box-office" } } })
+        h:grants("wait 1 ann 2 --code MEMBER", { place = 1 })
+        h:grants("wait 1 ann 2", { place = 1, already = true }) -- who waits is not asked again
+        h:grants "cancel-seat 1 A1"
+        h:grants "cancel-seat 1 A2" -- nor who is served, by a rule about waiting alone
+        assert.equal("held", order_of(h, "ann").status)
+    end)
+
+    it("tells in a dry run what each rule says to who joins", function()
+        local h = house { policy = [[local function say(name, granted)
+                return rule { name = name, on = { "wait" }, check = function() return granted, "no" end }
+            end
+            return policy { rules = { say("first", true), say("second", false), function() return true end } }]] }
+        local said = {}
+        for i, one in ipairs(h:says "wait 1 ann 1") do said[i] = one.rule .. (one.ok and " ok" or " no") end
+        assert.same({ "first ok", "second no" }, said)
+    end)
+
     it("asks the rules for a client, whoever frees a seat", function()
         local h = house { policy = [[return policy { name = "w", rules = { function(_, ask)
             if ask.customer == "ann" or ask.user.access ~= "client" then return true end

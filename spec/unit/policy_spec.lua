@@ -66,6 +66,7 @@ describe("rule", function()
         fails("no such verb as 'tke'; did you mean 'take'?", P.rule, { check = print, on = { "tke" } })
         fails("no such verb as 'book'; known are confirm, extend, reseat, take", P.rule,
             { check = print, on = { "book" } })
+        fails("on: \"wait\" asks `check`, which is missing", P.rule, { seat = print, on = { "take", "wait" } })
         fails("a table or a function", P.rule, "x")
         fails("a list of names", P.rule, { check = print, exempt = { 5 } })
     end)

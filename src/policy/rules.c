@@ -15,7 +15,7 @@
 #include "policy/lua_json.h"
 #include "policy/vm.h"
 
-const char *const rules_verbs[VERBS] = { "take", "confirm", "reseat", "extend" };
+const char *const rules_verbs[VERBS] = { "take", "confirm", "reseat", "extend", "wait" };
 
 /* Calls the function under `args` arguments with `*counter` raised; errors go on as they
  * came. [-(args + 1), +results] */
@@ -154,8 +154,8 @@ static void push_events(lua_State *L, const struct ask *ask)
 /* Members `event` and `size` (places, areas by heads), or `events` when there are several. */
 static void set_events(lua_State *L, const struct ask *ask)
 {
-    lua_Integer size = 0;
-    if (!one_event(ask->seats)) {
+    lua_Integer size = ask->size;
+    if (ask->waits == NULL && !one_event(ask->seats)) {
         push_events(L, ask);
         lua_setfield(L, -2, "events");
         return;
@@ -163,7 +163,7 @@ static void set_events(lua_State *L, const struct ask *ask)
     for (uint32_t i = 0; i < ask->seats->count; i++) {
         size += ask->seats->place[i].count;
     }
-    object_push_event(L, vm_event(L, ask->seats->place[0].event));
+    object_push_event(L, ask->waits != NULL ? ask->waits : vm_event(L, ask->seats->place[0].event));
     lua_setfield(L, -2, "event");
     lua_pushinteger(L, size);
     lua_setfield(L, -2, "size");

@@ -387,19 +387,35 @@ static enum verb check_verb(lua_State *L)
             return (enum verb)v;
         }
     }
-    luaL_error(L, "tx:judge: verb is \"take\", \"confirm\", \"reseat\" or \"extend\"");
+    luaL_error(L, "tx:judge: verb is \"take\", \"confirm\", \"reseat\", \"extend\" or \"wait\"");
     return VERB_TAKE;
 }
 
-/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=, hold=, price=} -> true |
- * nil, denial. With `hold` as tx:take with the same, a take without it is a booking. With `price`
- * the price functions are asked as well. */
+/* Who waits has no places yet, and gives none up. */
+static struct places *waiting_places(lua_State *L, struct ask *ask, const struct event *ev)
+{
+    if (ev == NULL || ask->size < 1) {
+        luaL_error(L, "tx:judge: \"wait\" needs the event and a count of 1 or more");
+    }
+    if (!lua_isnil(L, 3) || !lua_isnil(L, 4) || !lua_isnil(L, 5)) {
+        luaL_error(L, "tx:judge: \"wait\" takes no seats, leaves or order");
+    }
+    ask->waits = ev;
+    ask->after = "held";
+    return places_new(L, 0);
+}
+
+/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=, hold=, price=, count=,
+ * trace=} -> true | nil, denial. With `hold` as tx:take with the same, a take without it is a
+ * booking. With `price` the price functions are asked as well. A "wait" has a `count` and no seats.
+ * With `trace` it is the request itself: a dry run shows what each rule says. */
 static int tx_judge(lua_State *L)
 {
-    static const char *const names[] = { "verb",     "customer", "seats", "leaves", "order",
-                                         "metadata", "event",    "hold",  "price",  NULL };
+    static const char *const names[] = { "verb",  "customer", "seats", "leaves",
+                                         "order", "metadata", "event", "hold",
+                                         "price", "count",    "trace", NULL };
     struct ask ask;
-    bool price = false;
+    bool price = false, trace = false;
     memset(&ask, 0, sizeof(ask));
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 6); /* 3 seats, 4 leaves, 5 order, 6 event */
@@ -414,6 +430,8 @@ static int tx_judge(lua_State *L)
         case 5: ask.metadata = vm_check_span(L, -1, "metadata"); break;
         case 6: lua_copy(L, -1, 6); break;
         case 8: price = lua_toboolean(L, -1); break;
+        case 9: ask.size = vm_check_integer(L, -1, "count"); break;
+        case 10: trace = lua_toboolean(L, -1); break;
         default: ask.until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
         }
     }
@@ -422,7 +440,11 @@ static int tx_judge(lua_State *L)
         ask.after = ask.until_ms != 0 ? "held" : "booked";
     }
     ask.order = lua_isnil(L, 5) ? 0 : 5;
-    struct places *seats = places_read(L, 3, ev);
+    if (ask.verb != VERB_WAIT && ask.size != 0) {
+        luaL_error(L, "tx:judge: a count is for \"wait\": the seats say how many they are");
+    }
+    struct places *seats =
+        ask.verb == VERB_WAIT ? waiting_places(L, &ask, ev) : places_read(L, 3, ev);
     ask.seats = ask.gains = seats;
     if (!lua_isnil(L, 4)) {
         ask.leaves = places_read(L, 4, ev);
@@ -435,7 +457,7 @@ static int tx_judge(lua_State *L)
         }
     }
     rules_push_ask(L, &ask);
-    rules_try(L, -1, false);
+    rules_try(L, -1, trace);
     if (lua_isnil(L, -1) && price) {
         rules_try_price(L, -2, seats);
     }

@@ -36,7 +36,7 @@ struct object {
     char id[];       /* order */
 };
 
-enum verb { VERB_TAKE, VERB_CONFIRM, VERB_RESEAT, VERB_EXTEND, VERBS };
+enum verb { VERB_TAKE, VERB_CONFIRM, VERB_RESEAT, VERB_EXTEND, VERB_WAIT, VERBS };
 extern const char *const rules_verbs[VERBS];
 
 /* Hooks of a ruleset. */
@@ -305,7 +305,9 @@ struct ask {
     const struct places *leaves; /* those given up, NULL: none */
     uint64_t until_ms;           /* a take that holds: until when */
     uint32_t count;              /* best, before there are seats: the party's size */
-    bool exchange;               /* a swap, judged after it was done: all seats stay taken */
+    const struct event *waits;   /* VERB_WAIT: at this event, for `size` places yet to come */
+    lua_Integer size;
+    bool exchange; /* a swap, judged after it was done: all seats stay taken */
 };
 const struct ruleset *vm_ruleset(lua_State *L, const struct event *ev);
 /* Whether the policy has a ruleset of that name; "" is its own rules. */

@@ -131,19 +131,45 @@ describe("the stadium's sale", function()
             h:grants(("book 1 %s L%d..L%d"):format(who, i * 4 - 3, math.min(i * 4, 10)))
         end
         h:grants "block 1 M1..M10"
-        h:grants("wait 1 stranger 1", { place = 1 }) -- never came through the queue
-        h:grants("wait 1 fay 2", { place = 2 })
+        h:refuses("wait 1 stranger 1", { rule = "queue" }) -- never came through the queue
+        h:grants("wait 1 fay 2", { place = 1 })
         h:grants "join 1 gil"
         h:pass "20m"
-        h:grants("wait 1 gil 1", { place = 3 }) -- too late
+        h:refuses("wait 1 gil 1", { rule = "queue", message = "the time for buying is over", hint = "join again" })
         h:refuses("hold 1 fay L1", { code = "TAKEN" })
         h:grants "cancel $eve"
         assert.equal(2, #h:orders({ customer = "fay" })[1].seats)
         assert.same({}, h:orders { customer = "stranger" })
         assert.same({}, h:orders { customer = "gil" })
         h:grants("join 1 gil", { status = "admitted" })
+        h:grants("wait 1 gil 1", { place = 1 })
         h:grants "cancel-seat 1 L1"
         assert.equal("held", h:orders({ customer = "gil" })[1].status)
+    end)
+
+    it("lets nobody pass the queue by waiting for seats", function()
+        local h = house "2026-03-10"
+        h:grants "block 1 L1..L10"
+        h:grants "block 1 M1..M10"
+        h:refuses("wait 1 zoe 1", { rule = "queue", message = "buyers queue for this event", hint = "join 1 zoe" })
+        for i = 1, 100 do h:grants(("join 1 c%d"):format(i), { status = "admitted" }) end
+        h:grants("wait 1 c1 1", { place = 1 })
+        h:grants("join 1 zoe", { status = "waiting" })
+        h:refuses("wait 1 zoe 1", { rule = "queue", message = "not your turn yet", hint = "place 1 zoe" })
+        h:grants("wait 1 c2 1", { place = 2 })
+        h:pass "2m"
+        h:grants("place 1 zoe", { status = "admitted" })
+        h:grants("wait 1 zoe 1", { place = 3 }) -- behind those who were let in before
+        h:grants "unblock 1 L1"
+        assert.equal("held", h:orders({ customer = "c1" })[1].status)
+        assert.same({}, h:orders { customer = "zoe" })
+    end)
+
+    it("exempts no role from the queue that waits: nobody at the counter takes what is offered", function()
+        local h = house "2026-03-10"
+        h:grants "block 1 L1..L10"
+        h:grants "block 1 M1..M10"
+        h:refuses("wait 1 zoe 1", { rule = "queue", user = { roles = { "box-office" } } })
     end)
 
     it("sells nobody more than four, and nothing to who never came through the queue", function()

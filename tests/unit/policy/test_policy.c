@@ -510,6 +510,28 @@ static void test_dry_run_best(void **state)
         { "t 1 --dry-run", "{'dry_run':true,'rules':[]}" });
 }
 
+/* Who waits has no seats yet: the rules on "wait" are asked with a count, and nothing else is. */
+static void test_judge_wait(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { DO("rules = { rule { name = 'few', on = { 'wait' }, check = function(tx, ask) "
+              "return ask.size < 3, 'too many' end }, function() return nil, 'no seat' end },",
+              "local function may(t) t.verb, t.customer = t.verb or 'wait', 'ann' "
+              "local ok, yes, why = pcall(tx.judge, tx, t) "
+              "return ok and (yes or why.message) or tostring(yes) end "
+              "local e = tx:event '1' return { may { event = e, count = 2 }, "
+              "may { event = e, count = 3 }, (may { event = e }):match 'needs.*', "
+              "(may { count = 2 }):match 'needs.*', "
+              "(may { event = e, count = 1, seats = { 'A1' } }):match 'takes.*', "
+              "(may { event = e, count = 1, seats = { 'A1' }, verb = 'take' }):match 'the seats "
+              "say.*' }"),
+           "" },
+         { "t 1", "[true,'too many','needs the event and a count of 1 or more',"
+                  "'needs the event and a count of 1 or more','takes no seats, leaves or order',"
+                  "'the seats say how many they are']" });
+}
+
 /* The policy's own data: any JSON value, sorted keys, sizes bounded. */
 static void test_values(void **state)
 {
@@ -763,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_dry_run),
         cmocka_unit_test(test_dry_run_best),
+        cmocka_unit_test(test_judge_wait),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_swap_is_atomic),
