@@ -56,19 +56,27 @@ local function check_type(what, value, wanted, level)
     end
 end
 
---- Refuses what is no list: `ipairs` ends at a hole, which is a misspelt name, and sees no key that
---- is a name, and what comes after would be left out in silence.
-local function check_list(what, list, level)
+--- What makes a table no list, as the end of an error behind its name; nil when nothing does. `ipairs`
+--- ends at a hole, which is a misspelt name, and sees no key that is a name: what comes after would be
+--- left out in silence.
+---@param list table
+---@return string|nil
+function M.list_fault(list)
     local last = 0
     for key in pairs(list) do
         if math.type(key) ~= "integer" or key < 1 then
-            misuse(level + 1, "%s has the key '%s': it is a list", what, tostring(key))
+            return (" has the key '%s': it is a list"):format(tostring(key))
         end
         last = math.max(last, key)
     end
     for i = 1, last do
-        if list[i] == nil then misuse(level + 1, "%s[%d] is nil: is its name right?", what, i) end
+        if list[i] == nil then return ("[%d] is nil: is its name right?"):format(i) end
     end
+end
+
+local function check_list(what, list, level)
+    local fault = M.list_fault(list)
+    if fault then misuse(level + 1, "%s%s", what, fault) end
 end
 
 --- What the functions of usher.rules are called, for those who forget to call them.
@@ -80,13 +88,26 @@ local function check_called(what, value, level)
     if name then misuse(level + 1, "%s is the function %s: call it", what, name) end
 end
 
+local function has_number(t)
+    for key in pairs(t) do
+        if type(key) == "number" then return true end
+    end
+    return false
+end
+
+-- A list of names as a set; a set is one already: that of a rule that was made before.
 local function set_of(list, what, level)
     local set = {}
     if type(list) == "string" then list = { list } end
     check_type(what, list, "table", level + 1)
+    local numbered = list and has_number(list)
+    if numbered then check_list(what, list, level + 1) end
     for key, value in pairs(list or {}) do
-        local name = math.type(key) == "integer" and value or key
+        local name = numbered and value or key
         if type(name) ~= "string" then misuse(level + 1, "%s: a list of names is expected", what) end
+        if not numbered and value ~= true then
+            misuse(level + 1, "%s.%s is a %s, not true", what, name, type(value))
+        end
         set[name] = true
     end
     return set
@@ -176,17 +197,19 @@ function M.rule(spec)
     if not spec.seat and not spec.check then
         error("rule: `seat` or `check` is needed, or nothing would be judged", 2)
     end
-    local on = set_of(spec.on or { "take", "reseat" }, "rule: on", 2)
+    local what = spec.name and "rule " .. spec.name or "rule"
+    local on = set_of(spec.on or { "take", "reseat" }, what .. ": on", 2)
+    if next(on) == nil then misuse(2, "%s: on is empty: nothing would be judged", what) end
     for verb in pairs(on) do
-        if not VERBS[verb] then misuse(2, "rule: on: no such verb as '%s'%s", verb, near.hint(verb, VERBS)) end
+        if not VERBS[verb] then misuse(2, "%s: on: no such verb as '%s'%s", what, verb, near.hint(verb, VERBS)) end
     end
     if on.wait and not spec.check then
-        misuse(2, 'rule: on: "wait" asks `check`, which is missing: who waits has no seats yet')
+        misuse(2, '%s: on: "wait" asks `check`, which is missing: who waits has no seats yet', what)
     end
     local out = {}
     for key, value in pairs(spec) do out[key] = value end
     out.code = spec.code or "DENIED"
-    out.exempt = set_of(spec.exempt, "rule: exempt", 2)
+    out.exempt = set_of(spec.exempt, what .. ": exempt", 2)
     out.exempts = next(out.exempt) ~= nil or nil
     out.on = on
     return out

@@ -71,6 +71,18 @@ describe("rule", function()
         fails("a list of names", P.rule, { check = print, exempt = { 5 } })
     end)
 
+    it("refuses verbs and roles that would be left out in silence", function()
+        fails("rule: on[1] is nil: is its name right?", P.rule, { check = print, on = { nil, "confirm" } })
+        fails("rule: on[2] is nil", P.rule, { check = print, on = { "take", nil, "confirm" } })
+        fails("rule: on is empty: nothing would be judged", P.rule, { check = print, on = {} })
+        fails("rule few: exempt[2] is nil", P.rule, { name = "few", check = print, exempt = { "a", nil, "b" } })
+        fails("rule: exempt has the key 'office': it is a list", P.rule,
+            { check = print, exempt = { "a", office = true } })
+        fails("rule: exempt.office is a number, not true", P.rule, { check = print, exempt = { office = 1 } })
+        assert.same({ office = true }, P.rule({ check = print, exempt = { office = true } }).exempt)
+        assert.same({}, P.rule({ check = print, exempt = {} }).exempt)
+    end)
+
     it("does not change what it was given", function()
         local spec = { check = print, on = { "take" } }
         P.rule(spec)

@@ -128,6 +128,7 @@ describe("every rule", function()
         fails('party: at is "confirm"', rules.party, { at = "hold" })
         fails("exempt must be a list of roles", rules.party, { exempt = 5 })
         fails("max_per_customer: the limit must be", rules.max_per_customer, 0)
+        fails("rules_spec.lua", function() local r = rules.max_per_customer(0) return r end)
         fails("occupancy: give either seats or percent", rules.occupancy, {})
         fails("occupancy: give either seats or percent", rules.occupancy, { seats = 1, percent = 1 })
         fails("occupancy: percent must be", rules.occupancy, { percent = 0 })
@@ -152,6 +153,54 @@ describe("every rule", function()
         fails("at is a percentage up to 100", rules.section_order, { at = 120 })
         fails("a table of areas and percentages", rules.overbook, {})
         fails("overbook: FLOOR is not a percentage", rules.overbook, { FLOOR = 90 })
+    end)
+end)
+
+describe("a list in a rule's parameters", function()
+    -- The error is the policy's author's own line.
+    local function refuses(text, make, ...)
+        local ok, e = pcall(function(...) local made = make(...) return made end, ...)
+        assert.is_false(ok)
+        assert.matches("rules_spec.lua:%d+: ", tostring(e))
+        assert.truthy(tostring(e):find(text, 1, true), tostring(e))
+    end
+
+    it("has no hole, which is a misspelt name: what comes behind it would be left out", function()
+        local channel = { keys = { "K" }, seats = { "A1" } }
+        refuses("channels[2] is nil: is its name right?", rules.channels, { channel, nil, channel })
+        refuses("channels[1] is nil", rules.channels, { nil, channel })
+        refuses("channels: channel 1: seats[2] is nil: is its name right?", rules.channels,
+            { { keys = { "K" }, seats = { "A1", nil, "A3" } } })
+        refuses("channels: channel 1: keys[1] is nil", rules.channels, { { keys = { nil, "K" }, seats = { "A1" } } })
+        refuses("whole_tables: shared[2] is nil", rules.whole_tables, { shared = { "T1", nil, "T3" } })
+        refuses("section_order: sections[2] is nil", rules.section_order, { at = 80, sections = { "a", nil, "c" } })
+        refuses("party: exempt[1] is nil", rules.party, { max = 4, exempt = { nil, "box-office" } })
+        refuses("window: exempt[2] is nil", rules.window, { from = "-1d", exempt = { "a", nil, "b" } })
+        refuses("window: codes[2] is nil", rules.window, { from = "-1d", codes = { "FAN", nil, "CLUB" } })
+        refuses("queue: exempt[2] is nil", require("usher.queue").new,
+            { opens = "-1d", rate = 5, exempt = { "a", nil, "b" } })
+    end)
+
+    it("has no names, and nothing but texts", function()
+        refuses("party: exempt has the key 'office': it is a list", rules.party,
+            { max = 4, exempt = { "a", office = 1 } })
+        refuses("whole_tables: shared has the key 'T2': it is a list", rules.whole_tables,
+            { shared = { "T1", T2 = true } })
+        refuses("whole_tables: shared[2] is a number, not a text", rules.whole_tables, { shared = { "T1", 2 } })
+        refuses("party: exempt must be a list of roles", rules.party, { exempt = {} })
+        refuses("party: exempt[1] is an empty text", rules.party, { exempt = "" })
+        refuses("channels: channel 1: seats must be a list of texts", rules.channels,
+            { { keys = { "K" }, seats = {} } })
+        refuses("window: codes is a list of texts", rules.window, { codes = { "FAN", 5 } })
+    end)
+
+    it("is checked for channels like for every rule", function()
+        local channel = { keys = { "K" }, seats = { "A1" } }
+        refuses("channels: exempt[2] is nil", rules.channels, { channel, exempt = { "a", nil, "b" } })
+        refuses("channels: exempt must be a list of roles", rules.channels, { channel, exempt = 5 })
+        refuses("channels: channel 2: a table of parameters is expected", rules.channels, { channel, "A1" })
+        refuses("channels: 'K' is no channel", rules.channels, { channel, K = channel })
+        assert.same({ office = true }, rules.channels({ channel, exempt = "office" }).exempt)
     end)
 end)
 

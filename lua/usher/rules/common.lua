@@ -7,7 +7,18 @@ local M = {}
 
 local function misuse(level, text, ...) error(text:format(...), level + 1) end
 
---- Each kind of parameter: what it is called in an error, and what it accepts (nil: not that).
+-- What is wrong with a list of texts, as the end of an error behind its name.
+local function texts_fault(list)
+    local fault = policy.list_fault(list)
+    if fault then return fault end
+    for i, text in ipairs(list) do
+        if type(text) ~= "string" then return ("[%d] is a %s, not a text"):format(i, type(text)) end
+        if text == "" then return ("[%d] is an empty text"):format(i) end
+    end
+end
+
+--- Each kind of parameter: what it is called in an error, and what it accepts (nil: not that, and what
+--- is wrong within it, where that can be said).
 local KINDS = {
     count = { "a whole number, 1 or more",
         function(v) return math.type(v) == "integer" and v >= 1 and v or nil end },
@@ -19,10 +30,9 @@ local KINDS = {
     text = { "a text", function(v) return type(v) == "string" and v ~= "" and v or nil end },
     texts = { "a list of texts", function(v)
         if type(v) == "string" then v = { v } end
-        if type(v) ~= "table" or #v == 0 then return nil end
-        for _, text in ipairs(v) do
-            if type(text) ~= "string" then return nil end
-        end
+        if type(v) ~= "table" or next(v) == nil then return nil end
+        local fault = texts_fault(v)
+        if fault then return nil, fault end
         return v
     end },
     duration = { 'a duration such as "15m"', function(v)
@@ -33,6 +43,15 @@ local KINDS = {
         function(v) return M.moment(v) end },
     table = { "a table", function(v) return type(v) == "table" and v or nil end },
 }
+KINDS.roles = { "a list of roles", KINDS.texts[2] }
+
+-- The value as one of that kind; else the error is of whoever called what `level` stands for.
+local function checked(level, rule, name, kind, value)
+    local out, fault = KINDS[kind][2](value)
+    if out ~= nil then return out end
+    if fault then misuse(level + 1, "%s: %s%s", rule, name, fault) end
+    misuse(level + 1, "%s: %s must be %s", rule, name, KINDS[kind][1])
+end
 
 local function sorted(keys)
     local out = {}
@@ -54,25 +73,18 @@ function M.read(rule, spec, kinds, level)
     if spec == nil then return out end
     if type(spec) ~= "table" then misuse(level, "%s: a table of parameters is expected", rule) end
     for key, value in pairs(spec) do
-        if key == "exempt" then
-            out.exempt = KINDS.texts[2](value) or misuse(level, "%s: exempt must be a list of roles", rule)
-        else
-            local kind = KINDS[kinds[key]]
-            if not kind then
-                misuse(level, "%s: there is no parameter '%s'; it takes %s, exempt", rule, tostring(key),
-                    sorted(kinds))
-            end
-            out[key] = kind[2](value)
-            if out[key] == nil then misuse(level, "%s: %s must be %s", rule, key, kind[1]) end
+        local kind = key == "exempt" and "roles" or kinds[key]
+        if not kind then
+            misuse(level, "%s: there is no parameter '%s'; it takes %s, exempt", rule, tostring(key), sorted(kinds))
         end
+        out[key] = checked(level, rule, key, kind, value)
     end
     return out
 end
 
 --- One value that a rule cannot do without.
 function M.need(rule, name, kind, value)
-    local read = KINDS[kind][2](value)
-    if read == nil then misuse(3, "%s: %s must be %s", rule, name, KINDS[kind][1]) end
+    local read = checked(3, rule, name, kind, value) -- no tail call: the levels are counted
     return read
 end
 

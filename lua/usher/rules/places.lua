@@ -1,6 +1,7 @@
 --- Which seats for whom: accessible places, channels, whole tables, sections one after another.
 local common = require "usher.rules.common"
-local rule = require("usher.policy").rule
+local policy = require "usher.policy"
+local rule = policy.rule
 
 local M = {}
 
@@ -84,6 +85,20 @@ local function channel_of(number, spec)
     return out
 end
 
+-- Refuses what is no list of channels, with `exempt` perhaps.
+local function check_channels(list)
+    local copy = {}
+    for key, value in pairs(type(list) == "table" and list or {}) do
+        if key ~= "exempt" then copy[key] = value end
+        if key ~= "exempt" and math.type(key) ~= "integer" then
+            common.misuse(3, "channels: '%s' is no channel: a list is expected", tostring(key))
+        end
+    end
+    if next(copy) == nil then common.misuse(3, "channels: a list of channels is expected") end
+    local fault = policy.list_fault(copy)
+    if fault then common.misuse(3, "channels%s", fault) end
+end
+
 local function has_key(channel, ask)
     for _, key in ipairs(channel.keys or {}) do
         if ask.codes[key] then return true end
@@ -125,18 +140,9 @@ end
 ---@param list Channel[]
 ---@return Rule
 function M.channels(list)
-    if type(list) ~= "table" or #list == 0 then
-        common.misuse(2, "channels: a list of channels is expected")
-    end
-    local channels, exempt = {}, nil
+    check_channels(list)
+    local channels, exempt = {}, common.read("channels", { exempt = list.exempt }, {}).exempt
     for i, spec in ipairs(list) do channels[i] = channel_of(i, spec) end
-    for key, value in pairs(list) do
-        if key == "exempt" then
-            exempt = value
-        elseif math.type(key) ~= "integer" then
-            common.misuse(2, "channels: '%s' is no channel: a list is expected", tostring(key))
-        end
-    end
     -- May it be taken? `has` says whether a channel has it.
     local function open(tx, ask, place, has)
         local kept = false

@@ -1,18 +1,19 @@
 --- When seats are sold.
 local common = require "usher.rules.common"
-local rule = require("usher.policy").rule
+local policy = require "usher.policy"
+local rule = policy.rule
 
 local M = {}
 
 -- codes = { "FAN", "CLUB" } are good from `from` on; { FAN = time } each from its own time on.
 local function codes_of(codes)
     if codes == nil then return nil end
-    local out, any = {}, false
+    local out, any, list = {}, false, {}
     if type(codes) == "table" then
         for key, value in pairs(codes) do
             any = true
             if math.type(key) == "integer" and type(value) == "string" then
-                out[value] = true
+                out[value], list[key] = true, value
             elseif type(key) == "string" then
                 out[key] = common.moment(value)
                     or common.misuse(3, "window: the time of code '%s' is no time", key)
@@ -22,6 +23,8 @@ local function codes_of(codes)
             end
         end
     end
+    local fault = policy.list_fault(list)
+    if fault then common.misuse(3, "window: codes%s", fault) end
     if not any then common.misuse(3, "window: codes is a list of texts, or a table of code = time") end
     return out
 end
