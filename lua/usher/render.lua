@@ -179,7 +179,22 @@ local function row_lines(lines, list, widths, wrapped)
     end
 end
 
+--- The columns that have something to say in some row.
+local function filled(context, rows, columns)
+    local out = {}
+    for _, name in ipairs(columns) do
+        for _, row in ipairs(rows) do
+            if cell(context, name, row[name]) ~= "" then
+                out[#out + 1] = name
+                break
+            end
+        end
+    end
+    return #out > 0 and out or columns
+end
+
 local function grid(context, rows, columns)
+    columns = filled(context, rows, columns)
     local widths, cells, lines = {}, {}, {}
     for j, name in ipairs(columns) do widths[j] = width_of(name) end
     for i, row in ipairs(rows) do
@@ -234,6 +249,30 @@ local function flat(rows, columns)
     return out, names
 end
 
+local AREAS = "+ places of areas, which have no seats: `event EVENT` shows each"
+
+--- For a terminal: what a row's areas have stands beside its seats, as 19+480, since both in columns of their
+--- own are wider than the screen. Rows, columns, and the line that explains it, if there is such a row.
+local function with_areas(rows, columns)
+    local out, names, legend = {}, {}, nil
+    for i, row in ipairs(rows) do
+        local areas, copy = row.area_counts, {}
+        for key, value in pairs(row) do copy[key] = value end
+        if type(areas) == "table" then
+            legend = AREAS
+            for _, name in ipairs(COUNTS) do
+                if row[name] and areas[name] then copy[name] = ("%s+%s"):format(row[name], areas[name]) end
+            end
+        end
+        out[i] = copy
+    end
+    if not legend then return rows, columns end
+    for _, name in ipairs(columns) do
+        if name ~= "area_counts" then names[#names + 1] = name end
+    end
+    return out, names, legend
+end
+
 --- The next useful command after an answer, for people; nil when nothing suggests itself.
 local function next_of(value)
     local first = type(value.seats) == "table" and value.seats[1]
@@ -253,10 +292,12 @@ local function next_of(value)
     end
 end
 
--- A list of things that have members, and are no seats: a table of its own, below the pairs.
+local AREA_COLUMNS = { "area", "category", "capacity", "free", "held", "booked" }
+
+-- A list of things that have members, and are no places of an order: a table of its own, below the pairs.
 local function is_table(value)
     local first = type(value) == "table" and value[1]
-    return type(first) == "table" and not is_list(first) and not (first.seat or first.area)
+    return type(first) == "table" and not is_list(first) and not (first.seat or first.area and not first.capacity)
 end
 
 local function pairs_table(context, value, wanted)
@@ -284,7 +325,8 @@ local function pairs_table(context, value, wanted)
     end
     for _, name in ipairs(below) do
         lines[#lines + 1] = name .. ":"
-        lines[#lines + 1] = "  " .. grid(context, value[name], columns_of(value[name])):gsub("\n", "\n  ")
+        local inner = columns_of(value[name], name == "areas" and AREA_COLUMNS or nil)
+        lines[#lines + 1] = "  " .. grid(context, value[name], inner):gsub("\n", "\n  ")
     end
     if follow then field(context, lines, "next", widest, follow) end
     return table.concat(lines, "\n")
@@ -336,7 +378,10 @@ local function list_table(context, rows, columns)
     local rest = rest_of(rows)
     if rest then rows = table.move(rows, 1, #rows - 1, 1, {}) end
     rows = with_event(rows)
-    local text = grid(context, flat(rows, columns_of(rows, columns)))
+    local legend
+    rows, columns = flat(rows, columns_of(rows, columns))
+    if not context.piped then rows, columns, legend = with_areas(rows, columns) end
+    local text = grid(context, rows, columns) .. (legend and "\n" .. legend or "")
     return rest and ("%s\nmore: %s"):format(text, rest) or text
 end
 

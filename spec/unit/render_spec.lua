@@ -125,6 +125,38 @@ describe("tables", function()
             "2                               0     0     0       0", text)
     end)
 
+    it("put what areas have beside the seats on a terminal, where a list of events fits 100 columns", function()
+        local rows = {
+            { event = "1", status = "open", counts = { free = 10, held = 0, booked = 0, blocked = 0 } },
+            { event = "arena", status = "open", counts = { free = 19, held = 0, booked = 1, blocked = 0 },
+                attributes = { title = "The Long Night of Rock", room = "the big one, by the river" },
+                area_counts = { free = 12377, held = 3, booked = 920 } },
+        }
+        assert.equal("event  status  attributes                              free      held  booked  blocked\n" ..
+            "1      open                                            10        0     0       0\n" ..
+            "arena  open    room=the big one, by the river          19+12377  0+3   1+920   0\n" ..
+            "               title=The Long Night of Rock\n" ..
+            "+ places of areas, which have no seats: `event EVENT` shows each", draw(rows, { width = 86 }))
+        assert.is_nil(draw({ rows[1] }, { width = 100 }):find("+", 1, true))
+    end)
+
+    it("show each area of an event", function()
+        local text = draw({ event = "arena", areas = {
+            { area = "FLOOR", category = "standing", capacity = 500, free = 480, held = 0, booked = 20 },
+            { area = "NORTH", category = "terrace", capacity = 900, free = 0, held = 3, booked = 897 } } })
+        assert.equal("event  arena\nareas:\n  area   category  capacity  free  held  booked\n"
+            .. "  FLOOR  standing  500       480   0     20\n  NORTH  terrace   900       0     3     897", text)
+    end)
+
+    it("leave out what is empty in every row, and CSV does not", function()
+        local rows = { { version = 2, name = "b", author = "" }, { version = 1, name = "a", author = "" } }
+        local columns = { "version", "name", "restored", "author" }
+        assert.equal("version  name\n2        b\n1        a", draw(rows, { piped = true }, columns))
+        assert.equal("version,name,restored,author\n2,b,,\n1,a,,", draw(rows, { format = "csv" }, columns))
+        rows[2].restored = 0
+        assert.equal("version  name  restored\n2        b\n1        a     0", draw(rows, nil, columns))
+    end)
+
     it("say which event each order of a list is of, in a table and in CSV", function()
         local orders = { { order = "7H2K", seats = { { event = "1", seat = "A1" }, { event = "1", seat = "A2" } } },
             { order = "8J3L", seats = { { event = "1", seat = "A3" }, { event = "2", seat = "FLOOR", count = 2 } } } }
