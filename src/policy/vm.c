@@ -227,22 +227,6 @@ static void name_rules(lua_State *L, struct error *e)
     }
 }
 
-static const char MISTAKE[] = "this is a mistake in the policy or command, not in the request";
-
-/* A table that is no denial was raised: only its author can know what it should have said. */
-static void refuse_mistake(struct policy_answer *out, struct span code)
-{
-    if (code.len > 0) {
-        out->code = error_set(&out->error, ERR_INTERNAL,
-                              "a table with the code '%.*s' was raised, which there is not",
-                              (int)(code.len < 64 ? code.len : 64), code.data);
-    } else {
-        out->code =
-            error_set(&out->error, ERR_INTERNAL, "a table without code and message was raised");
-    }
-    error_hint(&out->error, "%s", MISTAKE);
-}
-
 /* [error value] Runs in a pcall of its own: even this may run out of memory. */
 int vm_error_protected(lua_State *L)
 {
@@ -252,14 +236,13 @@ int vm_error_protected(lua_State *L)
         size_t len;
         const char *text = sandbox_tostring(L, 1, &len);
         out->code = error_set(&out->error, ERR_INTERNAL, "%.*s", (int)len, text);
-        error_hint(&out->error, "%s", MISTAKE);
+        error_hint(&out->error, "this is a mistake in the policy or command, not in the request");
         return 0;
     }
     struct span wire = member(L, "code"), message = member(L, "message");
     int code = wire.len > 0 ? error_from_wire(wire.data, wire.len) : ERR_DENIED;
-    if (code == 0 || (wire.len == 0 && message.len == 0)) {
-        refuse_mistake(out, wire);
-        return 0;
+    if (code == 0) {
+        code = ERR_DENIED;
     }
     struct span seat = seat_member(L, "seat");
     if (message.len == 0) {

@@ -58,9 +58,7 @@ static void test_denials(void **state)
          { "book 1 ann A1",
            "!INTERNAL the seat of the rule 'x' (policy.lua:2) raised a table without a message" },
          { "best 1 ann 1",
-           "!INTERNAL the seat of the rule 'x' (policy.lua:2) raised a table without a message" },
-         { "policy return policy { best = { score = function() error {} end } }", "" },
-         { "best 1 ann 2", "!INTERNAL a table without code and message was raised" });
+           "!INTERNAL the seat of the rule 'x' (policy.lua:2) raised a table without a message" });
 }
 
 /* A rule that asks the rules is asked by them again: that ends with the line that does it. */
