@@ -119,6 +119,35 @@ static int load_body(lua_State *L)
     return 0;
 }
 
+/* The line of the bundle that is being run, "policy.lua:5: ", or "". [-0, +1] */
+static void push_line(lua_State *L)
+{
+    lua_Debug ar;
+    lua_pushliteral(L, "");
+    for (int level = 1; *lua_tostring(L, -1) == 0 && lua_getstack(L, level, &ar); level++) {
+        lua_pop(L, 1);
+        luaL_where(L, level);
+    }
+}
+
+/* [error value] Runs where it was raised: a value that is no text has no line yet. */
+static int load_located(lua_State *L)
+{
+    lua_settop(L, 1);
+    if (lua_type(L, 1) == LUA_TSTRING) {
+        return 1;
+    }
+    push_line(L);
+    bool told = lua_type(L, 1) == LUA_TTABLE && (lua_pushliteral(L, "message"), true) &&
+                lua_rawget(L, 1) == LUA_TSTRING;
+    if (!told) {
+        lua_settop(L, 2);
+        lua_pushliteral(L, "an error without a text");
+    }
+    lua_concat(L, 2);
+    return 1;
+}
+
 /* With an error value on top. */
 static int load_finish(lua_State *L, int status, lua_KContext k)
 {
@@ -132,11 +161,6 @@ static int load_finish(lua_State *L, int status, lua_KContext k)
         why = "policy.lua: it ran out of memory while it was loaded";
     } else if (lua_type(L, -1) == LUA_TSTRING) {
         why = lua_tostring(L, -1);
-    } else if (lua_type(L, -1) == LUA_TTABLE) {
-        lua_pushliteral(L, "message");
-        if (lua_rawget(L, -2) == LUA_TSTRING) {
-            why = lua_tostring(L, -1);
-        }
     }
     (void)error_set(&l->error, ERR_BADARG, "%s", why);
     return 0;
@@ -144,8 +168,9 @@ static int load_finish(lua_State *L, int status, lua_KContext k)
 
 static int load_entry(lua_State *L)
 {
+    lua_pushcfunction(L, load_located);
     lua_pushcfunction(L, load_body);
-    return load_finish(L, lua_pcallk(L, 0, 0, 0, 0, load_finish), 0);
+    return load_finish(L, lua_pcallk(L, 0, 0, 1, 0, load_finish), 0);
 }
 
 /* Adds the definitions; on an error those already added stay. They are taken from `defs`

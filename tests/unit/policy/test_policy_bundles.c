@@ -52,6 +52,11 @@ static void test_bundles(void **state)
           "module 'usher.rule' not found; did you mean 'usher.rules'?" },
         { { "policy.lua" }, { "require 'usher.nothing_such'" }, "module 'usher.nothing_such'" },
         { { "policy.lua" }, { "\ndeny { msg = 'no' }" }, "policy.lua:2: deny: unknown key 'msg'" },
+        { { "policy.lua" }, { "\nerror { n = 1 }" }, "policy.lua:2: an error without a text" },
+        { { "policy.lua", "m.lua" },
+          { "\nrequire 'm'", "\n\nerror()" },
+          "policy.lua:2: an error without a text" },
+        { { "policy.lua" }, { "\nerror { message = 'told' }" }, "policy.lua:2: told" },
 #define COMMAND(more)                                                                              \
     { "return policy { commands = {\n command { name = 'hi', summary = 's', example = 'hi', "      \
       "run = type, " more " } } }" }
