@@ -75,7 +75,9 @@ function M.read(rule, spec, kinds, level)
     for key, value in pairs(spec) do
         local kind = key == "exempt" and "roles" or kinds[key]
         if not kind then
-            misuse(level, "%s: there is no parameter '%s'; it takes %s, exempt", rule, tostring(key), sorted(kinds))
+            local others = sorted(kinds)
+            misuse(level, "%s: there is no parameter '%s'; it takes %s%sexempt", rule, tostring(key), others,
+                others ~= "" and ", " or "")
         end
         out[key] = checked(level, rule, key, kind, value)
     end
