@@ -68,6 +68,17 @@ local function alternative_to(tx, req, hold)
     return seats and (not judged or granted(tx, req, hold, seats)) and words_of(req, seats, plain) or nil
 end
 
+-- Completes a denial of what somebody else has, or of an area that is full.
+local function offer_instead(tx, req, hold, denial)
+    local words, how = denial.alternative or alternative_to(tx, req, hold), "free nearby: "
+    if not words then
+        words, how = elsewhere.area(tx, { verb = "take", customer = req.customer, seats = req.seats, gains = req.seats,
+            hold = hold, metadata = req.metadata, home = req.event }, denial.seat), "possible: "
+    end
+    denial.alternative = words
+    if words then denial.hint = how .. table.concat(words, " ") end
+end
+
 --- tx:take said no: a friendlier answer where there is one, else the refusal with more help.
 local function refused(tx, req, hold, denial)
     if type(denial) ~= "table" or denial.code ~= "TAKEN" then error(denial, 0) end
@@ -80,10 +91,7 @@ local function refused(tx, req, hold, denial)
             and "this customer holds exactly these seats already: confirm that order"
             or "this customer has booked exactly these seats already"
     else
-        denial.alternative = denial.alternative or alternative_to(tx, req, hold)
-        if denial.alternative then
-            denial.hint = "free nearby: " .. table.concat(denial.alternative, " ")
-        end
+        offer_instead(tx, req, hold, denial)
     end
     error(denial, 0)
 end

@@ -1,10 +1,13 @@
---- Seats to propose when nothing near those wanted can be had: one look at the whole house, which a
---- refusal can afford. A large house where near ones fail is looked through from the front.
+--- Places to propose in a refusal. Seats, when nothing near those wanted can be had: one look at the whole
+--- house, which a refusal can afford. A large house where near ones fail is looked through from the front.
+--- And another area in place of one that is full.
 local M = {}
 
 -- Blocks that are judged; percent of the budget behind which nothing is looked for; free seats up to
 -- which the nearest are found.
 local TRIES, USED_MAX, NEAREST_MAX = 32, 10, 2000
+-- Other areas that are judged.
+local AREA_TRIES = 8
 
 -- The wanted places by event, in order of appearance, or nil when they are not the same seats of each.
 local function by_event(wanted)
@@ -78,6 +81,110 @@ function M.find(tx, wanted, ask)
     for e, event in ipairs(events) do at[event] = (e - 1) * count end
     for i, place in ipairs(wanted) do out[i] = seats[at[place.event] + index[place.label]] end
     return out
+end
+
+-- ---- Areas ---------------------------------------------------------------------
+
+-- The area that is in the way, and how many of it are wanted: the one that the refusal names, of which there
+-- may be one at each of several events, or the first with too few places left.
+local function in_the_way(gains, label)
+    local sums, areas, named = {}, {}, nil
+    for _, place in ipairs(gains) do
+        local area = place.area
+        if area and (not label or area.label == label) then
+            if not sums[area] then areas[#areas + 1], sums[area] = area, 0 end
+            sums[area] = sums[area] + place.count
+        end
+    end
+    for _, area in ipairs(areas) do
+        if area.free < sums[area] then return area, sums[area] end
+        named = named or label and area
+    end
+    return named, named and sums[named]
+end
+
+-- The places afterwards, as tx:judge takes them, with the other area for what is new of this one.
+local function with_other(request, area, other)
+    local out, gained = {}, {}
+    for _, place in ipairs(request.gains) do
+        if place.area == area then
+            local kind = place.type or ""
+            gained[kind] = (gained[kind] or 0) + place.count
+            out[#out + 1] = { area = other, type = place.type, count = place.count }
+        end
+    end
+    for _, place in ipairs(request.seats) do
+        local kept = place.count - (place.area == area and gained[place.type or ""] or 0)
+        if kept > 0 then
+            out[#out + 1] = { seat = place.seat, area = place.area, type = place.type, count = kept }
+        end
+    end
+    return out
+end
+
+-- Those that the request is about already: each is given once for each ticket type.
+local function areas_of(request)
+    local set = {}
+    for _, places in ipairs { request.seats, request.leaves or {} } do
+        for _, place in ipairs(places) do
+            if place.area then set[place.area] = true end
+        end
+    end
+    return set
+end
+
+local function judge(tx, request, seats, rules)
+    return tx:judge { verb = request.verb, customer = request.customer, seats = seats, order = request.order,
+        hold = request.hold, metadata = request.metadata, price = true, rules = rules }
+end
+
+-- What is wanted, with the other area for this one, as words that can be asked for.
+local function words_with(request, area, other)
+    local out = json.list {}
+    for i, place in ipairs(request.gains) do
+        local word = place.label
+        if place.area then word = ("%s*%d"):format(place.area == area and other.label or word, place.count) end
+        if place.type then word = word .. "=" .. place.type end
+        out[i] = place.event == request.home and word or place.event.id .. ":" .. word
+    end
+    return out
+end
+
+---@class AreaRequest
+---@field verb "take"|"reseat"
+---@field customer string
+---@field seats Place[] all places after the request
+---@field gains Place[] those of them that are new
+---@field leaves? Place[]
+---@field order? Order
+---@field hold? integer ms, of a take that holds
+---@field metadata? string
+---@field home? Event the event whose places are named without it
+
+--- Words for what is wanted with another area in place of the one that is in the way, or nil: of the same
+--- category and at the same price, else of the same category, else any; each time the nearest in the order of
+--- the chart. What it names is granted: the rules and the price function are asked.
+---@param tx Tx
+---@param request AreaRequest
+---@param label string|nil what the refusal is about
+---@return string[]|nil
+function M.area(tx, request, label)
+    local area, count = in_the_way(request.gains, label)
+    if not area or tx:used() >= USED_MAX then return nil end
+    local mine, cost, dearer = areas_of(request), nil, nil
+    for _, other in ipairs(tx:near(area, count, AREA_TRIES)) do
+        local same = other.category == area.category
+        if dearer and not same then break end
+        local granted, price
+        if not mine[other] then granted, price = judge(tx, request, with_other(request, area, other)) end
+        if granted and same and cost == nil then
+            local priced, total = judge(tx, request, request.seats, false)
+            cost = priced and total or false
+        end
+        if granted and (not same or price == cost) then return words_with(request, area, other) end
+        dearer = dearer or granted and other
+    end
+    return dearer and words_with(request, area, dearer) or nil
 end
 
 return M

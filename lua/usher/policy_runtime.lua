@@ -404,21 +404,32 @@ local function fits(tx, ask, seats)
     return M.judge(tx, one) == nil and has_price(tx, one)
 end
 
-local function propose(ask, denial, seats)
-    denial.alternative = words_of(ask, seats)
+local function propose(denial, words)
+    denial.alternative = words
     denial.hint = (denial.hint and denial.hint .. "; " or "") .. "possible: "
         .. table.concat(denial.alternative, " ")
 end
 
--- Seats from the whole house, when none close by will do.
-local function far_away(tx, ask)
-    if ask.verb == "take" and ask.order then return nil end -- a late confirm takes what it had
+-- How long a take holds, or nil.
+local function hold_of(tx, ask)
     local held = ask.verb == "take" and ask.after == "held" and ask.expires_at
-    return elsewhere.find(tx, ask.gains, { customer = ask.customer, hold = held and held - tx.now or nil,
-        order = ask.order, leaves = ask.leaves })
+    return held and held - tx.now or nil
 end
 
---- Completes a denial that is about a seat: seats that would be granted in place of those asked
+-- Seats from the whole house, when none close by will do.
+local function far_away(tx, ask)
+    return elsewhere.find(tx, ask.gains, { customer = ask.customer, hold = hold_of(tx, ask), order = ask.order,
+        leaves = ask.leaves })
+end
+
+-- Words with another area, when the denial is about one.
+local function other_area(tx, ask, label)
+    return elsewhere.area(tx, { verb = ask.verb, customer = ask.customer, seats = ask.seats, gains = ask.gains,
+        leaves = ask.leaves, order = ask.order, hold = hold_of(tx, ask), metadata = ask.metadata,
+        home = rawget(ask, "event") }, label)
+end
+
+--- Completes a denial that is about a seat or an area: places that would be granted in place of those asked
 --- for, as near as possible, or no alternative at all. Only one that all rules grant is named, and that has
 --- a price.
 ---@param tx Tx
@@ -445,11 +456,18 @@ function M.alternative(tx, ask, denial)
     end
     denial.alternative = nil
     for _, seats in ipairs(tries) do
-        if fits(tx, ask, seats) then return propose(ask, denial, seats) end
+        if fits(tx, ask, seats) then return propose(denial, words_of(ask, seats)) end
     end
-    local seats = numbered and far_away(tx, ask)
     denial.hint = denial.hint or denial.otherwise
-    if seats and fits(tx, ask, seats) then propose(ask, denial, seats) end
+    -- A late confirm takes what it had.
+    if #ask.gains == 0 or ask.exchange or ask.verb == "take" and ask.order then return end
+    if numbered then
+        local seats = far_away(tx, ask)
+        if seats and fits(tx, ask, seats) then propose(denial, words_of(ask, seats)) end
+    elseif denial.seat then
+        local words = other_area(tx, ask, denial.seat)
+        if words then propose(denial, words) end
+    end
 end
 
 --- May tx:best offer this seat? Asks only the rules that look at single seats; says which one

@@ -306,18 +306,22 @@ function Tx:unblock(seats) end
 function Tx:best(t) end
 
 --- Would the rules grant it? A take is judged as tx:take with the same `hold`; without it booked. With `price`
---- the price function is asked as well. To "wait" has an `event` and a `count` in place of seats. `trace`: this is the
---- request itself, not a thought of the command, and a dry run shows what each rule says to it.
----@param ask { verb: "take"|"confirm"|"reseat"|"extend"|"wait", customer?: string, seats?: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event, count?: integer, hold?: integer|string, price?: boolean, trace?: boolean }
----@return true|nil, Denial?
+--- the price function is asked as well, and the price is returned; with `rules` = false it alone is. To "wait" has an
+--- `event` and a `count` in place of seats. `trace`: this is the request itself, not a thought of the command, and a
+--- dry run shows what each rule says to it.
+---@param ask { verb: "take"|"confirm"|"reseat"|"extend"|"wait", customer?: string, seats?: SeatLike[], leaves?: SeatLike[], order?: Order, metadata?: string, event?: Event, count?: integer, hold?: integer|string, price?: boolean, trace?: boolean, rules?: boolean }
+---@return true|nil, Denial|integer?
 function Tx:judge(ask) end
 
 --- Free blocks of `count` neighbours of the seat's category, the nearest first; at most 16.
 ---   singles   "never" | "ends": only blocks that leave no single seat beside them (but at ends)
 ---   section   true: only in the seat's section;  far: in the whole house, however long it takes
 ---   any       true: of any category;  leaves: seats that count as free
+--- Of an area: other areas of its event with `count` free places, at most so many as the third argument says;
+--- those of its category first, each time the nearest in the order of the chart. Some hundreds are looked at.
+---@param seat Seat|Area
 ---@param options? integer|{ most?: integer, singles?: string, section?: boolean, far?: boolean, any?: boolean, leaves?: SeatLike[] }
----@return Seat[][]
+---@return Seat[][]|Area[]
 function Tx:near(seat, count, options) end
 
 --- The free seat that a request would leave alone, without a free neighbour; with `aisles` one beside

@@ -3,6 +3,86 @@ local test = require "usher.test"
 
 local read = require("spec.support.files").read
 
+local AREAS = [[{"rows":[{"row":"A","seats":4}],"areas":[
+    {"name":"FLOOR","category":"standing","capacity":4}, {"name":"LAWN","category":"lawn","capacity":10},
+    {"name":"PIT","category":"standing","capacity":4}, {"name":"YARD","category":"standing","capacity":4},
+    {"name":"TENT","category":"tent","capacity":12}]}]]
+
+describe("a refusal for want of room in an area", function()
+    -- Refused with that alternative, which is then granted.
+    local function proposes(h, command, words, wanted)
+        local refusal = wanted or { code = "TAKEN" }
+        refusal.hint = "possible: " .. words
+        h:refuses(command, refusal)
+        local before = command:match "^%a+ %S+ %S+ "
+        h:grants(before .. words)
+    end
+
+    it("names the nearest one with room, of the same category first", function()
+        local h = test.house { charts = { house = AREAS }, events = { ["1"] = {} } }
+        h:grants "book 1 ann FLOOR*4"
+        proposes(h, "hold 1 bob FLOOR*2", "PIT*2")
+        proposes(h, "book 1 cid FLOOR*3", "YARD*3")
+        proposes(h, "book 1 dan FLOOR*2=child FLOOR*1", "LAWN*2=child LAWN*1")
+        proposes(h, "book 1 eve A1 FLOOR*1", "A1 PIT*1")
+        proposes(h, "book 1 fay LAWN*8", "TENT*8") -- another one of its category there is not
+        local refusal = h:refuses("book 1 gil LAWN*9", { code = "TAKEN" })
+        assert.is_nil(refusal.alternative)
+    end)
+
+    it("names one that costs the same before others, and none that rules or prices refuse", function()
+        local h = test.house { charts = { house = AREAS }, events = { ["1"] = {} }, policy = [[
+            return policy { price = function(_, _, place)
+                if place.label == "LAWN" and place.type then deny "no such ticket" end
+                return place.label == "PIT" and 900 or 500
+            end, rules = { rule { name = "adults", check = function(_, ask)
+                for _, place in ipairs(ask.seats) do
+                    if place.label == "TENT" then return nil, { seat = place, message = "SEAT is for children" } end
+                end
+                return true
+            end } } }]] }
+        h:grants "book 1 ann FLOOR*4"
+        proposes(h, "book 1 bob FLOOR*3", "YARD*3")
+        proposes(h, "book 1 cid FLOOR*3", "PIT*3")
+        proposes(h, "book 1 dan FLOOR*2", "LAWN*2")
+        assert.is_nil(h:refuses("book 1 eve FLOOR*2=child", { code = "TAKEN" }).alternative)
+        proposes(h, "book 1 fay TENT*2", "LAWN*2", { rule = "adults" })
+    end)
+
+    it("goes for what overbooking refuses, for a move, and for several events", function()
+        local h = test.house { charts = { house = AREAS }, events = { ["1"] = {}, ["2"] = {} },
+            policy = [[local rules = require "usher.rules"
+            return policy { rules = { rules.overbook { FLOOR = 150 } } }]] }
+        h:grants "book 1 ann FLOOR*5"
+        proposes(h, "book 1 bob FLOOR*3", "PIT*3", { rule = "overbook", seat = "FLOOR" })
+        h:play "o = book 1 cid YARD*2"
+        h:refuses("move $o YARD*2 FLOOR*2", { rule = "overbook", hint = "possible: LAWN*2" })
+        h:grants "move $o YARD*2 LAWN*2"
+        h:refuses("book 2 dan FLOOR*2 1:FLOOR*2", { rule = "overbook", hint = "possible: 2:FLOOR*2 1:YARD*2" })
+        h:grants "book 2 dan 2:FLOOR*2 1:YARD*2"
+    end)
+
+    it("looks at the areas close by only, of however many", function()
+        local list = {}
+        for i = 1, 5000 do
+            local capacity = i == 2600 and 4 or i == 4900 and 9 or 1
+            list[i] = ('{"name":"T%d","category":"c","capacity":%d}'):format(i, capacity)
+        end
+        local h = test.house { charts = { house = '{"areas":[' .. table.concat(list, ",") .. "]}" },
+            events = { ["1"] = {} }, policy = [[return policy { commands = { command { name = "cost",
+                kind = "transaction", group = "orders", summary = "x", access = "client",
+                args = { { "event", "event" }, { "area", "string" } },
+                run = function(tx, req)
+                    local before = tx:used()
+                    local found = tx:near(req.event:area(req.area), 3)
+                    return { found = #found, first = found[1] and found[1].name, cost = tx:used() - before }
+                end } } }]] }
+        h:grants("cost 1 T2500", { found = 1, first = "T2600", cost = 0 })
+        h:grants("cost 1 T1", { found = 0, cost = 0 })
+        proposes(h, "book 1 ann T2500*3", "T2600*3")
+    end)
+end)
+
 describe("the default behaviour", function()
     it("is what its own files say when they are a bundle", function()
         local copy = test.house { policy = read "lua/policy/default/policy.lua", rows = { "A: ...." } }

@@ -6,7 +6,8 @@
  * seat outwards, then in the rows before and behind it, and given up after NEAR_SEATS_MAX seats
  * (unless `far`: then the whole house is looked through). Objects are made for what is found
  * only. A block never crosses an aisle or a row's end, keeps to the seat's category (unless
- * `any`), and leaves wheelchair and companion places alone unless the seat was one. */
+ * `any`), and leaves wheelchair and companion places alone unless the seat was one. Of an area it
+ * finds other areas, as many looked at as seats would be. */
 #include "policy/single.h"
 #include "policy/vm.h"
 
@@ -152,12 +153,82 @@ static void options(lua_State *L, int index, struct near *n)
     }
 }
 
+/* ---- Areas ------------------------------------------------------------------------------- */
+
+/* Areas with room: those of the wanted one's category, and others. */
+struct near_areas {
+    const struct store *store;
+    const struct event *ev;
+    uint32_t count, most, category;
+    uint32_t same[NEAR_BLOCKS_MAX], other[NEAR_BLOCKS_MAX];
+    uint32_t same_count, other_count;
+};
+
+static void look_at_area(struct near_areas *n, uint32_t number)
+{
+    struct chart_area area = chart_area(n->ev->chart, number);
+    struct area_use use = store_area(n->store, n->ev, number);
+    if ((uint64_t)use.held + use.booked + n->count > area.capacity) {
+        return;
+    }
+    if (area.category != n->category && n->other_count < n->most) {
+        n->other[n->other_count++] = number;
+    } else if (area.category == n->category && n->same_count < n->most) {
+        n->same[n->same_count++] = number;
+    }
+}
+
+/* From the wanted one outwards, in the order of the chart, which is all that it tells of where
+ * areas are. Returns how many were looked at. */
+static uint32_t look_at_areas(struct near_areas *n, uint32_t wanted)
+{
+    uint32_t areas = chart_areas(n->ev->chart), looked = 0;
+    for (uint32_t away = 1; away < areas && looked < NEAR_SEATS_MAX; away++) {
+        if (away <= wanted) {
+            look_at_area(n, wanted - away);
+            looked++;
+        }
+        if (wanted + away < areas) {
+            look_at_area(n, wanted + away);
+            looked++;
+        }
+        if (n->same_count == n->most) {
+            break;
+        }
+    }
+    return looked;
+}
+
+/* tx:near(area, count[, most]) -> list of areas with so many free places, but for that one */
+static int near_areas(lua_State *L, const struct object *area)
+{
+    lua_Integer count = luaL_checkinteger(L, 3);
+    lua_Integer most = luaL_optinteger(L, 4, NEAR_BLOCKS_MAX);
+    luaL_argcheck(L, count >= 1 && count <= ORDER_SEATS_MAX, 3, "a number of places expected");
+    luaL_argcheck(L, most >= 1 && most <= NEAR_BLOCKS_MAX, 4, "1 to 16 areas expected");
+    struct near_areas n = { .store = vm_store(L), .ev = vm_event(L, area->event) };
+    n.count = (uint32_t)count;
+    n.most = (uint32_t)most;
+    n.category = chart_area(n.ev->chart, area->number).category;
+    sandbox_charge(L, look_at_areas(&n, area->number));
+    lua_newtable(L);
+    for (uint32_t i = 0; i < n.most && i < n.same_count + n.other_count; i++) {
+        uint32_t number = i < n.same_count ? n.same[i] : n.other[i - n.same_count];
+        object_push_area(L, n.ev->number, number);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 /* tx:near(seat, count[, options]) -> list of lists of seats */
 int tx_near(lua_State *L)
 {
     uint32_t event, seat;
     (void)object_check(L, 1, OBJECT_TX);
-    luaL_argcheck(L, object_seat(L, 2, &event, &seat), 2, "a seat expected");
+    if (object_test(L, 2, OBJECT_AREA) != NULL) {
+        return near_areas(L, object_check(L, 2, OBJECT_AREA));
+    }
+    luaL_argcheck(L, object_seat(L, 2, &event, &seat), 2, "a seat or an area expected");
     lua_Integer count = luaL_checkinteger(L, 3);
     luaL_argcheck(L, count >= 1 && count <= ORDER_SEATS_MAX, 3, "a number of seats expected");
     struct near n = { .store = vm_store(L), .ev = vm_event(L, event) };

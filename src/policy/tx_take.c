@@ -405,69 +405,101 @@ static struct places *waiting_places(lua_State *L, struct ask *ask, const struct
     return places_new(L, 0);
 }
 
-/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=, hold=, price=, count=,
- * trace=} -> true | nil, denial. With `hold` as tx:take with the same, a take without it is a
- * booking. With `price` the price functions are asked as well. A "wait" has a `count` and no seats.
- * With `trace` it is the request itself: a dry run shows what each rule says. */
-static int tx_judge(lua_State *L)
-{
-    static const char *const names[] = { "verb",  "customer", "seats", "leaves",
-                                         "order", "metadata", "event", "hold",
-                                         "price", "count",    "trace", NULL };
+/* What a tx:judge was given. */
+struct judging {
     struct ask ask;
-    bool price = false, trace = false;
-    memset(&ask, 0, sizeof(ask));
+    bool rules, price, trace;
+};
+
+/* The table at 2. [-0, +4]: 3 seats, 4 leaves, 5 order, 6 event */
+static void read_judging(lua_State *L, struct judging *j)
+{
+    static const char *const names[] = { "verb",     "customer", "seats", "leaves", "order",
+                                         "metadata", "event",    "hold",  "price",  "count",
+                                         "trace",    "rules",    NULL };
+    memset(j, 0, sizeof(*j));
+    j->rules = true;
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 6); /* 3 seats, 4 leaves, 5 order, 6 event */
+    lua_settop(L, 6);
     lua_pushnil(L);
     for (int i; (i = vm_fields_next(L, 2, names, "tx:judge")) >= 0; lua_pop(L, 1)) {
         switch (i) {
-        case 0: ask.verb = (enum verb)check_verb(L); break;
-        case 1: ask.customer = vm_check_span(L, -1, "customer"); break;
+        case 0: j->ask.verb = (enum verb)check_verb(L); break;
+        case 1: j->ask.customer = vm_check_span(L, -1, "customer"); break;
         case 2: lua_copy(L, -1, 3); break;
         case 3: lua_copy(L, -1, 4); break;
         case 4: lua_copy(L, -1, 5); break;
-        case 5: ask.metadata = vm_check_span(L, -1, "metadata"); break;
+        case 5: j->ask.metadata = vm_check_span(L, -1, "metadata"); break;
         case 6: lua_copy(L, -1, 6); break;
-        case 8: price = lua_toboolean(L, -1); break;
-        case 9: ask.size = vm_check_integer(L, -1, "count"); break;
-        case 10: trace = lua_toboolean(L, -1); break;
-        default: ask.until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
+        case 8: j->price = lua_toboolean(L, -1); break;
+        case 9: j->ask.size = vm_check_integer(L, -1, "count"); break;
+        case 10: j->trace = lua_toboolean(L, -1); break;
+        case 11: j->rules = lua_toboolean(L, -1); break;
+        default: j->ask.until_ms = vm_of(L)->now_ms + vm_check_duration(L, -1, "hold"); break;
         }
     }
+}
+
+/* The places it is about, and what is new and given up by them. [-0, +n] */
+static struct places *judged_places(lua_State *L, struct ask *ask)
+{
     const struct event *ev = lua_isnil(L, 6) ? NULL : vm_check_event(L, 6);
-    if (ask.verb == VERB_TAKE) {
-        ask.after = ask.until_ms != 0 ? "held" : "booked";
-    }
-    ask.order = lua_isnil(L, 5) ? 0 : 5;
-    if (ask.verb != VERB_WAIT && ask.size != 0) {
+    if (ask->verb != VERB_WAIT && ask->size != 0) {
         luaL_error(L, "tx:judge: a count is for \"wait\": the seats say how many they are");
     }
+    ask->order = lua_isnil(L, 5) ? 0 : 5;
     struct places *seats =
-        ask.verb == VERB_WAIT ? waiting_places(L, &ask, ev) : places_read(L, 3, ev);
-    ask.seats = ask.gains = seats;
+        ask->verb == VERB_WAIT ? waiting_places(L, ask, ev) : places_read(L, 3, ev);
+    ask->seats = ask->gains = seats;
     if (!lua_isnil(L, 4)) {
-        ask.leaves = places_read(L, 4, ev);
+        ask->leaves = places_read(L, 4, ev);
     }
-    if (ask.order != 0 && ask.verb != VERB_TAKE) {
+    if (ask->order != 0 && ask->verb != VERB_TAKE) {
         const struct places *before = places_of_order(L, object_order(L, 5));
-        ask.gains = places_minus(L, seats, before);
-        if (ask.leaves == NULL) {
-            ask.leaves = places_minus(L, before, seats);
+        ask->gains = places_minus(L, seats, before);
+        if (ask->leaves == NULL) {
+            ask->leaves = places_minus(L, before, seats);
         }
     }
-    rules_push_ask(L, &ask);
-    rules_try(L, -1, trace);
-    if (lua_isnil(L, -1) && price) {
-        rules_try_price(L, -2, seats);
+    return seats;
+}
+
+/* tx:judge{verb=, customer=, seats=, leaves=, order=, metadata=, event=, hold=, price=, count=,
+ * trace=, rules=} -> true[, price] | nil, denial. With `hold` as tx:take with the same, a take
+ * without it is a booking. With `price` the price functions are asked as well, with `rules` = false
+ * they alone. A "wait" has a `count` and no seats. With `trace` it is the request itself: a dry run
+ * shows what each rule says. */
+static int tx_judge(lua_State *L)
+{
+    struct judging j;
+    read_judging(L, &j);
+    if (j.ask.verb == VERB_TAKE) {
+        j.ask.after = j.ask.until_ms != 0 ? "held" : "booked";
     }
-    if (lua_isnil(L, -1)) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
+    struct places *seats = judged_places(L, &j.ask);
+    rules_push_ask(L, &j.ask);
+    int ask = lua_gettop(L);
     lua_pushnil(L);
-    lua_insert(L, -2);
-    return 2;
+    if (j.rules) {
+        rules_try(L, ask, j.trace);
+    }
+    if (lua_isnil(L, -1) && j.price) {
+        rules_try_price(L, ask, seats);
+    }
+    if (!lua_isnil(L, -1)) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    int64_t total = 0;
+    for (uint32_t i = 0; i < seats->count; i++) {
+        total += seats->place[i].price; /* rules_price() has refused what is too much */
+    }
+    lua_pushboolean(L, 1);
+    if (j.price) {
+        lua_pushinteger(L, total);
+    }
+    return j.price ? 2 : 1;
 }
 
 /* With hooks, one of these is several effects: all or none, also when the script catches. */

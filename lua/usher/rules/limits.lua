@@ -221,7 +221,7 @@ function M.overbook(areas, spec)
                 local taken = area.held + area.booked
                 if sum.count > 0 and given.seats then taken = taken + seats_taken(ask.event, area.category) end
                 if sum.count > 0 and taken + sum.count > most then
-                    return nil, {
+                    return nil, { seat = area,
                         message = ("%s is sold up to %d places, %s taken"):format(area.name, most, is(taken)),
                         hint = taken < most and ("%d more may be taken"):format(most - taken) or nil,
                     }
