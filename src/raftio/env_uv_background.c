@@ -1,26 +1,30 @@
 /* Background jobs: long work that no request waits for (a rehearsal), beside a loop that serves.
  *
- * The idle scheduling class alone is not enough. It lets go of its core for whatever wakes there,
- * but a core that runs such a thread takes over no work that waits for another core, as one that
- * sleeps does: on two cores the slowest hundredth of the bookings took three times as long. So such
- * a job works in bursts and sleeps between them, and the longer the more this process has to do.
+ * Such a job works in bursts and sleeps between them, and the longer the more this process has to
+ * do. A low priority alone is not enough: even a thread of the idle class, which lets go of its
+ * core for whatever wakes there, keeps that core from taking over what waits for another one, as
+ * one that sleeps does (on two cores the slowest hundredth of the bookings took three times as
+ * long); and on a machine that is full it never gets on. So the priority is low, but not the
+ * lowest.
  *
- *   burst (BURST_NS), nap, burst, nap ...     nap = burst x (REST_LEAST .. REST_MOST)
+ *   burst, nap, burst, nap ...     bursts of 400 us and as long naps on a node at rest,
+ *                                  of 100 us and naps of 1600 us on one that serves
  *
  * What there is to do is seen in the CPU time that the other threads took since the last nap's
  * beginning, averaged over some AVERAGE bursts. */
 #include <pthread.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "raftio/env_uv_impl.h"
 
-#define BURST_NS   UINT64_C(200000)
-#define REST_LEAST 1
-#define REST_MOST  12
-/* Thousandths of a core that the others take: up to here REST_LEAST, from there on REST_MOST. */
-#define QUIET_MIL  20
-#define BUSY_MIL   60
-#define AVERAGE    16
+#define NICE      10
+/* Thousandths of a core that the others take: at rest up to here, serving from there. */
+#define QUIET_MIL 20
+#define BUSY_MIL  60
+#define AVERAGE   16
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -57,8 +61,7 @@ static void start(struct env_uv_background *b)
 static void *thread_main(void *arg)
 {
     struct env_job *job = arg;
-    struct sched_param none = { 0 };
-    (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE); /* of this thread, Linux */
     start(job->naps);
     job->run(job);
     return NULL;
@@ -77,22 +80,24 @@ void env_uv_background_run(struct env_job *job)
     }
 }
 
-uint64_t env_uv_background_nap(uint64_t burst_ns, uint64_t busy_mil)
+static uint64_t between(uint64_t quiet, uint64_t busy, uint64_t mil)
 {
-    uint64_t busy = busy_mil < QUIET_MIL ? QUIET_MIL : busy_mil > BUSY_MIL ? BUSY_MIL : busy_mil;
-    return burst_ns * REST_LEAST +
-           burst_ns * (REST_MOST - REST_LEAST) * (busy - QUIET_MIL) / (BUSY_MIL - QUIET_MIL);
+    uint64_t part = mil < QUIET_MIL ? 0 : mil > BUSY_MIL ? BUSY_MIL - QUIET_MIL : mil - QUIET_MIL;
+    uint64_t all = BUSY_MIL - QUIET_MIL;
+    return (quiet * (all - part) + busy * part) / all;
 }
+
+uint64_t env_uv_background_burst(uint64_t busy_mil) { return between(400000, 100000, busy_mil); }
+uint64_t env_uv_background_nap(uint64_t busy_mil) { return between(400000, 1600000, busy_mil); }
 
 void env_uv_rest(struct env *env, struct env_job *job)
 {
     struct env_uv_background *b = job->naps;
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
     (void)env;
-    if (now - b->awake_ns >= BURST_NS) {
+    if (now - b->awake_ns >= env_uv_background_burst(b->busy_mil)) {
         look(b, now);
-        uint64_t nap = env_uv_background_nap(BURST_NS, b->busy_mil);
-        const struct timespec t = { .tv_nsec = (long)nap };
+        const struct timespec t = { .tv_nsec = (long)env_uv_background_nap(b->busy_mil) };
         (void)nanosleep(&t, NULL);
         b->awake_ns = clock_ns(CLOCK_MONOTONIC);
     }

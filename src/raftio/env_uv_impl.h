@@ -67,8 +67,9 @@ struct env_uv_background {
     uint64_t seen_ns, others_ns;
     uint64_t busy_mil; /* thousandths of a core that the process uses otherwise, averaged */
 };
-void env_uv_background_run(struct env_job *job); /* runs it; a worker waits here for that */
-uint64_t env_uv_background_nap(uint64_t burst_ns, uint64_t busy_mil); /* how long, ns */
+void env_uv_background_run(struct env_job *job);     /* runs it; a worker waits here for that */
+uint64_t env_uv_background_burst(uint64_t busy_mil); /* ns */
+uint64_t env_uv_background_nap(uint64_t busy_mil);
 void env_uv_rest(struct env *env, struct env_job *job);
 
 /* env_uv_write.c */

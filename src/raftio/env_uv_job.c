@@ -11,7 +11,7 @@
  * on a mutex that the woken one finds taken, and may all be busy zeroing a segment or looking up
  * a name; an eventfd has one reader. When it is busy or could not be made, an urgent job goes to
  * the pool as well. A background job's worker waits for a thread that lives as long as the job
- * (env_uv_background.c): none can leave the idle class again without privileges.
+ * (env_uv_background.c): none can raise its priority again without privileges.
  *
  *   loop: todo = job, write(wake)     thread: read(wake), run, done = job, uv_async_send
  *

@@ -1,10 +1,10 @@
 /* Jobs of the libuv env: the pool, the urgent job's own thread, and when they start. */
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -156,29 +156,27 @@ static void test_idle(void **state)
     (void)sem_destroy(&gate);
 }
 
-static void look_at_class(struct env_job *job)
+static void look_at_nice(struct env_job *job)
 {
     struct work *w = job->arg;
-    struct sched_param ignored;
-    int class = -1;
-    (void)pthread_getschedparam(pthread_self(), &class, &ignored);
-    atomic_store(w->ran, class);
+    atomic_store(w->ran, getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid)));
 }
 
-/* A background job runs in the system's idle class; the pool's threads stay out of it. */
-static void test_background_class(void **state)
+/* A background job has a lower priority; the pool's threads keep theirs. */
+static void test_background_priority(void **state)
 {
     struct fixture *f = *state;
-    atomic_int class = -1;
+    int usual = getpriority(PRIO_PROCESS, 0);
+    atomic_int nice = -1;
     for (int i = 0; i < 8; i++) {
         bool background = i == 0;
-        struct work w = { .f = f, .ran = &class };
+        struct work w = { .f = f, .ran = &nice };
         w.job = (struct env_job){
-            .run = look_at_class, .done = work_done, .arg = &w, .background = background
+            .run = look_at_nice, .done = work_done, .arg = &w, .background = background
         };
         ops->job(f->env, &w.job);
         run_until(f, &w.done);
-        assert_int_equal(atomic_load(&class), background ? SCHED_IDLE : SCHED_OTHER);
+        assert_true(background ? atomic_load(&nice) > usual : atomic_load(&nice) == usual);
     }
 }
 
@@ -208,14 +206,17 @@ static void test_background_rests(void **state)
     assert_int_equal(atomic_load(&ran), 1);
 }
 
-/* The busier the others, the longer it naps: from half of its time to twelve of thirteen parts. */
-static void test_background_nap(void **state)
+/* The busier the others, the shorter it works and the longer it naps. */
+static void test_background_pace(void **state)
 {
+    static const uint64_t quiet = 10, between = 40, busy = 60, busier = 2000;
     (void)state;
-    assert_int_equal(env_uv_background_nap(1000, 0), 1000);
-    assert_in_range(env_uv_background_nap(1000, 40), 6000, 7000);
-    assert_int_equal(env_uv_background_nap(1000, 60), 12000);
-    assert_int_equal(env_uv_background_nap(1000, 2000), 12000);
+    assert_int_equal(env_uv_background_burst(quiet), 400000);
+    assert_int_equal(env_uv_background_nap(quiet), 400000);
+    assert_int_equal(env_uv_background_burst(between), 250000);
+    assert_int_equal(env_uv_background_nap(between), 1000000);
+    assert_int_equal(env_uv_background_burst(busy), 100000);
+    assert_int_equal(env_uv_background_nap(busier), 1600000);
 }
 
 int main(void)
@@ -225,9 +226,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_urgent_twice_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_starts_behind_the_sends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_background_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_background_priority, setup, teardown),
         cmocka_unit_test_setup_teardown(test_background_rests, setup, teardown),
-        cmocka_unit_test(test_background_nap),
+        cmocka_unit_test(test_background_pace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
