@@ -188,7 +188,7 @@ static void push_empty_lists(lua_State *L, const struct call *call)
 /* How many names the request will have: a table of the right size is made once. */
 static int count_names(const struct call *call)
 {
-    int n = 1; /* command */
+    int n = 0;
     for (size_t i = 0; i < call->values_count; i++) {
         n += i == 0 || call->values[i].def != call->values[i - 1].def;
     }
@@ -224,6 +224,4 @@ void vm_push_request(lua_State *L)
         i = end;
     }
     push_empty_lists(L, call);
-    lua_pushstring(L, call->def->name);
-    lua_setfield(L, -2, "command");
 }

@@ -213,6 +213,14 @@ static void test_command_forgets(void **state)
                            "returned nil" });
 }
 
+/* Of a request a command sees its arguments, whatever they are called. */
+static void test_argument_called_command(void **state)
+{
+    (void)state;
+    PLAY(HOUSE, COMMAND("{ 'command', 'string' }", "return { it = req.command }"),
+         { "c ferry", "{'it':'ferry'}" });
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_category_argument),
         cmocka_unit_test(test_command_refuses),
         cmocka_unit_test(test_command_forgets),
+        cmocka_unit_test(test_argument_called_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
