@@ -207,7 +207,7 @@ describe("policy deploy", function()
             ["\nreturn policy { nmae = 1 }"] = "BADARG policy.lua:2: policy: unknown key 'nmae'",
             ["local t = {}\nt.x.y = 1"] = "BADARG policy.lua:2: attempt to index a nil value",
             ["while true do end"] = "ran over its budget of",
-            ["local s = 'x' while true do s = s .. s end"] = "policy.lua: it ran out of memory",
+            ["local s = 'x' while true do s = s .. s end"] = "policy.lua:1: it ran out of memory",
             ['return policy { commands = { command { name = "status", run = function() end } } }'] =
                 "command 'status': that name belongs to the node",
             ['return policy { commands = { command { name = "rollback-policy", run = function() end } } }'] =

@@ -100,9 +100,9 @@ static int finish(lua_State *L, int status, lua_KContext k)
     buf_clear(&p->out->json);
     p->out->order = p->out->order2 = span_make(NULL, 0);
     if (status == LUA_ERRMEM) {
-        p->out->code =
-            error_set(&p->out->error, ERR_INTERNAL, "ran out of memory: the policy may use %zu MiB",
-                      p->sb.memory_max >> 20);
+        p->out->code = error_set(
+            &p->out->error, ERR_INTERNAL, "ran out of memory%s%s: the policy may use %zu MiB",
+            p->sb.full[0] != 0 ? " at " : "", p->sb.full, p->sb.memory_max >> 20);
         return 0;
     }
     lua_pushcfunction(L, vm_error_protected);

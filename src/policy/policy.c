@@ -158,7 +158,9 @@ static int load_finish(lua_State *L, int status, lua_KContext k)
     }
     const char *why = "an error without a text";
     if (status == LUA_ERRMEM) {
-        why = "policy.lua: it ran out of memory while it was loaded";
+        (void)error_set(&l->error, ERR_BADARG, "%s: it ran out of memory while it was loaded",
+                        vm_place_of_memory(L));
+        return 0;
     } else if (lua_type(L, -1) == LUA_TSTRING) {
         why = lua_tostring(L, -1);
     }

@@ -50,6 +50,8 @@ static uint64_t wall_ns(void)
  * may have passed. */
 #define LOOK_NS 200000
 
+/* Much memory is a part like this of what there may be: a string that doubles passes it in time. */
+#define FULL_PART        32
 /* Charges after which the clock is looked at, where C code works for long by itself. */
 #define CHARGES_PER_LOOK 50000
 
@@ -92,12 +94,13 @@ void sandbox_look_closer(struct sandbox *sb)
     }
 }
 
-static void note_where(struct sandbox *sb, lua_State *L)
+static void note_where(lua_State *L, char where[128])
 {
     lua_Debug at;
-    for (int level = 0; sb->where[0] == 0 && lua_getstack(L, level, &at); level++) {
+    where[0] = 0;
+    for (int level = 0; where[0] == 0 && lua_getstack(L, level, &at); level++) {
         if (lua_getinfo(L, "Sl", &at) && at.currentline > 0) {
-            (void)snprintf(sb->where, sizeof(sb->where), "%s:%d", at.short_src, at.currentline);
+            (void)snprintf(where, 128, "%s:%d", at.short_src, at.currentline);
         }
     }
 }
@@ -118,6 +121,9 @@ static void hook(lua_State *L, lua_Debug *ar)
         if (lua_getstack(L, SANDBOX_CALLS_MAX, ar)) {
             too_deep(L);
         }
+        if (sb->memory_bytes > sb->memory_max / FULL_PART && !sb->no_memory) {
+            note_where(L, sb->full); /* Lua's own error for it has no place */
+        }
         if (sb->quantum != sb->quantum_armed) {
             arm(sb, L, sb->quantum);
         }
@@ -128,7 +134,9 @@ static void hook(lua_State *L, lua_Debug *ar)
         }
         return;
     }
-    note_where(sb, L);
+    if (sb->where[0] == 0) {
+        note_where(L, sb->where);
+    }
     if (lua_isyieldable(L)) {
         lua_yield(L, 0); /* returns; the interpreter leaves right after the hook */
         return;
@@ -145,7 +153,7 @@ void sandbox_arm(struct sandbox *sb, lua_State *co, uint64_t budget)
     sb->sliced = false;
     sb->over = false;
     sb->no_memory = false;
-    sb->where[0] = 0;
+    sb->where[0] = sb->full[0] = 0;
     sb->running = co;
     arm(sb, co, sb->quantum);
 }
@@ -162,7 +170,9 @@ void sandbox_charge(lua_State *L, uint64_t n)
     sb->spent += n;
     bool look = sb->spent > sb->budget || sb->spent - sb->looked > CHARGES_PER_LOOK;
     if (look && over_budget(sb) && lua_gethook(L) == hook) {
-        note_where(sb, L);
+        if (sb->where[0] == 0) {
+            note_where(L, sb->where);
+        }
         arm(sb, L, 1);
         luaL_error(L, "over budget");
     }

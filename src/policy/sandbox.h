@@ -49,6 +49,7 @@ struct sandbox {
     bool over;              /* the current run went over its budget */
     bool no_memory;         /* the cap was hit in the current run */
     char where[128];        /* "policy.lua:12" of the overrun */
+    char full[128];         /* the same of the last look with much memory in use, or "" */
     int (*random)(lua_State *L, uint64_t *out); /* math.random's source; raises, or 0 */
     uint32_t long_blocks[SANDBOX_LONG_SIZES];   /* how many there are */
     int globals;  /* registry reference of the real table of globals */

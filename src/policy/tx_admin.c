@@ -236,7 +236,8 @@ static int tx_policy_put(lua_State *L)
     lua_pushvalue(L, -2);
     int status = lua_pcall(L, 1, 2, 0);
     if (status == LUA_ERRMEM) {
-        vm_refusef(L, ERR_BADARG, "policy.lua: it ran out of memory while it was loaded");
+        vm_refusef(L, ERR_BADARG, "%s: it ran out of memory while it was loaded",
+                   vm_place_of_memory(L));
     } else if (status != LUA_OK) {
         size_t len;
         const char *why = sandbox_tostring(L, -1, &len);

@@ -278,6 +278,12 @@ int vm_misuse(lua_State *L, const char *fmt, ...)
     return lua_error(L);
 }
 
+const char *vm_place_of_memory(lua_State *L)
+{
+    const char *at = sandbox_of(L)->full;
+    return at[0] != 0 ? at : "policy.lua";
+}
+
 void vm_where_defined(lua_State *L, int index, char where[VM_WHERE_BYTES])
 {
     lua_Debug at;

@@ -377,6 +377,9 @@ bool render_object(lua_State *L, int index, struct buf *out); /* lua_json_other_
 /* The answer at the top of the stack into out->json, and the result's ids. */
 void render_answer(lua_State *L, int index);
 
+/* "policy.lua:12", where the memory of a bundle that is loaded ran out, as far as is known. */
+const char *vm_place_of_memory(lua_State *L);
+
 /* ---- Loading (load.c) ------------------------------------------------------------------ */
 
 void load_globals(lua_State *L); /* require, command */

@@ -213,6 +213,19 @@ static void test_command_forgets(void **state)
                            "returned nil" });
 }
 
+/* What fills the memory is told with its line, and as well what does so while it is loaded. */
+static void test_memory_has_a_line(void **state)
+{
+    (void)state;
+    PLAY(HOUSE,
+         { "policy return policy { rules = { rule { name = 'r', check = function(tx, ask)\n"
+           "local s = 'x'\nwhile true do s = s .. s end end } } }",
+           "" },
+         { "book 1 ann A1", "!INTERNAL ran out of memory at policy.lua:3" },
+         { "policy local s = 'x'\nwhile true do s = s .. s end",
+           "!policy.lua:2: it ran out of memory while it was loaded" });
+}
+
 /* Of a request a command sees its arguments, whatever they are called. */
 static void test_argument_called_command(void **state)
 {
@@ -235,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_category_argument),
         cmocka_unit_test(test_command_refuses),
         cmocka_unit_test(test_command_forgets),
+        cmocka_unit_test(test_memory_has_a_line),
         cmocka_unit_test(test_argument_called_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
