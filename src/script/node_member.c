@@ -101,7 +101,7 @@ static void set_place(lua_State *L, const struct cluster_vitals *v)
 static void push_vitals(lua_State *L, const struct cluster_member *m)
 {
     const struct cluster_vitals *v = &m->vitals;
-    lua_createtable(L, 0, 26);
+    lua_createtable(L, 0, 27);
     set_integer(L, "age_ms", m->vitals_ms);
     set_string(L, "role", cluster_role_name((int)v->role));
     set_integer(L, "term", v->term);
@@ -120,6 +120,7 @@ static void push_vitals(lua_State *L, const struct cluster_member *m)
     set_integer(L, "version", v->version);
     set_integer(L, "policy", v->policy_version);
     set_hex(L, "policy_hash", v->policy_hash);
+    set_bool(L, "policy_told", (v->policy_state & POLICY_KNOWN) != 0);
     set_bool(L, "policy_refused", (v->policy_state & POLICY_REFUSED) != 0);
     set_bool(L, "policy_unruled", (v->policy_state & POLICY_UNRULED) != 0);
     set_bool(L, "policy_failed", (v->policy_state & POLICY_FAILED) != 0);

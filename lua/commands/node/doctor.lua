@@ -189,9 +189,10 @@ local function check_policy(members)
                 "a node that lags follows by itself; `policy list` shows what is active")
         end
     end
-    local active = node.policy()
-    return row("policy", "ok", ("%s, version %d, loaded on all %d"):format(
-        active.name ~= "" and active.name or "a policy without a name", active.version, #told))
+    local active, loaded = node.policy(), #that_say(told, "policy_told") -- an older program does not tell
+    return row("policy", "ok", ("%s, version %d, loaded on %s%d"):format(
+        active.name ~= "" and active.name or "a policy without a name", active.version,
+        loaded == #members and "all " or loaded .. " of ", #members))
 end
 
 local function check_disk(members)
