@@ -21,6 +21,21 @@ local ORDER = { public = 0, client = 1, operator = 2, admin = 3 }
 local USERS = { { nil, nil, "public" }, { "app", "app secret", "client" }, { "desk", "desk-secret", "operator" },
     { "boss", "boss-secret", "admin" } }
 
+-- What Tab would offer to a client.
+local function items(client, line)
+    local list = {}
+    for i, item in ipairs(client:json("complete", line).items) do list[i] = item.text end
+    return list
+end
+
+-- Of a cluster with the users boss (admin) and desk (operator): their connections, and one of nobody's.
+local function people(own)
+    local boss, desk, anybody = own:connect(1, 30), own:connect(1, 30), own:connect(1, 30)
+    assert(boss:call("AUTH", "boss", "boss-secret"))
+    assert(desk:call("AUTH", "desk", "desk-secret"))
+    return boss, desk, anybody
+end
+
 describe("access", function()
     local c, hash
     setup(function()
@@ -164,16 +179,9 @@ describe("access", function()
             desk = { password = "desk-secret", access = "operator" },
             boss = { password = "boss-secret", access = "admin" } }]]):format(dir .. "/guests.lua") }
         finally(function() own:close() end)
-        local boss, desk, anybody = own:connect(1, 30), own:connect(1, 30), own:connect(1, 30)
-        assert(boss:call("AUTH", "boss", "boss-secret"))
-        assert(desk:call("AUTH", "desk", "desk-secret"))
+        local boss, desk, anybody = people(own)
         assert(boss:call("add-event", "1", '[{"row":"A","seats":10}]'))
         assert(boss:call("book", "1", "famous-guest", "A1"))
-        local function items(client, line)
-            local list = {}
-            for i, item in ipairs(client:json("complete", line).items) do list[i] = item.text end
-            return list
-        end
         local address = own.nodes[1].address
         assert.same({ "as-admin", "famous-guest" }, items(boss, "vip "))
         assert.same({ address }, items(boss, "remove-node "))
@@ -195,9 +203,7 @@ describe("access", function()
             desk = { password = "desk-secret", access = "operator" },
             boss = { password = "boss-secret", access = "admin" } }]] }
         finally(function() own:close() end)
-        local boss, desk, anybody = own:connect(1, 30), own:connect(1, 30), own:connect(1, 30)
-        assert(boss:call("AUTH", "boss", "boss-secret"))
-        assert(desk:call("AUTH", "desk", "desk-secret"))
+        local boss, desk, anybody = people(own)
         assert(boss:call("deploy-policy", [[
             local function guests(tx, prefix)
                 local list = { "p-" .. prefix }
@@ -215,11 +221,6 @@ describe("access", function()
                     run = function(_, req) return req.who end } } }]]))
         assert(boss:call("add-event", "1", '[{"row":"A","seats":10}]'))
         assert(boss:call("book", "1", "famous-guest", "A1"))
-        local function items(client, line)
-            local list = {}
-            for i, item in ipairs(client:json("complete", line).items) do list[i] = item.text end
-            return list
-        end
         assert.same({ "famous-guest" }, items(desk, "greet f"))
         assert.same({ "p-p" }, items(desk, "greet p"))
         assert.same({ "warm" }, items(boss, "greet x --tone w"))

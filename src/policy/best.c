@@ -195,7 +195,7 @@ static void score_block(struct search *s)
     push_block(s);
     rules_call(L, 1, 1);
     if (lua_type(L, -1) != LUA_TNUMBER) {
-        char where[VM_WHERE_BYTES];
+        char where[SANDBOX_WHERE_BYTES];
         vm_where_defined(L, s->score, where);
         lua_pushfstring(L, "tx:best: a score must return a number, that of %s returned %s", where,
                         luaL_typename(L, -1));

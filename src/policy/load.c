@@ -272,7 +272,7 @@ static void add_commands(lua_State *L, int to, const char *from, int depth)
 /* The runtime's `where`: f -> "policy.lua:5". */
 static int where_defined(lua_State *L)
 {
-    char where[VM_WHERE_BYTES];
+    char where[SANDBOX_WHERE_BYTES];
     luaL_checktype(L, 1, LUA_TFUNCTION);
     vm_where_defined(L, 1, where);
     lua_pushstring(L, where);

@@ -119,17 +119,6 @@ static int load_body(lua_State *L)
     return 0;
 }
 
-/* The line of the bundle that is being run, "policy.lua:5: ", or "". [-0, +1] */
-static void push_line(lua_State *L)
-{
-    lua_Debug ar;
-    lua_pushliteral(L, "");
-    for (int level = 1; *lua_tostring(L, -1) == 0 && lua_getstack(L, level, &ar); level++) {
-        lua_pop(L, 1);
-        luaL_where(L, level);
-    }
-}
-
 /* [error value] Runs where it was raised: a value that is no text has no line yet. */
 static int load_located(lua_State *L)
 {
@@ -137,7 +126,9 @@ static int load_located(lua_State *L)
     if (lua_type(L, 1) == LUA_TSTRING) {
         return 1;
     }
-    push_line(L);
+    char where[SANDBOX_WHERE_BYTES];
+    sandbox_where(L, where);
+    lua_pushfstring(L, "%s%s", where, where[0] != 0 ? ": " : "");
     bool told = lua_type(L, 1) == LUA_TTABLE && (lua_pushliteral(L, "message"), true) &&
                 lua_rawget(L, 1) == LUA_TSTRING;
     if (!told) {

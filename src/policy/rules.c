@@ -290,7 +290,7 @@ void rules_judge(lua_State *L, int ask)
 /* The value on top is no price. */
 static void refuse_price(lua_State *L, const struct ruleset *set)
 {
-    char where[VM_WHERE_BYTES];
+    char where[SANDBOX_WHERE_BYTES];
     bool text = lua_type(L, -1) == LUA_TSTRING;
     const char *value = sandbox_tostring(L, -1, NULL);
     lua_rawgeti(L, LUA_REGISTRYINDEX, set->price);

@@ -94,14 +94,22 @@ void sandbox_look_closer(struct sandbox *sb)
     }
 }
 
-static void note_where(lua_State *L, char where[128])
+void sandbox_where(lua_State *L, char where[SANDBOX_WHERE_BYTES])
 {
     lua_Debug at;
     where[0] = 0;
     for (int level = 0; where[0] == 0 && lua_getstack(L, level, &at); level++) {
         if (lua_getinfo(L, "Sl", &at) && at.currentline > 0) {
-            (void)snprintf(where, 128, "%s:%d", at.short_src, at.currentline);
+            (void)snprintf(where, SANDBOX_WHERE_BYTES, "%s:%d", at.short_src, at.currentline);
         }
+    }
+}
+
+/* The first place counts: what the error passes on its way is not to blame. */
+static void note_overrun(struct sandbox *sb, lua_State *L)
+{
+    if (sb->where[0] == 0) {
+        sandbox_where(L, sb->where);
     }
 }
 
@@ -122,7 +130,7 @@ static void hook(lua_State *L, lua_Debug *ar)
             too_deep(L);
         }
         if (sb->memory_bytes > sb->memory_max / FULL_PART && !sb->no_memory) {
-            note_where(L, sb->full); /* Lua's own error for it has no place */
+            sandbox_where(L, sb->full); /* Lua's own error for it has no place */
         }
         if (sb->quantum != sb->quantum_armed) {
             arm(sb, L, sb->quantum);
@@ -134,9 +142,7 @@ static void hook(lua_State *L, lua_Debug *ar)
         }
         return;
     }
-    if (sb->where[0] == 0) {
-        note_where(L, sb->where);
-    }
+    note_overrun(sb, L);
     if (lua_isyieldable(L)) {
         lua_yield(L, 0); /* returns; the interpreter leaves right after the hook */
         return;
@@ -170,9 +176,7 @@ void sandbox_charge(lua_State *L, uint64_t n)
     sb->spent += n;
     bool look = sb->spent > sb->budget || sb->spent - sb->looked > CHARGES_PER_LOOK;
     if (look && over_budget(sb) && lua_gethook(L) == hook) {
-        if (sb->where[0] == 0) {
-            note_where(L, sb->where);
-        }
+        note_overrun(sb, L);
         arm(sb, L, 1);
         luaL_error(L, "over budget");
     }

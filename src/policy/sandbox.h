@@ -27,8 +27,9 @@
 
 struct sandbox_pool;
 
-#define SANDBOX_QUANTUM    1000 /* instructions between two looks at the budget, at most */
-#define SANDBOX_LONG_SIZES 11   /* of blocks from 64 KiB to SANDBOX_BLOCK_BYTES_MAX, by doubling */
+#define SANDBOX_QUANTUM     1000 /* instructions between two looks at the budget, at most */
+#define SANDBOX_WHERE_BYTES (LUA_IDSIZE + 16) /* of "FILE:LINE" */
+#define SANDBOX_LONG_SIZES  11 /* of blocks from 64 KiB to SANDBOX_BLOCK_BYTES_MAX, by doubling */
 
 struct sandbox {
     lua_State *L; /* main thread: loads code, never runs a script without a budget */
@@ -48,8 +49,8 @@ struct sandbox {
     bool sliced;            /* the last yield was the end of a slice */
     bool over;              /* the current run went over its budget */
     bool no_memory;         /* the cap was hit in the current run */
-    char where[128];        /* "policy.lua:12" of the overrun */
-    char full[128];         /* the same of the last look with much memory in use, or "" */
+    char where[SANDBOX_WHERE_BYTES]; /* "policy.lua:12" of the overrun */
+    char full[SANDBOX_WHERE_BYTES];  /* the same of the last look with much memory in use, or "" */
     int (*random)(lua_State *L, uint64_t *out); /* math.random's source; raises, or 0 */
     uint32_t long_blocks[SANDBOX_LONG_SIZES];   /* how many there are */
     int globals;  /* registry reference of the real table of globals */
@@ -68,6 +69,8 @@ bool sandbox_guards(lua_State *L); /* false: a plain Lua state, which has none *
  * can, and may be resumed after another sandbox_arm: node scripts run so. */
 void sandbox_arm(struct sandbox *sb, lua_State *co, uint64_t budget);
 void sandbox_disarm(lua_State *co);
+/* FILE:LINE of the innermost Lua function that runs, "" when there is none. Never raises. */
+void sandbox_where(lua_State *L, char where[SANDBOX_WHERE_BYTES]);
 /* For the allocator, at any moment: there is a block now that asks for closer looks. */
 void sandbox_look_closer(struct sandbox *sb);
 /* MAY_RAISE: accounts for `n` instructions' worth of work done in C. */

@@ -263,18 +263,13 @@ int vm_error_protected(lua_State *L)
 
 int vm_misuse(lua_State *L, const char *fmt, ...)
 {
-    char text[ERROR_MESSAGE_BYTES], where[VM_WHERE_BYTES] = "";
+    char text[ERROR_MESSAGE_BYTES], where[SANDBOX_WHERE_BYTES];
     va_list args;
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    lua_Debug at;
-    for (int level = 0; where[0] == 0 && lua_getstack(L, level, &at); level++) {
-        if (lua_getinfo(L, "Sl", &at) && at.currentline > 0) {
-            (void)snprintf(where, sizeof where, "%s:%d: ", at.short_src, at.currentline);
-        }
-    }
-    lua_pushfstring(L, "%s%s", where, text);
+    sandbox_where(L, where);
+    lua_pushfstring(L, "%s%s%s", where, where[0] != 0 ? ": " : "", text);
     return lua_error(L);
 }
 
@@ -284,15 +279,15 @@ const char *vm_place_of_memory(lua_State *L)
     return at[0] != 0 ? at : "policy.lua";
 }
 
-void vm_where_defined(lua_State *L, int index, char where[VM_WHERE_BYTES])
+void vm_where_defined(lua_State *L, int index, char where[SANDBOX_WHERE_BYTES])
 {
     lua_Debug at;
     lua_pushvalue(L, index);
     lua_getinfo(L, ">S", &at);
     if (at.linedefined > 0) {
-        (void)snprintf(where, VM_WHERE_BYTES, "%s:%d", at.short_src, at.linedefined);
+        (void)snprintf(where, SANDBOX_WHERE_BYTES, "%s:%d", at.short_src, at.linedefined);
     } else {
-        (void)snprintf(where, VM_WHERE_BYTES, "a function of Usher");
+        (void)snprintf(where, SANDBOX_WHERE_BYTES, "a function of Usher");
     }
 }
 

@@ -150,8 +150,7 @@ struct span vm_to_span(lua_State *L, int index); /* a string on the stack, not c
  * function, whatever C functions are in between. */
 int vm_misuse(lua_State *L, const char *fmt, ...) __attribute__((cold, format(printf, 2, 3)));
 /* Where the function at `index` is defined, "policy.lua:5". */
-#define VM_WHERE_BYTES (LUA_IDSIZE + 16)
-void vm_where_defined(lua_State *L, int index, char where[VM_WHERE_BYTES]);
+void vm_where_defined(lua_State *L, int index, char where[SANDBOX_WHERE_BYTES]);
 struct span vm_check_span(lua_State *L, int index, const char *what);
 /* The value at `index` must be of the type; `what` names it in the error. */
 void vm_check_type(lua_State *L, int index, int type, const char *what);
